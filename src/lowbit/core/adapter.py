@@ -1,0 +1,122 @@
+"""The faces of adapters: what a toolchain makes, what a runtime reads, what a session does."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from lowbit.core.artifact import Artifact
+from lowbit.core.model import FloatModel
+from lowbit.core.preprocess import Preprocess
+from lowbit.core.recipe import Recipe
+from lowbit.core.samples import Samples
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeInfo:
+    """A runtime's face, readable without the vendor's package.
+
+    packages: PyPI names whose versions stand beside every number; extra: pip extra of lowbit that installs them;
+    reads: artifact formats; hidden: only used when it is named.
+    """
+
+    name: str
+    packages: tuple[str, ...]
+    extra: str | None
+    reads: tuple[str, ...]
+    hidden: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ToolchainInfo:
+    """A toolchain's face, readable without the vendor's package.
+
+    makes: the artifact format; made_for: the runtimes its files are meant for; refuses: recipe name → why it has none;
+    fixed_batch: its files carry one batch size, so that they are built for the one that is timed.
+    """
+
+    name: str
+    packages: tuple[str, ...]
+    extra: str | None
+    makes: str
+    made_for: tuple[str, ...]
+    recipes: tuple[Recipe, ...]
+    refuses: dict[str, str] = field(default_factory=dict)
+    fixed_batch: bool = False
+    hidden: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BuildRequest:
+    """What a toolchain gets: the float graph, a recipe, calibration samples, and a folder `out` to fill.
+
+    `cache` is a folder shared by the builds of one study (conversions that several recipes start from); what is put
+    there must be written aside and renamed, and named by `model.digest`.
+    """
+
+    model: FloatModel
+    recipe: Recipe
+    calibration: Samples
+    preprocess: Preprocess
+    out: Path
+    cache: Path
+    batch_size: int
+    threads: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What a toolchain gives back: the main file inside `out`, seconds spent reading calibration data, and notes."""
+
+    main: Path
+    calibration_s: float | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OpPrecision:
+    """One executed operator. `macs`: multiply-accumulates a sample (0 for what is no convolution or matrix product).
+
+    precision: the runtime's own word (u8s8, f32, bf16 …); integer: its kernel took both operands as integers;
+    hybrid: an integer kernel that quantizes its float input itself (dynamic rows); reason: why it is not integer.
+    """
+
+    name: str
+    op_type: str
+    precision: str
+    integer: bool
+    macs: int = 0
+    hybrid: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOptions:
+    """threads: of one session; batch_size: images a `predict` call gets at most; precision: f32, or bf16 on request."""
+
+    threads: int = 1
+    batch_size: int = 1
+
+
+class Session(Protocol):
+    """An opened artifact. Float NCHW after preprocessing goes in, float scores come out, whatever the file holds."""
+
+    def predict(self, images: Floats) -> Floats:
+        """Scores [N, outputs] of images [N, C, H, W]; N is `Artifact.batch_size` where the file fixes it."""
+        ...
+
+    def executed_precision(self) -> list[OpPrecision]:
+        """Every executed operator with the precision it ran in. May open a second, profiled session."""
+        ...
+
+
+Build = Callable[[BuildRequest], Built]
+OpenSession = Callable[[Artifact, SessionOptions], AbstractContextManager[Session]]
+Batches = Iterator[Floats]

@@ -1,0 +1,40 @@
+"""Dataclasses to JSON and back, the only form in which data crosses processes."""
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from cattrs.preconf.json import JsonConverter, make_converter
+
+from lowbit.core.files import write_text
+
+T = TypeVar("T")
+
+
+@cache
+def _converter() -> JsonConverter:
+    converter = make_converter(forbid_extra_keys=True)
+    converter.register_unstructure_hook(Path, str)
+    converter.register_structure_hook(Path, lambda value, _: Path(value))
+    return converter
+
+
+def to_plain(value: Any) -> Any:
+    """`value` as dicts, lists, strings, numbers and None."""
+    return _converter().unstructure(value)
+
+
+def from_plain(cls: type[T], plain: Any) -> T:
+    """The `cls` that `plain` describes; raises cattrs' ClassValidationError when it does not."""
+    return _converter().structure(plain, cls)
+
+
+def save_json(path: Path, value: Any) -> None:
+    """Write `value` as readable JSON, aside and renamed."""
+    write_text(path, json.dumps(to_plain(value), indent=1, allow_nan=False) + "\n")
+
+
+def load_json(cls: type[T], path: Path) -> T:
+    """Read what `save_json` wrote."""
+    return from_plain(cls, json.loads(path.read_text()))

@@ -1,0 +1,22 @@
+"""What can go wrong, by who must act: the user (BadInput), a vendor's limits (UnsupportedError), or a broken run."""
+
+
+class LowbitError(Exception):
+    """Base of every error that lowbit raises on purpose."""
+
+
+class BadInput(LowbitError):  # noqa: N818 - it is the user's input that is bad, not the program
+    """The user's input cannot be used: the message says the value, what was expected and what to do. Exit code 2."""
+
+
+class UnsupportedError(LowbitError):
+    """This toolchain or runtime cannot do that: `reason` in the vendor's own words, `remedy` what the user may do."""
+
+    def __init__(self, reason: str, remedy: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.remedy = remedy
+
+
+class MeasurementError(LowbitError):
+    """A model loaded but what it did cannot be counted: NaN outputs, constant outputs, an invalid LoadGen run."""

@@ -1,0 +1,27 @@
+"""The float model: what every toolchain starts from."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class FloatModel:
+    """One float ONNX graph with a free batch size, and where it came from.
+
+    `input_shape` is (C, H, W) of one sample, `outputs` the number of classes it scores, `probabilities` whether the
+    graph itself ends in a softmax. `difference` is the largest absolute difference of its outputs from its source's on
+    real samples. `random_weights` marks a network nobody trained: no accuracy is printed for it.
+    """
+
+    path: Path
+    digest: str
+    name: str
+    source: str
+    source_digest: str
+    input_name: str
+    output_name: str
+    input_shape: tuple[int, int, int]
+    outputs: int
+    probabilities: bool
+    random_weights: bool = False
+    difference: float | None = None

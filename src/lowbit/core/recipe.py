@@ -1,0 +1,23 @@
+"""A recipe: one way to make a smaller model, as a toolchain's file states it."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Claim = Literal["float", "integer", "dynamic", "weight-only"]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """`claim` is what the row says of itself: `integer` and `dynamic` rows are held to their executed precision.
+
+    weight_bits and activation_bits: widths of what a convolution or matrix product is fed. `options`: the vendor's own
+    arguments. `runtime_options`: what a session must be told ("precision": "bf16"). `note`: what a user must know.
+    """
+
+    name: str
+    weight_bits: int
+    activation_bits: int
+    claim: Claim
+    options: dict[str, Any] = field(default_factory=dict)
+    runtime_options: dict[str, str] = field(default_factory=dict)
+    note: str = ""

@@ -1,0 +1,1 @@
+"""Pictures and labels: datasets, preprocessing, the calibration/evaluation split, the sample cache."""

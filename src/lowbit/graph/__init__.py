@@ -1,0 +1,1 @@
+"""The float graph: load and check it, clean it, import it to torch. Knows no toolchain and no runtime."""

@@ -1,0 +1,1 @@
+"""Accuracy, speed, memory, executed precision, host facts: functions over a Session, knowing no runtime."""
