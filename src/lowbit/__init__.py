@@ -1,3 +1,27 @@
 """lowbit: every quantized version of an image classifier, measured on every runtime that can read it."""
 
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+__all__ = ["BadInput", "StudyResult", "__version__", "compare", "load"]
+
+if TYPE_CHECKING:
+    from lowbit.core.errors import BadInput
+    from lowbit.study.api import compare
+    from lowbit.study.result import StudyResult, load
+
+_HOMES = {
+    "BadInput": "lowbit.core.errors",
+    "StudyResult": "lowbit.study.result",
+    "compare": "lowbit.study.api",
+    "load": "lowbit.study.result",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that `import lowbit` costs nothing."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'lowbit' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

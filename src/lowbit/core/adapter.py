@@ -99,7 +99,7 @@ class OpPrecision:
 
 @dataclass(frozen=True, slots=True)
 class SessionOptions:
-    """threads: of one session; batch_size: images a `predict` call gets at most; precision: f32, or bf16 on request."""
+    """threads: of one session; batch_size: images a `predict` call gets at most."""
 
     threads: int = 1
     batch_size: int = 1

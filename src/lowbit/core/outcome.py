@@ -1,6 +1,6 @@
-"""How a job ends: always one of three, never a gap."""
+"""What jobs measure, and the three ways a cell can end: there is never a gap."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from lowbit.core.adapter import OpPrecision
@@ -29,15 +29,15 @@ class Accuracy:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """One round under LoadGen. Latencies are per query, in ms; `verdict` is LoadGen's own word.
+    """One round under LoadGen. Latencies are per query, in ms (None offline); `verdict` is LoadGen's own word.
 
     peak_memory_bytes: peak resident memory above the level after the runtime's warm-up, one sample resident.
-    load_before, load_after: share of all cores busy with other work; disturbed: too much of it.
+    load_before, load_during, load_after: cores kept busy by other work; disturbed: too much of it for a fair figure.
     """
 
-    latency_p50_ms: float
-    latency_p90_ms: float
-    latency_p99_ms: float
+    latency_p50_ms: float | None
+    latency_p90_ms: float | None
+    latency_p99_ms: float | None
     samples_per_s: float
     queries: int
     loadgen_valid: bool
@@ -46,36 +46,9 @@ class Timing:
     load_s: float
     import_s: float
     load_before: float
+    load_during: float
     load_after: float
     disturbed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Unsupported:
-    """The vendor cannot do it: `reason` in its own words, `remedy` what the user may do."""
-
-    reason: str
-    remedy: str = ""
-    log: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """It should have worked: `reason`, and the log that tells more."""
-
-    reason: str
-    log: str | None = None
-
-
 Status = Literal["measured", "unsupported", "failed"]
-
-
-@dataclass(frozen=True, slots=True)
-class JobResult:
-    """What a child process leaves behind: a status, a reason when it is not `measured`, and the job's own data."""
-
-    status: Status
-    reason: str = ""
-    remedy: str = ""
-    log: str | None = None
-    data: dict[str, object] = field(default_factory=dict)

@@ -12,6 +12,7 @@ class Recipe:
 
     weight_bits and activation_bits: widths of what a convolution or matrix product is fed. `options`: the vendor's own
     arguments. `runtime_options`: what a session must be told ("precision": "bf16"). `note`: what a user must know.
+    made_for: the runtimes this recipe's files are meant for; empty: those of the toolchain.
     """
 
     name: str
@@ -21,3 +22,4 @@ class Recipe:
     options: dict[str, Any] = field(default_factory=dict)
     runtime_options: dict[str, str] = field(default_factory=dict)
     note: str = ""
+    made_for: tuple[str, ...] = ()

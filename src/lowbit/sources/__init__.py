@@ -1,1 +1,1 @@
-"""One file a kind of model: what the user brings becomes one float ONNX graph."""
+"""A user's model becomes a float graph: one file a kind of model, chosen by what its name looks like (`find.py`)."""

@@ -1,0 +1,99 @@
+"""`lowbit compare`: from a trained model to a measured table, a page, and the file to ship."""
+
+import argparse
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lowbit.study.result import StudyResult
+
+_GATE_NOT_MET, _INTENDED_FAILED = 1, 3
+_OWN = ("run", "json", "gate")  # options that are not arguments of the study
+
+
+def add_to(commands: Any) -> None:
+    """Add the command and its options."""
+    command = commands.add_parser(
+        "compare",
+        help="make and measure every quantized version of a model",
+        description="Make every quantized version of MODEL that the installed toolchains can make, run each on every "
+        "runtime that can read it, under MLPerf's load generator, and end with a table, a page, and the file to ship.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+    )
+    command.set_defaults(run=run)
+    add = command.add_argument
+    add("model", metavar="MODEL", help="x.onnx, digits-cnn, file.py:name, package.module:name, or torchvision:NAME")
+    add("--data", required=True, help="digits, a folder of class folders, a parquet file or folder, or an .npz")
+    add("-o", "--out", metavar="STUDY", help="the study's folder (default: named after model and data)")
+
+    group = command.add_argument_group("model and data")
+    add = group.add_argument
+    add("--weights", metavar="FILE", help="weights for a Python or torchvision model: .safetensors, or a state dict")
+    add("--preprocess", metavar="NAME[,key=value…]",
+        help="imagenet, imagenet-tf, cifar10, unit, raw, with keys resize, crop, scale, mean, std, channels, "
+        "interpolation; or a YAML file of the same keys")  # fmt: skip
+    add("--labels", metavar="FILE", help="labels.json: each class of the data → an output of the model")
+    add("--among", choices=("model", "data"), help="argmax over all outputs, or those of the data's classes (model)")
+    add("--calibration-samples", type=int, metavar="N", help="images for calibration (512)")
+    add("--limit", type=int, metavar="N", help="evaluate on N images only")
+    add("--seed", type=int, help="seed of every choice (0)")
+
+    group = command.add_argument_group("what to make and run")
+    add = group.add_argument
+    for name in ("toolchains", "recipes", "runtimes"):
+        add(f"--{name}", type=_names, metavar="A,B", help=f"only these {name}")
+    add("--time-limit", type=float, metavar="S", help="seconds that one build or measurement may take (3600)")
+
+    group = command.add_argument_group("timing (MLPerf LoadGen)")
+    add = group.add_argument
+    add("--scenario", choices=("single-stream", "multi-stream", "offline"), help="(single-stream)")
+    add("--threads", type=int, metavar="N", help="threads of one session (1)")
+    add("--batch-size", type=int, metavar="N", help="images a call (1; multi-stream 8; offline 32)")
+    add("--min-duration", type=float, metavar="S", help="shortest timed run, seconds (2)")
+    add("--rounds", type=int, metavar="N", help="timed rounds; their spread is the noise (3)")
+    add("--official", action="store_true", help="MLPerf's own durations and query counts")
+
+    group = command.add_argument_group("what comes out")
+    add = group.add_argument
+    add("--optimize", choices=("latency", "size", "memory"), help="what the winner is best in (latency)")
+    add("--max-drop", type=float, metavar="POINTS", help="top-1 points the winner may lose (1.0)")
+    add("--gate", action="store_true", default=False, help="exit with 1 when nothing meets --max-drop")
+    add("--json", action="store_true", default=False, help="print the rows as JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Compare, print, and return the exit status."""
+    from rich.console import Console
+
+    from lowbit.cli.progress import shown
+    from lowbit.report.table import print_report
+    from lowbit.report.tabular import to_json
+    from lowbit.study.api import compare
+
+    arguments = {key: value for key, value in vars(options).items() if key not in _OWN}
+    with shown() as listener:
+        result = compare(arguments.pop("model"), arguments.pop("data"), progress=listener, **arguments)
+    if options.json:
+        json.dump(to_json(result.rows), sys.stdout, indent=1)
+        print()
+    else:
+        print_report(result.report, Console())
+        print_places(result)
+    if options.gate and result.winner is None:
+        return _GATE_NOT_MET
+    broken = any(row.status == "failed" and row.intended for row in result.rows)
+    return _INTENDED_FAILED if broken else 0
+
+
+def print_places(result: "StudyResult") -> None:
+    """Where the page and the file to ship lie."""
+    winner = result.winner
+    if winner is not None and winner.artifact is not None:
+        print(f"ship  {result.folder / winner.artifact}")
+    print(f"page  {result.page}")
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name for name in text.split(",") if name)

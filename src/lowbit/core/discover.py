@@ -1,0 +1,91 @@
+"""Adapters are found, never listed: by file name in a package, and by entry points of other people's packages."""
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from types import ModuleType
+from typing import Protocol
+
+from lowbit.core.errors import BadInput, UnsupportedError
+
+_HELPERS = ("_", "torch_")  # shared edge code, and modules that hold torch classes
+_FINDER = "find"  # the module in each adapters' package that calls `adapters`
+
+
+class Face(Protocol):
+    """What a `ToolchainInfo` and a `RuntimeInfo` have in common."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def packages(self) -> tuple[str, ...]: ...  # noqa: D102
+    @property
+    def extra(self) -> str | None: ...  # noqa: D102
+
+
+def adapters(package: str, group: str, named: Sequence[str] = ()) -> dict[str, ModuleType]:
+    """The adapters of `package` and of the entry points in `group`, by name; no vendor is imported for it.
+
+    Without names: all that are not hidden, in alphabetical order. With names: those, in the order given, hidden or not.
+    Raises BadInput for a name that nobody has, for an entry point that cannot be imported, and for one that takes the
+    name of another adapter.
+    """
+    loaders = _loaders(package, group)
+    for name in named:
+        if name not in loaders:
+            raise BadInput(f"no {package.rpartition('.')[2].rstrip('s')} is called {name!r}; choose from {_names(loaders)}")
+    if named:
+        return {name: loaders[name]() for name in named}
+    found = {name: load() for name, load in sorted(loaders.items())}
+    return {name: module for name, module in found.items() if not module.INFO.hidden}
+
+
+def versions(packages: Sequence[str]) -> dict[str, str]:
+    """PyPI name → version of those `packages` that are installed; nothing is imported."""
+    found = {}
+    for package in packages:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def require(info: Face) -> dict[str, str]:
+    """The versions of all packages of an adapter; raises UnsupportedError with the command that installs the rest."""
+    found = versions(info.packages)
+    missing = [package for package in info.packages if package not in found]
+    if missing:
+        extra = f"lowbit[{info.extra}]" if info.extra else "lowbit"
+        raise UnsupportedError(
+            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed", f"pip install '{extra}'"
+        )
+    return found
+
+
+def _loaders(package: str, group: str) -> dict[str, Callable[[], ModuleType]]:
+    loaders: dict[str, Callable[[], ModuleType]] = {}
+    for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+        if module.name != _FINDER and not module.name.startswith(_HELPERS):
+            loaders[module.name] = lambda path=f"{package}.{module.name}": importlib.import_module(path)
+    for entry in metadata.entry_points(group=group):
+        if entry.name in loaders:
+            raise BadInput(f"the entry point {group}: {entry.name} = {entry.value} takes a name that another adapter has")
+        loaders[entry.name] = lambda entry=entry: _load(entry)
+    return loaders
+
+
+def _load(entry: metadata.EntryPoint) -> ModuleType:
+    try:
+        module: ModuleType = entry.load()
+    except ImportError as error:
+        raise BadInput(
+            f"the entry point {entry.group}: {entry.name} = {entry.value} cannot be imported ({error}); "
+            "repair or uninstall its package"
+        ) from error
+    return module
+
+
+def _names(loaders: dict[str, Callable[[], ModuleType]]) -> str:
+    return ", ".join(name for name, load in sorted(loaders.items()) if not load().INFO.hidden)

@@ -1,0 +1,147 @@
+"""The sample cache: pictures decoded and resized once, in parallel, and memory-mapped by everyone afterwards."""
+
+import logging
+import math
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from lowbit.core import digest
+from lowbit.core.codec import load_json, save_json
+from lowbit.core.errors import BadInput
+from lowbit.core.files import folder_aside
+from lowbit.core.preprocess import Preprocess
+from lowbit.core.samples import Part, Samples
+from lowbit.data.fill import Report, Share, fill, fill_in_parallel
+from lowbit.data.picture import Dataset
+from lowbit.data.preprocess import to_input
+from lowbit.data.split import split
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[int, int], None]  # pictures done, pictures in all
+
+_PICTURES_A_PROCESS = 250  # fewer are decoded before another process has started
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """meta.json of one part: what the arrays beside it hold. `note`: what the user should know about the choice."""
+
+    part: Part
+    count: int
+    digest: str
+    class_names: tuple[str, ...]
+    note: str = ""
+
+
+def make_samples(
+    dataset: Dataset,
+    preprocess: Preprocess,
+    *,
+    calibration_samples: int,
+    seed: int,
+    limit: int | None,
+    out: Path,
+    workers: int,
+    progress: Progress | None = None,
+) -> None:
+    """Write `out/calibration` and `out/evaluation`, each images.npy, labels.npy and meta.json; whole or not at all.
+
+    `workers` processes decode, each its share; memory does not grow with the number of pictures. Raises BadInput for a
+    picture that cannot be read, pictures of different sizes, a split that leaves nothing, and a full disk.
+    """
+    chosen = split(dataset, calibration_samples=calibration_samples, seed=seed, limit=limit)
+    if chosen.note:
+        log.warning("%s: %s", dataset.name, chosen.note)
+    model = next(chosen.evaluation_from.pictures(chosen.evaluation[:1].tolist()))
+    shape = model.pixels(preprocess).shape
+    total = len(chosen.calibration) + len(chosen.evaluation)
+    workers = min(workers, 1 + total // _PICTURES_A_PROCESS)
+    with folder_aside(out) as folder:
+        shares: list[list[Share]] = [[] for _ in range(workers)]
+        for part, source, indices in (
+            ("calibration", chosen.calibration_from, chosen.calibration),
+            ("evaluation", chosen.evaluation_from, chosen.evaluation),
+        ):
+            images = folder / part / "images.npy"
+            _allocate(images, (len(indices), *shape))
+            np.save(folder / part / "labels.npy", source.labels[indices])
+            rows = np.argsort(indices)  # read in the data's order, written in the split's
+            for share, some in zip(shares, np.array_split(rows, workers), strict=True):
+                share.append(Share(source, indices[some], some, preprocess, images, shape, model.name))
+        _fill(shares, folder, _counting(progress, total))
+        _describe(folder, "calibration", dataset.class_names, chosen.note)
+        _describe(folder, "evaluation", dataset.class_names)
+
+
+def open_samples(folder: Path, part: Part) -> Samples:
+    """The `part` of the cache that `make_samples` wrote into `folder`; images are mapped, not read."""
+    home = folder / part
+    if not (home / "meta.json").is_file():
+        raise BadInput(f"{home}: no samples here; a folder that lowbit's sample cache wrote was expected")
+    meta = load_json(Meta, home / "meta.json")
+    return Samples(
+        path=home,
+        part=part,
+        digest=meta.digest,
+        class_names=meta.class_names,
+        images=np.load(home / "images.npy", mmap_mode="r"),
+        labels=np.load(home / "labels.npy"),
+    )
+
+
+def batches(samples: Samples, preprocess: Preprocess, size: int) -> Iterator[npt.NDArray[np.float32]]:
+    """All samples in order as float32 [size, C, H, W]; the last batch holds what is left."""
+    for start in range(0, len(samples), size):
+        yield to_input(samples.images[start : start + size], preprocess)
+
+
+def _allocate(path: Path, shape: tuple[int, ...]) -> None:
+    """An .npy file of zeros with its place on the disk taken, so that a full disk is an error now."""
+    path.parent.mkdir()
+    try:
+        np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape).flush()
+        if sys.platform == "linux":
+            with path.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    except OSError as error:
+        size = math.prod(shape) / 1e6
+        raise BadInput(
+            f"{path.parent}: no room for {shape[0]} decoded pictures, {size:,.0f} MB ({error.strerror}); "
+            "free some space, choose another folder with -o, or evaluate fewer with --limit"
+        ) from error
+
+
+def _fill(shares: list[list[Share]], folder: Path, report: Report) -> None:
+    if len(shares) == 1:
+        for share in shares[0]:
+            fill(share, report)
+        return
+    with tempfile.TemporaryDirectory(dir=folder) as messages:
+        fill_in_parallel(shares, Path(messages), report)
+
+
+def _counting(progress: Progress | None, total: int) -> Report:
+    done = 0
+
+    def report(finished: int) -> None:
+        nonlocal done
+        done += finished
+        if progress is not None:
+            progress(done, total)
+
+    return report
+
+
+def _describe(folder: Path, part: Part, class_names: tuple[str, ...], note: str = "") -> None:
+    home = folder / part
+    labels = np.load(home / "labels.npy")
+    contents = digest.of_files([home / "images.npy", home / "labels.npy"])
+    save_json(home / "meta.json", Meta(part, len(labels), digest.of_value([contents, class_names]), class_names, note))

@@ -1,0 +1,32 @@
+"""From what the user wrote after `--data` to labelled pictures."""
+
+from pathlib import Path
+
+from lowbit.core.errors import BadInput
+from lowbit.data.arrays import open_digits, open_npz
+from lowbit.data.folder import open_folder
+from lowbit.data.parquet import open_parquet, open_parquet_folder
+from lowbit.data.picture import Dataset
+
+__all__ = ["Dataset", "open_dataset"]
+
+_EXPECTED = (
+    "expected: `digits`, a folder of class folders, a .parquet file, a folder with train*.parquet and test*.parquet, "
+    "or an .npz file with x and y"
+)
+
+
+def open_dataset(spec: str) -> Dataset:
+    """The data that `spec` names; pictures are decoded when they are asked for. Raises BadInput."""
+    if spec == "digits":
+        return open_digits()
+    path = Path(spec).expanduser().resolve()
+    if not path.exists():
+        raise BadInput(f"data {spec!r}: no such file or folder; {_EXPECTED}")
+    if path.is_dir():
+        return open_parquet_folder(path) if any(path.glob("*.parquet")) else open_folder(path)
+    if path.suffix.lower() == ".parquet":
+        return open_parquet(path)
+    if path.suffix.lower() == ".npz":
+        return open_npz(path)
+    raise BadInput(f"data {spec!r}: a file of no known kind; {_EXPECTED}")

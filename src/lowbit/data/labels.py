@@ -1,0 +1,73 @@
+"""Which output of the model stands for which class of the data."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from lowbit.core.errors import BadInput
+
+
+def output_index(class_names: Sequence[str], outputs: int, labels_file: Path | None) -> tuple[int, ...]:
+    """For each class of the data the model's output (0 … outputs - 1) that stands for it.
+
+    Without a file the n-th class is the n-th output, and their numbers must agree: where the model has more outputs,
+    which of them are meant would be a guess. Raises BadInput.
+    """
+    if labels_file is not None:
+        return _from_file(class_names, outputs, labels_file)
+    if outputs < len(class_names):
+        raise BadInput(
+            f"the model has {outputs} outputs, the data have {len(class_names)} classes ({_some(class_names)}): "
+            "at least one output a class was expected; is this the model for these data?"
+        )
+    if outputs > len(class_names):
+        raise BadInput(
+            f"the model has {outputs} outputs, the data have {len(class_names)} classes ({_some(class_names)}): which "
+            "outputs are meant? Give --labels labels.json, which maps each class to an output: "
+            f'{{"{class_names[0]}": 0, …}}'
+        )
+    return tuple(range(outputs))
+
+
+def _from_file(class_names: Sequence[str], outputs: int, path: Path) -> tuple[int, ...]:
+    try:
+        mapping = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=lambda pairs: _unique(pairs, path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"--labels {path}: cannot be read ({error})") from error
+    except json.JSONDecodeError as error:
+        raise BadInput(
+            f"--labels {path}: not JSON ({error}); an object that maps each class to an output was expected"
+        ) from error
+    if not isinstance(mapping, dict):
+        raise BadInput(
+            f'--labels {path}: an object that maps each class to an output was expected, like {{"cat": 281}}'
+        )
+    if missing := [name for name in class_names if name not in mapping]:
+        raise BadInput(f"--labels {path}: no output for {_some(missing)}; every class of the data needs one")
+    if unknown := [name for name in mapping if name not in class_names]:
+        raise BadInput(f"--labels {path}: the data have no class {_some(unknown)}; they have {_some(class_names)}")
+    class_of: dict[int, str] = {}
+    for name in class_names:
+        output = mapping[name]
+        if not isinstance(output, int) or isinstance(output, bool) or not 0 <= output < outputs:
+            raise BadInput(f"--labels {path}: {name!r} → {output!r}; an output from 0 to {outputs - 1} was expected")
+        if output in class_of:
+            raise BadInput(
+                f"--labels {path}: {class_of[output]!r} and {name!r} both → {output}; one output a class was expected"
+            )
+        class_of[output] = name
+    return tuple(class_of)
+
+
+def _unique(pairs: list[tuple[str, object]], path: Path) -> dict[str, object]:
+    mapping = dict(pairs)
+    if len(mapping) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise BadInput(f"--labels {path}: {twice!r} stands there twice; say it once")
+    return mapping
+
+
+def _some(names: Sequence[str], most: int = 8) -> str:
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown}, … ({len(names)} in all)"

@@ -1,0 +1,108 @@
+"""Preprocessing: what the user declares, the picture it makes (once, cached), and the tensor a model gets (each time).
+
+The cache holds pictures as bytes after resizing and cropping, always grey or RGB; what is cheap and differs between
+models (scale, mean, std, BGR order, NCHW) is done when a batch is read.
+"""
+
+import numpy as np
+import numpy.typing as npt
+from PIL import ExifTags, Image, ImageOps
+
+from lowbit.core.errors import BadInput
+from lowbit.core.preprocess import Preprocess
+from lowbit.data.declare import parse
+
+__all__ = ["parse", "prepare", "resized", "to_input"]
+
+_FILTERS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+}
+
+
+def prepare(image: Image.Image, preprocess: Preprocess) -> npt.NDArray[np.uint8]:
+    """The picture as the cache holds it: uint8 [H, W, C], RGB (also for BGR models) or grey (C = 1).
+
+    Turned upright by EXIF, converted, resized, cropped: in this order, as torchvision's and timm's evaluation
+    pipelines do it, with their rounding (`Resize(int)`, `CenterCrop`) and Pillow's own antialiased filters. Raises
+    BadInput when the crop is larger than the picture or its pixels have no known range.
+    """
+    image.load()
+    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+        image = ImageOps.exif_transpose(image)
+    image = _convert(image, "L" if preprocess.channels == "grey" else "RGB")
+    if preprocess.resize is not None:
+        size = resized(image.size, preprocess.resize)
+        if size != image.size:
+            image = image.resize(size, _FILTERS[preprocess.interpolation])
+    if preprocess.crop is not None:
+        image = _centre_crop(image, preprocess.crop)
+    pixels = np.asarray(image)
+    return pixels if pixels.ndim == 3 else pixels[:, :, np.newaxis]
+
+
+def to_input(images: npt.NDArray[np.uint8], preprocess: Preprocess) -> npt.NDArray[np.float32]:
+    """`(x * scale - mean) / std` of uint8 images [N, H, W, C] as contiguous float32 [N, C, H, W].
+
+    Whole-array passes in float32: about 0.1 ms for a picture of 224 x 224, a quarter of what looking each byte up in a
+    table of 256 results costs. BGR is made here, so `mean` and `std` stand in the order that the model expects.
+    """
+    if preprocess.channels == "bgr":
+        images = images[..., ::-1]
+    n, height, width, channels = images.shape
+    out = np.empty((n, channels, height, width), np.float32)
+    out[...] = images.transpose(0, 3, 1, 2)
+    out *= np.float32(preprocess.scale)
+    out -= np.asarray(preprocess.mean, np.float32).reshape(-1, 1, 1)
+    out /= np.asarray(preprocess.std, np.float32).reshape(-1, 1, 1)
+    return out
+
+
+def resized(size: tuple[int, int], shorter: int) -> tuple[int, int]:
+    """(width, height) with the shorter side `shorter`, the longer one in proportion and rounded down.
+
+    >>> resized((500, 375), 256)
+    (341, 256)
+    """
+    width, height = size
+    if width <= height:
+        return shorter, shorter * height // width
+    return shorter * width // height, shorter
+
+
+def _centre_crop(image: Image.Image, side: int) -> Image.Image:
+    """The centred square; half pixels go to the even neighbour, as `round` does in torchvision's CenterCrop."""
+    width, height = image.size
+    if (width, height) == (side, side):
+        return image
+    if side > min(width, height):
+        raise BadInput(
+            f"a crop of {side} x {side} does not fit into a picture of {width} x {height} (width x height); "
+            f"set resize={side} or more, or a smaller crop"
+        )
+    left, top = round((width - side) / 2), round((height - side) / 2)
+    return image.crop((left, top, left + side, top + side))
+
+
+def _convert(image: Image.Image, mode: str) -> Image.Image:
+    """`image.convert(mode)` where that is right, and what it should do where it is not.
+
+    | picture                | what happens                                                                       |
+    |------------------------|------------------------------------------------------------------------------------|
+    | RGBA, LA, palette      | the colour stays, transparency is dropped: what `convert("RGB")` does everywhere   |
+    | 16-bit grey            | the upper byte, as Pillow reads 16-bit colour; `convert` would clip at 255 instead |
+    | 32-bit integer, float  | refused: nothing says which value is white                                         |
+    """
+    if image.mode == mode:
+        return image
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    elif image.mode in ("I", "F"):
+        raise BadInput(
+            f"its pixels are 32-bit (Pillow's mode {image.mode}) without a known range; save it as 8 or 16 bit"
+        )
+    elif "transparency" in image.info:  # dropped anyway; Pillow would warn about a palette's
+        image = image.copy()
+        del image.info["transparency"]
+    return image.convert(mode)

@@ -1,0 +1,57 @@
+"""Which pictures calibrate and which are evaluated: never the same ones."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from lowbit.core.errors import BadInput
+from lowbit.data.picture import DataPart, Dataset
+
+Indices = npt.NDArray[np.int64]
+_CALIBRATION, _LIMIT = 0, 1  # streams of random numbers, so that a limit does not move the calibration set
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Split:
+    """Indices into the parts they come from. `calibration` is in the order drawn, so that its beginning is a random
+    sample too (class folders come one class after the other); `evaluation` ascends. `note`: what the user should know.
+    """
+
+    calibration_from: DataPart
+    calibration: Indices = field(repr=False)
+    evaluation_from: DataPart
+    evaluation: Indices = field(repr=False)
+    note: str = ""
+
+
+def split(dataset: Dataset, *, calibration_samples: int, seed: int, limit: int | None = None) -> Split:
+    """Draw `calibration_samples` from `train`, else from `test`, and leave them out of it; evaluate the rest.
+
+    `limit`: evaluate a random part of that many pictures. Raises BadInput when nothing sensible is left.
+    """
+    if calibration_samples < 2:
+        raise BadInput(f"--calibration-samples {calibration_samples}: a range needs at least 2 pictures; 512 are usual")
+    if limit is not None and limit < 1:
+        raise BadInput(f"--limit {limit}: at least 1 picture must be evaluated")
+    if seed < 0:
+        raise BadInput(f"--seed {seed}: 0 or a larger number was expected")
+    source = dataset.train or dataset.test
+    drawn = np.random.default_rng([seed, _CALIBRATION]).permutation(len(source.labels))[:calibration_samples]
+    note = ""
+    if dataset.train is None:
+        evaluation = np.setdiff1d(np.arange(len(source.labels)), drawn)
+        if len(evaluation) == 0:
+            raise BadInput(
+                f"{dataset.name}: {len(source.labels)} pictures and no training part: --calibration-samples "
+                f"{calibration_samples} leaves none to evaluate; ask for fewer, or add training pictures"
+            )
+    else:
+        evaluation = np.arange(len(dataset.test.labels))
+        if len(drawn) < 2:
+            raise BadInput(f"{dataset.name}: {len(drawn)} training picture; calibration needs at least 2")
+        if len(drawn) < calibration_samples:
+            note = f"{calibration_samples} calibration samples were asked for; the training part has {len(drawn)}"
+    if limit is not None:
+        evaluation = np.sort(np.random.default_rng([seed, _LIMIT]).permutation(evaluation)[:limit])
+    return Split(source, drawn, dataset.test, evaluation, note)

@@ -1,0 +1,126 @@
+"""Accuracy: what a session answers on the evaluation images, and how that differs from the float model's answers."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from lowbit.core.adapter import Floats
+from lowbit.core.errors import MeasurementError
+
+_TOP = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """How scores become answers.
+
+    outputs[label] is the model's output for a label; among: argmax over all outputs of the "model", or over those of
+    the "data"; probabilities: the scores are probabilities already, no softmax is applied for the divergence.
+    """
+
+    outputs: tuple[int, ...]
+    among: str
+    probabilities: bool
+
+    def candidates(self, scores: Floats) -> Floats:
+        """The scores that compete: [N, outputs] or, among the data's classes, [N, classes]."""
+        return scores[:, self.outputs] if self.among == "data" else scores
+
+    def targets(self, labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The right answer for each label, as an index of `candidates`."""
+        return labels if self.among == "data" else np.asarray(self.outputs, np.int64)[labels]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answers:
+    """What a model said: `predictions` [N] (the index of the best candidate), whether each was right [N].
+
+    `correct_top5` is None where five guesses would be all or nearly all classes. `kl` [N]: divergence in nats from the
+    float model's probabilities, None when there is nothing to compare with.
+    """
+
+    predictions: npt.NDArray[np.int32]
+    right: npt.NDArray[np.bool_]
+    correct_top5: int | None
+    kl: npt.NDArray[np.float64] | None
+
+
+def answer(
+    predict: Callable[[Floats], Floats],
+    batches: Iterable[Floats],
+    labels: npt.NDArray[np.int64],
+    task: Task,
+    *,
+    reference: Floats | None = None,
+    keep: Callable[[int, Floats], None] | None = None,
+) -> Answers:
+    """Run every batch [n, C, H, W] through `predict` and compare with `labels` [N] and `reference` scores [N, outputs].
+
+    keep(start, scores) receives the raw scores of each batch. Memory grows with N by 13 bytes an image only.
+    Raises MeasurementError when scores are NaN or infinite, or the same for every image.
+    """
+    predictions = np.empty(len(labels), np.int32)
+    top5 = np.zeros(len(labels), np.bool_)
+    kl = None if reference is None else np.empty(len(labels), np.float64)
+    targets, first, varies, start = task.targets(labels), None, False, 0
+    for batch in batches:
+        scores = predict(batch)
+        part = slice(start, start + len(batch))
+        _check_finite(scores, start)
+        first = scores[:1].copy() if first is None else first
+        varies = varies or bool((scores != first).any())
+        candidates = task.candidates(scores)
+        predictions[part] = candidates.argmax(axis=1)
+        if candidates.shape[1] > _TOP:
+            best = np.argpartition(candidates, -_TOP, axis=1)[:, -_TOP:]
+            top5[part] = (best == targets[part, None]).any(axis=1)
+        if kl is not None and reference is not None:
+            kl[part] = divergence(reference[part], scores, probabilities=task.probabilities)
+        if keep is not None:
+            keep(start, scores)
+        start += len(batch)
+    if start != len(labels):
+        raise MeasurementError(f"{start} images were answered, {len(labels)} were asked: the pass is incomplete")
+    if not varies and start > 1:
+        raise MeasurementError(f"the outputs are the same for all {start} images: the model no longer sees its input")
+    has_top5 = candidates.shape[1] > _TOP
+    return Answers(predictions, predictions == targets, int(top5.sum()) if has_top5 else None, kl)
+
+
+def divergence(reference: Floats, scores: Floats, *, probabilities: bool) -> npt.NDArray[np.float64]:
+    """Kullback-Leibler divergence KL(reference || scores) of each row [N, outputs], in nats, never below zero."""
+    log_p = _log_probabilities(reference, probabilities)
+    log_q = _log_probabilities(scores, probabilities)
+    result: npt.NDArray[np.float64] = np.maximum((np.exp(log_p) * (log_p - log_q)).sum(axis=1), 0.0)
+    return result
+
+
+def _log_probabilities(scores: Floats, probabilities: bool) -> npt.NDArray[np.float64]:
+    """Log-softmax of logits; probabilities are renormalized, with a floor so that a rounded zero costs 28 nats."""
+    exact = scores.astype(np.float64)
+    if probabilities:
+        exact = np.log(np.maximum(exact, 1e-12))
+    exact -= exact.max(axis=1, keepdims=True)
+    result: npt.NDArray[np.float64] = exact - np.log(np.exp(exact).sum(axis=1, keepdims=True))
+    return result
+
+
+def _check_finite(scores: Floats, start: int) -> None:
+    finite = np.isfinite(scores).all(axis=1)
+    if not finite.all():
+        index = start + int(np.argmin(finite))
+        raise MeasurementError(f"the outputs for image {index} are not finite: {scores[index - start][:4]}")
+
+
+def in_batches_of(predict: Callable[[Floats], Floats], size: int) -> Callable[[Floats], Floats]:
+    """A `predict` for a file whose batch size is fixed: fewer images are filled up by repetition, the rest cut off."""
+
+    def fixed(images: Floats) -> Floats:
+        if len(images) == size:
+            return predict(images)
+        filled = np.concatenate([images, np.repeat(images[-1:], size - len(images), axis=0)])
+        return predict(filled)[: len(images)]
+
+    return fixed

@@ -1,0 +1,28 @@
+"""Peak resident memory of this process, as Linux counts it."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from lowbit.core.errors import MeasurementError
+
+_STATUS = Path("/proc/self/status")
+_CLEAR_REFS = Path("/proc/self/clear_refs")
+
+
+def peak_above(load_and_run: Callable[[], None]) -> int:
+    """Bytes by which resident memory peaks above its present level while `load_and_run` works.
+
+    Whatever should not count (the interpreter, the runtime and its thread pools) must be resident before the call.
+    """
+    before = _resident("VmRSS")
+    _CLEAR_REFS.write_text("5")  # proc(5): resets the peak (VmHWM) to the present level
+    load_and_run()
+    return max(0, _resident("VmHWM") - before)
+
+
+def _resident(field: str) -> int:
+    match = re.search(rf"^{field}:\s+(\d+) kB$", _STATUS.read_text(), re.MULTILINE)
+    if match is None:
+        raise MeasurementError(f"{_STATUS} has no {field}: peak memory can be measured on Linux only")
+    return int(match.group(1)) * 1024

@@ -1,0 +1,125 @@
+"""What the numbers stand on: host, versions, data, preprocessing, the command, and what every word means."""
+
+from lowbit.core.settings import MULTI_STREAM_SAMPLES
+from lowbit.core.study import Report
+from lowbit.report import words
+from lowbit.report.markup import Markup, el, join
+
+
+def facts(report: Report) -> Markup:
+    """Four lists of facts and the command that repeats the study."""
+    blocks = (
+        ("Data", _data(report)),
+        ("Measurement", _measurement(report)),
+        ("Host", _host(report)),
+        ("Versions", [(name, version) for name, version in sorted(report.versions.items())]),
+    )
+    lists = [el("section", el("h3", name), _pairs(pairs)) for name, pairs in blocks if pairs]
+    return join(
+        [
+            el("div", *lists, class_="facts"),
+            el("h3", "How to repeat it"),
+            el("pre", el("code", report.command), tabindex=0),
+        ]
+    )
+
+
+def _pairs(pairs: list[tuple[str, str]]) -> Markup:
+    return el("dl", *(el("div", el("dt", name), el("dd", value)) for name, value in pairs))
+
+
+def _data(report: Report) -> list[tuple[str, str]]:
+    pre, model = report.preprocess, report.model
+    chosen = "the model" if report.among == "model" else "the data"
+    pairs = [
+        ("model", f"{model.name}, from {model.source}"),
+        ("digest", model.digest),
+        ("input", " × ".join(str(side) for side in model.input_shape)),
+        ("data", report.data),
+        ("evaluated on", f"{report.n_samples:,} images, {words.count(len(report.class_names), 'class', 'classes')}"),
+        ("calibrated on", f"{report.calibration_samples:,} other images"),
+        ("prediction", f"argmax over the outputs of {chosen}"),
+        ("preprocessing", _preprocess_text(report)),
+        ("channels", pre.channels),
+    ]
+    if model.difference is not None:
+        pairs.append(("float graph", f"differs from its source by at most {model.difference:.1e}"))
+    return pairs
+
+
+def _preprocess_text(report: Report) -> str:
+    pre = report.preprocess
+    steps = [pre.name]
+    steps.append(f"shorter side {pre.resize} ({pre.interpolation})" if pre.resize else "no resizing")
+    if pre.crop:
+        steps.append(f"centre crop {pre.crop}")
+    steps.append(f"pixels × {pre.scale:.6g}")
+    steps.append(f"mean {', '.join(f'{value:g}' for value in pre.mean)}")
+    steps.append(f"std {', '.join(f'{value:g}' for value in pre.std)}")
+    return "; ".join(steps)
+
+
+def _measurement(report: Report) -> list[tuple[str, str]]:
+    settings = report.settings
+    length = "MLPerf's own" if settings.official else f"{settings.min_duration_s:g} s"
+    return [
+        ("harness", "MLPerf LoadGen"),
+        ("scenario", settings.scenario),
+        ("threads", str(settings.threads)),
+        ("batch", str(settings.batch_size)),
+        ("rounds", f"{settings.rounds}, interleaved"),
+        ("shortest run", length),
+        ("official", "yes" if settings.official else "no"),
+        ("seed", str(settings.seed)),
+        ("measured", report.created),
+    ]
+
+
+def _host(report: Report) -> list[tuple[str, str]]:
+    host = report.host
+    return [
+        ("CPU", host.cpu),
+        ("cores", f"{host.cores} ({words.count(host.threads, 'thread')})"),
+        ("instructions", ", ".join(host.isa)),
+        ("governor", host.governor),
+        ("memory", words.size(host.memory_bytes)),
+        ("system", host.system),
+        ("Python", host.python),
+        ("id", host.id),
+    ]
+
+
+def glossary(report: Report) -> Markup:
+    """The words of this page, each in a sentence."""
+    query = "one image"
+    if report.settings.scenario == "multi-stream":
+        query = f"{MULTI_STREAM_SAMPLES} images"
+    words_used = (
+        ("version", "one file: a recipe carried out by a toolchain (made by). A runtime (run by) executes it."),
+        (words.NOT_INTENDED, "a runtime that the file was not made for. It can read the file, so it was tried."),
+        ("top-1", "share of images whose highest score is the right class."),
+        ("± and interval", "Wilson's 95 % interval: where top-1 of unlimited data of this kind would lie."),
+        (
+            "Δ float, points",
+            "top-1 less the float model's on the same images, in percentage points. The interval drawn around it is "
+            "the version's own Wilson interval; whether the two models differ is what McNemar's test tells.",
+        ),
+        (
+            "p (McNemar)",
+            "probability of a difference at least this large if both models were equally good, "
+            "from the images on which just one of them is right. Small means the difference is real.",
+        ),
+        ("agreement", "share of images on which the version predicts the same class as the float model."),
+        ("KL", "mean Kullback–Leibler divergence from the float model's probabilities; 0 means the same."),
+        ("p50, p90, p99", f"half, 90 % and 99 % of all queries were answered within this time; a query is {query}."),
+        ("whisker", "smallest and largest median of the rounds: the noise. A lead inside it is a tie."),
+        ("speed-up", "how many times faster than the fastest fp32 row of this study."),
+        ("Pareto front", "the rows that no other row beats in both accuracy and latency."),
+        ("peak memory", "largest resident memory, less what the runtime itself needs before it loads the model."),
+        (
+            "integer share",
+            "share of multiply-accumulates whose kernel took both operands as integers; the rest ran in float.",
+        ),
+        ("unsupported, failed", "the vendor cannot do it; it should have worked and did not."),
+    )
+    return _pairs(list(words_used))

@@ -1,0 +1,46 @@
+"""The table that a notebook shows for a study: small, without script, readable in the notebook's own colours."""
+
+from lowbit.core.row import Row
+from lowbit.core.study import Report
+from lowbit.report import ranking, words
+from lowbit.report.markup import Markup, el
+
+_RIGHT = "text-align:right"
+_LEFT = "text-align:left"
+
+
+def notebook_html(report: Report) -> str:
+    """Measured rows best first, the winner in bold, and how many cells failed or are unsupported."""
+    report = ranking.publishable(report)
+    rows = ranking.measured(report)
+    best = ranking.winner(report)
+    named = "top-1 %" if ranking.float_top1(report) is not None else "same as float %"
+    headings = ("version", "run by", named, "Δ points", "size", "p50 ms", "speed-up")
+    head = el("tr", *(el("th", text, style=_LEFT if i < 2 else _RIGHT) for i, text in enumerate(headings)))
+    body = [_line(row, report, row is best) for row in rows]
+    others = ", ".join(
+        f"{len(ranking.with_status(report, status))} {status}"
+        for status in ("failed", "unsupported")
+        if ranking.with_status(report, status)
+    )
+    foot = " · ".join(part for part in (report.choice.reason, others, *ranking.cautions(report)) if part)
+    return el(
+        "div",
+        el("p", el("b", report.title), f" · {words.count(report.n_samples, 'image')}"),
+        el("table", el("thead", head), el("tbody", *body)),
+        el("p", foot),
+    )
+
+
+def _line(row: Row, report: Report, best: bool) -> Markup:
+    quality = row.top1 if ranking.float_top1(report) is not None else row.agreement
+    left = (f"{row.toolchain} {row.recipe}", row.runtime + ("" if row.intended else words.NOT_INTENDED))
+    right = (
+        words.percent(quality),
+        words.signed(ranking.gained(row, report)),
+        words.size(row.size_bytes),
+        words.significant(row.latency_p50_ms),
+        words.times(row.speedup),
+    )
+    cells = [el("td", text, style=_LEFT) for text in left] + [el("td", text, style=_RIGHT) for text in right]
+    return el("tr", *cells, style="font-weight:bold" if best else None)

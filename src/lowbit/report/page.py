@@ -1,0 +1,121 @@
+"""The report as one HTML page that opens offline: all plots are drawn here, page.js adds tooltips and sorting."""
+
+import json
+from importlib.resources import files
+from string import Template
+
+from lowbit.core.row import Row
+from lowbit.core.study import Report
+from lowbit.report import facts, ranking, words
+from lowbit.report.bars import losses, speed
+from lowbit.report.marks import Marks, marks_of
+from lowbit.report.markup import Markup, el, join
+from lowbit.report.matrix import matrix
+from lowbit.report.pareto import pareto, size_legend
+from lowbit.report.sortable import sortable
+from lowbit.report.tips import tips
+
+
+def page(report: Report) -> str:
+    """The whole page: style, script and data are inside, and its policy forbids the browser any request."""
+    report = ranking.publishable(report)
+    marks = marks_of(report.rows)
+    return Template(_asset("page.html")).substitute(
+        title=el("title", f"{report.title} · lowbit"),
+        style=_asset("page.css"),
+        script=_asset("page.js"),
+        data=_data(report),
+        heading=_heading(report),
+        verdict=_verdict(report),
+        key=_key(marks),
+        pareto=pareto(report, marks),
+        speed=speed(report, marks),
+        losses=losses(report, marks),
+        matrix=matrix(report, marks),
+        table=sortable(report, marks),
+        summary=el("p", _counts(report), class_="lead"),
+        facts=facts.facts(report),
+        glossary=facts.glossary(report),
+    )
+
+
+def _asset(name: str) -> str:
+    return files("lowbit.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _data(report: Report) -> str:
+    """JSON that cannot end its own script element."""
+    return json.dumps(tips(report), ensure_ascii=True).replace("<", "\\u003c")
+
+
+def _heading(report: Report) -> Markup:
+    settings = report.settings
+    conditions = [
+        words.count(report.n_samples, "image"),
+        settings.scenario,
+        words.count(settings.threads, "thread"),
+        f"batch {settings.batch_size}",
+        report.host.cpu,
+        report.created,
+    ]
+    cautions = [el("li", caution) for caution in ranking.cautions(report)]
+    return join(
+        [
+            el("h1", report.title),
+            el("p", " · ".join(conditions), class_="conditions"),
+            *([el("ul", *cautions, class_="cautions")] if cautions else []),
+        ]
+    )
+
+
+def _verdict(report: Report) -> Markup:
+    best = ranking.winner(report)
+    if best is None:
+        return el("div", el("p", "No version to ship", class_="winner"), el("p", report.choice.reason), class_="verdict")
+    figures = [el("div", el("b", value), el("span", name), el("small", note)) for value, name, note in _figures(best, report)]
+    said = [el("p", report.choice.reason, class_="reason")]
+    if report.choice.tied:
+        said.append(el("p", f"As fast within the spread of the rounds: {', '.join(report.choice.tied)}.", class_="ties"))
+    if best.artifact:
+        said.append(el("p", "File to ship: ", el("code", best.artifact), class_="file"))
+    winner = el(
+        "div", el("p", "Ship this version", class_="eyebrow"), el("p", best.name, class_="winner"), *said, class_="what"
+    )
+    return el("div", winner, el("div", *figures, class_="figures"), class_="verdict")
+
+
+def _figures(best: Row, report: Report) -> list[tuple[str, str, str]]:
+    """The winner's three key figures: value, name, and what to compare it with."""
+    base, gained = ranking.float_top1(report), ranking.gained(best, report)
+    if best.top1 is not None:
+        against = "" if base is None else f"{words.signed(gained)}\u00a0points, float\u00a0{words.percent(base)}\u00a0%"
+        quality = (f"{words.percent(best.top1)} %", "top-1 accuracy", against)
+    else:
+        quality = (f"{words.percent(best.agreement)} %", "same as float", "images with the float model's prediction")
+    if best.scenario == "offline":
+        absolute = f"{words.significant(best.samples_per_s)} samples a second"
+    else:
+        absolute = f"{words.significant(best.latency_p50_ms)} ms a query (p50)"
+    float_file = next((row for row in report.rows if row.recipe == "fp32" and row.toolchain == best.toolchain), None)
+    share = "on disk"
+    if float_file and float_file.size_bytes and best.size_bytes:
+        share = f"{best.size_bytes / float_file.size_bytes * 100:.0f} % of the fp32 file"
+    return [quality, (words.times(best.speedup), "speed, fp32 is 1×", absolute), (words.size(best.size_bytes), "file", share)]
+
+
+def _key(marks: Marks) -> Markup:
+    """The legend of all plots."""
+    runtimes = [el("span", marks.swatch(runtime=name), name) for name in marks.runtimes]
+    toolchains = [el("span", marks.swatch(toolchain=name), name) for name in marks.toolchains]
+    return el(
+        "p",
+        el("span", el("em", "run by"), *runtimes),
+        el("span", el("em", "made by"), *toolchains),
+        el("span", size_legend(marks)),
+        class_="key",
+    )
+
+
+def _counts(report: Report) -> str:
+    counted = [f"{len(ranking.with_status(report, status))} {status}" for status in ("measured", "failed", "unsupported")]
+    return f"{words.count(len(report.rows), 'cell')}: {', '.join(counted)}. Press a heading to sort."

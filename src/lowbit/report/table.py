@@ -1,0 +1,220 @@
+"""The terminal's table: measured rows best first, then what failed, what is unsupported, and what to ship.
+
+All text of others goes through `rich.text.Text`, never through markup: a reason may hold "[openvino]".
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from rich.cells import cell_len
+from rich.console import Console, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from lowbit.core.row import Row
+from lowbit.core.study import Report
+from lowbit.report import ranking, words
+
+_ESSENTIAL = 3  # columns of this need or less decide how far apart columns may stand
+_REASON = 300  # characters of a reason; the page has the whole
+_DIGITS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """heading: name and unit on two lines; need: 0 is always shown, the largest is dropped first when it is narrow."""
+
+    heading: str
+    need: int
+    cells: tuple[str, ...]
+    right: bool = True
+
+    @property
+    def width(self) -> int:
+        return max(cell_len(text) for text in (*self.heading.split("\n"), *self.cells))
+
+
+def table(report: Report, width: int = 100) -> Table:
+    """The measured rows, best first, with as many columns as `width` has room for."""
+    report = ranking.publishable(report)
+    rows = ranking.measured(report)
+    columns = _columns(report, rows)
+    gap = 2 if _width([column for column in columns if column.need <= _ESSENTIAL], 2) <= width else 1
+    chosen = _fitting(columns, width, gap)
+    drawn = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="dim")
+    for column in chosen:
+        drawn.add_column(Text(column.heading), justify="right" if column.right else "left", no_wrap=column.right)
+    for index, row in enumerate(rows):
+        cells = [Text(column.cells[index], style=_style(column, column.cells[index])) for column in chosen]
+        drawn.add_row(*cells, style="bold" if row is ranking.winner(report) else "")
+    return drawn
+
+
+def print_report(report: Report, console: Console) -> None:
+    """Title, cautions, table, footnotes, failures, refusals, and the row to ship with its reason."""
+    report = ranking.publishable(report)
+    for part in _parts(report, console.width):
+        console.print(part, soft_wrap=False)
+
+
+def _parts(report: Report, width: int) -> Iterator[RenderableType]:
+    yield Text(report.title, style="bold")
+    yield Text(_conditions(report), style="dim")
+    for caution in ranking.cautions(report):
+        yield Text(f"! {caution}", style="yellow")
+    yield Text()
+    if ranking.with_status(report, "measured"):
+        yield table(report, width)
+        yield from _legend(report)
+    yield from _failed(ranking.with_status(report, "failed"))
+    yield from _unsupported(ranking.with_status(report, "unsupported"))
+    yield Text()
+    yield from _verdict(report)
+
+
+def _conditions(report: Report) -> str:
+    settings, host = report.settings, report.host
+    base = ranking.float_top1(report)
+    return " · ".join(
+        [
+            words.count(report.n_samples, "image"),
+            *([f"float {words.percent(base)} %"] if base is not None else []),
+            settings.scenario,
+            words.count(settings.threads, "thread"),
+            f"batch {settings.batch_size}",
+            words.count(settings.rounds, "round"),
+            f"{host.cpu} ({words.count(host.cores, 'core')})",
+        ]
+    )
+
+
+def _columns(report: Report, rows: Sequence[Row]) -> list[_Column]:
+    """Every column that at least one row has a value for, in display order."""
+    notes = _footnotes(rows)
+    offline = report.settings.scenario == "offline"
+    agreement_need = 0 if ranking.float_top1(report) is None else 6
+    query = "p50 ms\na query" if report.settings.scenario == "multi-stream" else "p50\nms"
+
+    def column(heading: str, need: int, cells: Iterator[str], right: bool = True) -> _Column:
+        return _Column(heading, need, tuple(cells), right)
+
+    def marked(row: Row) -> str:
+        note = str(notes[row.note]).translate(_DIGITS) if row.note else ""
+        return f"{row.toolchain} {row.recipe}{note}"
+
+    def latency(row: Row) -> str:
+        tied = words.TIED if row.name in report.choice.tied else ""
+        return tied + (words.significant(row.samples_per_s if offline else row.latency_p50_ms))
+
+    columns = [
+        column("version\nmade by, recipe", 0, (marked(row) for row in rows), right=False),
+        column("run by\n", 0, (row.runtime + ("" if row.intended else words.NOT_INTENDED) for row in rows), right=False),
+        column("top-1\n%", 0, (words.percent(row.top1) for row in rows)),
+        column("95 %\ninterval", 8, (words.half_interval(row.top1_low, row.top1_high) for row in rows)),
+        column("Δ\npoints", 3, (words.signed(ranking.gained(row, report)) for row in rows)),
+        column("same as\nfloat %", agreement_need, (words.percent(row.agreement, 1) for row in rows)),
+        column("size\n", 1, (words.size(row.size_bytes) for row in rows)),
+        column("samples\n/s" if offline else query, 0, (latency(row) for row in rows)),
+        column("speed-\nup", 2, (words.times(row.speedup) for row in rows)),
+        column("peak\nmemory", 7, (words.size(row.peak_memory_bytes) for row in rows)),
+        column("int8\nshare", 2, (words.integer_share(row) for row in rows)),
+    ]
+    return [one for one in columns if any(cell not in ("", words.ABSENT) for cell in one.cells)]
+
+
+def _width(columns: Sequence[_Column], gap: int) -> int:
+    return sum(column.width + gap for column in columns) - gap
+
+
+def _fitting(columns: Sequence[_Column], width: int, gap: int) -> list[_Column]:
+    kept = list(columns)
+    while _width(kept, gap) > width:
+        least = max(kept, key=lambda column: column.need)
+        if least.need == 0:
+            break
+        kept.remove(least)
+    return kept
+
+
+def _style(column: _Column, text: str) -> str:
+    if column.heading.startswith("int8") and text:
+        return "dim" if text == "100 %" else "yellow"
+    if column.heading.startswith("Δ") and text.startswith(words.MINUS):
+        return "red" if float(text[1:]) >= 1 else ""
+    return ""
+
+
+def _footnotes(rows: Sequence[Row]) -> dict[str, int]:
+    numbers: dict[str, int] = {}
+    for row in rows:
+        if row.note:
+            numbers.setdefault(row.note, len(numbers) + 1)
+    return numbers
+
+
+def _legend(report: Report) -> Iterator[RenderableType]:
+    rows = ranking.measured(report)
+    lines = [f"{str(number).translate(_DIGITS)} {words.one_line(note)}" for note, number in _footnotes(rows).items()]
+    if any(not row.intended for row in rows):
+        lines.append(f"{words.NOT_INTENDED} a runtime that the file was not made for")
+    if any(row.name in report.choice.tied for row in rows):
+        lines.append(f"{words.TIED} as fast as the winner, within the spread of the rounds")
+    if any(words.falls_short(row) for row in rows):
+        lines.append("int8 share below 100 %: the rest ran in float; lowbit report STUDY --why ROW lists it")
+    if any(row.speedup is not None for row in rows):
+        lines.append("speed-up: over the fastest fp32 row; Δ: top-1 less the float model's")
+    elsewhere = sorted({row.name for row in rows if row.host_id != report.host.id})
+    if elsewhere:
+        lines.append(f"measured on another host, not comparable: {', '.join(elsewhere)}")
+    if lines:
+        yield Text()
+    for line in lines:
+        yield Text(line, style="dim")
+
+
+def _failed(rows: Sequence[Row]) -> Iterator[RenderableType]:
+    if not rows:
+        return
+    yield Text(f"\nfailed ({len(rows)})", style="bold red")
+    for row in rows:
+        mark = "" if row.intended else words.NOT_INTENDED
+        yield _indented(f"{row.name}{mark}: {words.one_line(row.reason or 'no reason was given', _REASON)}")
+        if row.log:
+            yield _indented(f"  log: {row.log}", "dim")
+
+
+def _unsupported(rows: Sequence[Row]) -> Iterator[RenderableType]:
+    if not rows:
+        return
+    yield Text(f"\nunsupported ({len(rows)})", style="bold")
+    for reason, group in ranking.by_reason(rows).items():
+        yield _indented(f"{_together(group)}: {words.one_line(reason, _REASON)}", "dim")
+
+
+def _indented(text: str, style: str = "") -> RenderableType:
+    return Padding(Text(text, style=style), (0, 0, 0, 2), expand=False)
+
+
+def _together(rows: Sequence[Row]) -> str:
+    """Rows of one reason, recipes of the same toolchain and runtime gathered: litert/{fp16,bf16}@openvino."""
+    pairs: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        pairs.setdefault((row.toolchain, row.runtime), []).append(row.recipe)
+    return ", ".join(
+        f"{toolchain}/{recipes[0] if len(recipes) == 1 else '{' + ','.join(recipes) + '}'}@{runtime}"
+        for (toolchain, runtime), recipes in pairs.items()
+    )
+
+
+def _verdict(report: Report) -> Iterator[RenderableType]:
+    best = ranking.winner(report)
+    if best is None:
+        yield Text(f"No winner: {report.choice.reason}", style="bold yellow")
+        return
+    yield Text.assemble(("Winner  ", "bold green"), (best.name, "bold"))
+    yield Text(f"Why     {report.choice.reason}")
+    if report.choice.tied:
+        yield Text(f"Ties    {', '.join(report.choice.tied)}")
+    if best.artifact:
+        yield Text(f"File    {best.artifact}")

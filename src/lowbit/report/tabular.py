@@ -1,0 +1,26 @@
+"""Rows for programs: CSV text and plain dicts, with exactly the columns of `core.row.COLUMNS`."""
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from lowbit.core.row import COLUMNS, Row
+
+
+def to_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """One dict a row, in column order; absent values are None."""
+    return [{name: getattr(row, name) for name in COLUMNS} for row in rows]
+
+
+def to_csv(rows: Sequence[Row]) -> str:
+    """A heading and one line a row; absent values are empty, truth values are `true` and `false` as in JSON."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows([_plain(getattr(row, name)) for name in COLUMNS] for row in rows)
+    return text.getvalue()
+
+
+def _plain(value: Any) -> Any:
+    return str(value).lower() if isinstance(value, bool) else value

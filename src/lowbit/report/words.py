@@ -1,0 +1,99 @@
+"""How numbers are written: one place, so that table, page and notebook say the same. Absent values are a dash."""
+
+from math import floor, log10
+
+from lowbit.core.row import Row
+
+ABSENT = "–"
+MINUS = "\u2212"
+NOT_INTENDED = "†"
+TIED = "≈"
+
+
+def percent(fraction: float | None, digits: int = 2) -> str:
+    """0.9173 → "91.73"; the sign "%" stands in the heading."""
+    return ABSENT if fraction is None else f"{fraction * 100:.{digits}f}"
+
+
+def half_interval(low: float | None, high: float | None) -> str:
+    """Half the width of an interval of fractions, in points: "±0.54"."""
+    return "" if low is None or high is None else f"±{(high - low) * 50:.2f}"
+
+
+def signed(points: float | None) -> str:
+    """Points with a true minus sign; what rounds to zero has no sign."""
+    if points is None:
+        return ABSENT
+    text = f"{abs(points):.2f}"
+    if text == "0.00":
+        return text
+    return f"+{text}" if points > 0 else f"{MINUS}{text}"
+
+
+def significant(value: float | None, digits: int = 3) -> str:
+    """`digits` significant digits without an exponent: 0.327, 12.3, 1234."""
+    if value is None:
+        return ABSENT
+    if value == 0:
+        return "0"
+    decimals = digits - 1 - floor(log10(abs(value)))
+    rounded = round(value, decimals)
+    decimals = digits - 1 - floor(log10(abs(rounded)))  # 9.996 became 10.0: one decimal less
+    return f"{rounded:.{max(0, decimals)}f}"
+
+
+def size(count: int | None) -> str:
+    """Decimal units, as vendors and file managers print them: "367 kB"."""
+    if count is None:
+        return ABSENT
+    if count < 1000:
+        return f"{count} B"
+    for factor, unit in ((1e3, "kB"), (1e6, "MB")):
+        if count < factor * 999.5:
+            return f"{significant(count / factor)} {unit}"
+    return f"{significant(count / 1e9)} GB"
+
+
+def times(factor: float | None) -> str:
+    """2.566 → "2.57×"."""
+    return ABSENT if factor is None else f"{factor:.2f}×"
+
+
+def p_value(p: float | None) -> str:
+    """Three decimals, or "<0.001"."""
+    if p is None:
+        return ABSENT
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def claims_integer(row: Row) -> bool:
+    """Whether the row says of itself that both operands are integers: w8a8, w4a8, w8a16, but not weight-only."""
+    if row.weight_bits is None or row.activation_bits is None or "weight-only" in row.recipe:
+        return False
+    return row.weight_bits <= 8 and row.activation_bits <= 16
+
+
+def integer_share(row: Row) -> str:
+    """The share of multiply-accumulates on integer kernels, never rounded up; empty when the row claims none."""
+    if row.int8_share is None or not claims_integer(row):
+        return ""
+    return "100 %" if row.int8_share >= 1 - 1e-9 else f"{floor(row.int8_share * 100)} %"
+
+
+def falls_short(row: Row) -> str:
+    """What a row that is called int8 must say when part of it ran in float: "int8 62 %"; else empty."""
+    share = integer_share(row)
+    if share in ("", "100 %"):
+        return ""
+    return f"int8 {share}" if (row.activation_bits or 0) <= 8 else f"integer {share}"
+
+
+def count(number: int, one: str, many: str = "") -> str:
+    """1 → "1 thread", 10000 → "10,000 threads"."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def one_line(text: str, limit: int = 0) -> str:
+    """`text` without line breaks and control characters (vendors colour their logs), cut to `limit` characters."""
+    flat = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    return flat if not limit or len(flat) <= limit else flat[: limit - 1] + "…"

@@ -1,0 +1,31 @@
+"""What runtimes share: the edge between float NCHW images and the type and layout that a file wants."""
+
+import numpy as np
+import numpy.typing as npt
+
+from lowbit.core.adapter import Floats
+
+
+def quantize(x: Floats, scale: float, zero_point: int, dtype: npt.DTypeLike) -> npt.NDArray[np.integer]:
+    """Integers nearest to x / scale + zero_point (ties to even), saturated to `dtype`; NaN becomes the zero point."""
+    limits = np.iinfo(dtype)
+    steps = np.nan_to_num(np.rint(x / np.float32(scale)) + zero_point, nan=zero_point)
+    return np.clip(steps, limits.min, limits.max).astype(dtype)
+
+
+def dequantize(q: npt.NDArray[np.integer], scale: float, zero_point: int) -> Floats:
+    """(q - zero_point) * scale as float32."""
+    return (q.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)
+
+
+def is_channels_last(shape: tuple[int, ...], input_shape: tuple[int, int, int]) -> bool:
+    """Whether a file's input [N, ?, ?, ?] is NHWC, given (C, H, W); NCHW wins where both fit."""
+    channels, height, width = input_shape
+    return shape[1:] != input_shape and shape[1:] == (height, width, channels)
+
+
+def own_words(error: BaseException) -> str:
+    """The first line of a vendor's message that says something to a person who reads a table."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if not line.startswith(("Exception from ", "Check '"))]
+    return (telling or lines or [type(error).__name__])[0]

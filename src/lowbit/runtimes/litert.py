@@ -1,0 +1,216 @@
+"""The LiteRT runtime: `.tflite` files in ai-edge-litert's interpreter, XNNPACK where it takes an operator."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lowbit.core.adapter import Floats, OpPrecision, RuntimeInfo, SessionOptions
+from lowbit.core.artifact import Artifact
+from lowbit.core.errors import LowbitError, UnsupportedError
+from lowbit.runtimes._edge import dequantize, is_channels_last, own_words, quantize
+
+INFO = RuntimeInfo(name="litert", packages=("ai-edge-litert",), extra="litert", reads=("tflite",))
+
+_MAGIC = b"TFL3"  # a flatbuffer's file identifier, at byte 4
+_SHORT = {"float32": "f32", "float16": "f16", "int8": "s8", "uint8": "u8", "int16": "s16", "int32": "s32", "int64": "s64"}
+_OPERANDS = {  # what multiplies and accumulates → the places of activation and weight among its inputs
+    "CONV_2D": (0, 1),
+    "DEPTHWISE_CONV_2D": (0, 1),
+    "FULLY_CONNECTED": (0, 1),
+    "BATCH_MATMUL": (0, 1),
+    "TRANSPOSE_CONV": (2, 1),
+}
+_DELEGATE = "DELEGATE"  # stands in the list beside the operators that it replaced
+
+
+@dataclass(frozen=True, slots=True)
+class _Edge:
+    """A model's input or output: its place, shape and type, and how its integers (if any) relate to real values."""
+
+    index: int
+    shape: tuple[int, ...]
+    dtype: npt.DTypeLike
+    scale: float
+    zero_point: int
+
+    @property
+    def is_integer(self) -> bool:
+        return np.issubdtype(self.dtype, np.integer)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LiteRTSession:
+    """An interpreter with its tensors allocated for the batch size that the file carries."""
+
+    interpreter: Any
+    source: _Edge
+    target: _Edge
+    channels_last: bool
+
+    def predict(self, images: Floats) -> Floats:
+        """Scores [N, outputs] of images [N, C, H, W]; N must be the file's batch size (the input is never resized)."""
+        if len(images) != self.source.shape[0]:
+            raise LowbitError(
+                f"{len(images)} images for a .tflite file with a fixed batch of {self.source.shape[0]}; "
+                "pad the batch, or build the file for this batch size"
+            )
+        x: npt.NDArray[Any] = images.transpose(0, 2, 3, 1) if self.channels_last else images
+        if self.source.is_integer:
+            x = quantize(x, self.source.scale, self.source.zero_point, self.source.dtype)
+        self.interpreter.set_tensor(self.source.index, np.ascontiguousarray(x))
+        self.interpreter.invoke()
+        y = self.interpreter.get_tensor(self.target.index).reshape(len(images), -1)
+        if self.target.is_integer:
+            return dequantize(y, self.target.scale, self.target.zero_point)
+        return np.asarray(y, dtype=np.float32)
+
+    def executed_precision(self) -> list[OpPrecision]:
+        """Every operator by the types of its operands, which is what selects LiteRT's and XNNPACK's kernels.
+
+        integer activation, integer weight: an integer kernel. Float activation, integer weight: a hybrid kernel, which
+        quantizes its input at every call. An integer weight behind a DEQUANTIZE arrives as a float operand: a float kernel.
+        """
+        tensors = {detail["index"]: detail for detail in self.interpreter.get_tensor_details()}
+        operators = self.interpreter._get_ops_details()
+        dequantized = {
+            out: tensors[op["inputs"][0]]["dtype"]
+            for op in operators
+            if op["op_name"] == "DEQUANTIZE"
+            for out in op["outputs"]
+        }
+        batch = self.source.shape[0]
+        return [
+            _precision(op, tensors, dequantized, batch) for op in operators if op["op_name"] != _DELEGATE
+        ]
+
+
+def warm_up(options: SessionOptions) -> None:
+    """Run a one-operator model made in memory, so that the interpreter and XNNPACK are resident."""
+    interpreter = _interpreter(options, model_content=_one_operator())
+    interpreter.allocate_tensors()
+    interpreter.invoke()
+
+
+@contextmanager
+def open_session(artifact: Artifact, options: SessionOptions) -> Iterator[LiteRTSession]:
+    """Load the file. Raises UnsupportedError where it is no TFLite file, has other inputs or outputs, or is refused."""
+    with artifact.path.open("rb") as stream:
+        if stream.read(8)[4:] != _MAGIC:
+            raise UnsupportedError(
+                f"{artifact.path.name} is no TFLite file: byte 4 lacks the identifier {_MAGIC.decode()}", "build it again"
+            )
+    try:
+        interpreter = _interpreter(options, model_path=str(artifact.path))
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise UnsupportedError(f"LiteRT refuses the file: {own_words(error)}") from error
+    source, target = _edges(interpreter, artifact)
+    yield LiteRTSession(interpreter, source, target, is_channels_last(source.shape, artifact.input_shape))
+
+
+def _interpreter(options: SessionOptions, **model: Any) -> Any:
+    from ai_edge_litert.interpreter import Interpreter
+
+    return Interpreter(num_threads=options.threads, **model)
+
+
+def _edges(interpreter: Any, artifact: Artifact) -> tuple[_Edge, _Edge]:
+    """The one input and the one output; raises UnsupportedError where there are others than `artifact` says."""
+    sources = [_edge(detail) for detail in interpreter.get_input_details()]
+    targets = [_edge(detail) for detail in interpreter.get_output_details()]
+    if len(sources) != 1 or len(targets) != 1:
+        raise UnsupportedError(f"the file has {len(sources)} inputs and {len(targets)} outputs, one of each was expected")
+    source, target = sources[0], targets[0]
+    channels, height, width = artifact.input_shape
+    if source.shape[1:] not in ((channels, height, width), (height, width, channels)):
+        raise UnsupportedError(f"the file's input is {list(source.shape)}, images of {list(artifact.input_shape)} come in")
+    if prod(target.shape) != source.shape[0] * artifact.outputs:
+        raise UnsupportedError(f"the file's output is {list(target.shape)}, {artifact.outputs} scores were expected")
+    return source, target
+
+
+def _edge(detail: dict[str, Any]) -> _Edge:
+    scale, zero_point = detail["quantization"]
+    shape = tuple(int(size) for size in detail["shape"])
+    return _Edge(detail["index"], shape, detail["dtype"], float(scale), int(zero_point))
+
+
+def _precision(op: dict[str, Any], tensors: dict[int, Any], dequantized: dict[int, str], batch: int) -> OpPrecision:
+    """The precision of one operator from its operands' types; `dequantized`: tensor → type that it was stored in."""
+    kind = op["op_name"]
+    result = tensors[op["outputs"][0]]
+    name = result["name"]
+    if kind not in _OPERANDS:
+        word = _word(result)
+        integer = word[0] in "su"
+        return OpPrecision(name, kind, word, integer, reason="" if integer else "its values are float")
+    left, right = (tensors[op["inputs"][position]] for position in _OPERANDS[kind])
+    macs = _macs(kind, left, right, result) // batch
+    act, weight = _word(left), _word(right)
+    if weight[0] in "su":
+        hybrid = act[0] not in "su"
+        return OpPrecision(name, kind, act + weight, True, macs=macs, hybrid=hybrid)
+    stored = dequantized.get(right["index"])
+    reason = f"its weight is stored as {stored} and dequantized to float" if stored else "its operands are float"
+    return OpPrecision(name, kind, act, False, macs=macs, reason=reason)
+
+
+def _macs(kind: str, left: dict[str, Any], right: dict[str, Any], result: dict[str, Any]) -> int:
+    """Multiply-accumulates of the whole batch. Shapes are NHWC; weights [O, h, w, I], depthwise [1, h, w, O]."""
+    out, weight = prod(map(int, result["shape"])), [int(size) for size in right["shape"]]
+    if kind == "DEPTHWISE_CONV_2D":
+        return out * weight[1] * weight[2]
+    if kind == "TRANSPOSE_CONV":
+        return prod(map(int, left["shape"])) * prod(weight[:3])
+    if kind == "BATCH_MATMUL":  # [..., M, K] or, with adj_x, [..., K, M]
+        return out * prod(map(int, left["shape"][-2:])) // int(result["shape"][-2])
+    return out * prod(weight[1:])
+
+
+def _word(tensor: dict[str, Any]) -> str:
+    """A tensor's type, short: f32, s8 …"""
+    name = np.dtype(tensor["dtype"]).name
+    return _SHORT.get(name, name)
+
+
+def _one_operator() -> bytes:
+    """A model of one 1 × 1 convolution, [1, 1, 1, 1] to [1, 1, 1, 1]."""
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    def tensor(name: str, shape: list[int], buffer: int) -> Any:
+        made = schema.TensorT()
+        made.name, made.shape, made.buffer = name, shape, buffer
+        return made
+
+    def buffer(*values: float) -> Any:
+        made = schema.BufferT()
+        made.data = np.array(values, np.float32).view(np.uint8) if values else None
+        return made
+
+    code = schema.OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.CONV_2D
+    options = schema.Conv2DOptionsT()
+    options.strideH = options.strideW = 1
+    operator = schema.OperatorT()
+    operator.inputs, operator.outputs = [0, 1, 2], [3]
+    operator.builtinOptionsType, operator.builtinOptions = schema.BuiltinOptions.Conv2DOptions, options
+    graph = schema.SubGraphT()
+    graph.tensors = [
+        tensor("image", [1, 1, 1, 1], 0),
+        tensor("weight", [1, 1, 1, 1], 1),
+        tensor("bias", [1], 2),
+        tensor("score", [1, 1, 1, 1], 0),
+    ]
+    graph.inputs, graph.outputs, graph.operators = [0], [3], [operator]
+    model = schema.ModelT()
+    model.version = 3
+    model.operatorCodes, model.subgraphs, model.buffers = [code], [graph], [buffer(), buffer(1.0), buffer(0.0)]
+    builder = flatbuffers.Builder()
+    builder.Finish(model.Pack(builder), _MAGIC)
+    return bytes(builder.Output())

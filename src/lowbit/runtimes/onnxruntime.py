@@ -1,0 +1,183 @@
+"""ONNX Runtime on the CPU: reads ONNX files."""
+
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lowbit.core.adapter import Floats, OpPrecision, RuntimeInfo, SessionOptions
+from lowbit.core.artifact import Artifact
+from lowbit.core.discover import require
+from lowbit.core.errors import UnsupportedError
+from lowbit.runtimes._edge import own_words
+
+INFO = RuntimeInfo(name="onnxruntime", packages=("onnxruntime",), extra=None, reads=("onnx",))
+
+_LOG_ERRORS = 3
+_PROVIDERS = ["CPUExecutionProvider"]
+
+# Convolutions and matrix products by what their kernels take, and where the two operands stand among the inputs. The
+# quantized ones take (x, x_scale, x_zero_point, w, …); DynamicQuantizeMatMul's x is float, and it quantizes it itself.
+_OPERANDS = {
+    "Conv": (0, 1),
+    "FusedConv": (0, 1),
+    "ConvTranspose": (0, 1),
+    "Gemm": (0, 1),
+    "FusedGemm": (0, 1),
+    "MatMul": (0, 1),
+    "FusedMatMul": (0, 1),
+    "ConvInteger": (0, 1),
+    "MatMulInteger": (0, 1),
+    "MatMulIntegerToFloat": (0, 1),
+    "DynamicQuantizeMatMul": (0, 1),
+    "QLinearConv": (0, 3),
+    "QLinearMatMul": (0, 3),
+    "QGemm": (0, 3),
+}
+_CONVOLUTIONS = {"Conv", "FusedConv", "ConvInteger", "QLinearConv"}
+_HYBRID = {"DynamicQuantizeMatMul"}
+_INTEGER = {"ConvInteger", "MatMulInteger", "MatMulIntegerToFloat", "QLinearConv", "QLinearMatMul", "QGemm"} | _HYBRID
+_SHORT = {
+    "float": "f32", "float16": "f16", "double": "f64", "uint8": "u8", "int8": "s8", "uint16": "u16", "int16": "s16",
+    "int32": "s32", "int64": "s64", "bool": "bool",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Session:
+    artifact: Artifact
+    options: SessionOptions
+    session: Any
+    input_name: str
+    output_name: str
+
+    def predict(self, images: Floats) -> Floats:
+        scores: Floats = self.session.run([self.output_name], {self.input_name: np.ascontiguousarray(images)})[0]
+        return scores
+
+    def executed_precision(self) -> list[OpPrecision]:
+        """Operators of one profiled run on one sample, after every fusion.
+
+        The profiled session stops before the last step of optimization, which only changes layouts: it would pad the
+        channels of float convolutions to blocks and count more than the model has. Weights are not prepacked there,
+        since the profile names the shapes of those inputs only that are still tensors.
+        """
+        import onnx
+        import onnxruntime as ort
+
+        with tempfile.TemporaryDirectory(prefix="lowbit-") as folder:
+            options = _session_options(self.options)
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+            options.optimized_model_filepath = str(Path(folder) / "optimized.onnx")
+            options.enable_profiling = True
+            options.profile_file_prefix = str(Path(folder) / "profile")
+            options.add_session_config_entry("session.disable_prepacking", "1")
+            session = ort.InferenceSession(str(self.artifact.path), options, providers=_PROVIDERS)
+            count = self.artifact.batch_size or 1
+            image = np.random.default_rng(0).random((count, *self.artifact.input_shape), dtype=np.float32)
+            session.run([self.output_name], {self.input_name: image})
+            events = json.loads(Path(session.end_profiling()).read_text())
+            feeders = _feeders(onnx.load(options.optimized_model_filepath).graph)
+        suffix = "_kernel_time"
+        runs = {
+            event["name"].removesuffix(suffix): event["args"]
+            for event in events
+            if event["cat"] == "Node" and event["name"].endswith(suffix)
+        }
+        return [_operator(name, run, feeders.get(name, ""), count) for name, run in runs.items()]
+
+
+@contextmanager
+def open_session(artifact: Artifact, options: SessionOptions) -> Iterator[_Session]:
+    """Load the file; raises UnsupportedError with ONNX Runtime's own words where it refuses."""
+    require(INFO)
+    import onnxruntime as ort
+
+    try:
+        session = ort.InferenceSession(str(artifact.path), _session_options(options), providers=_PROVIDERS)
+    except Exception as error:  # noqa: BLE001 - the vendor's exceptions share no base class
+        raise UnsupportedError(f"ONNX Runtime cannot load it: {own_words(error)}") from error
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    yield _Session(artifact, options, session, inputs[0].name, outputs[0].name)
+
+
+def warm_up(options: SessionOptions) -> None:
+    """Run one convolution; raises UnsupportedError when the package is missing."""
+    require(INFO)
+    import onnxruntime as ort
+    from onnx import TensorProto, helper
+
+    shape = [1, 8, 8, 8]
+    weight = helper.make_tensor("w", TensorProto.FLOAT, [8, 8, 1, 1], np.ones(64, np.float32).tobytes(), raw=True)
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["x", "w"], ["y"])],
+        "one operator",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
+        [weight],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    session = ort.InferenceSession(model.SerializeToString(), _session_options(options), providers=_PROVIDERS)
+    session.run(None, {"x": np.ones(shape, np.float32)})
+
+
+def _session_options(options: SessionOptions) -> Any:
+    import onnxruntime as ort
+
+    made = ort.SessionOptions()
+    made.intra_op_num_threads = options.threads
+    made.inter_op_num_threads = 1
+    made.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    made.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    made.use_deterministic_compute = True
+    made.log_severity_level = _LOG_ERRORS
+    return made
+
+
+def _feeders(graph: Any) -> dict[str, str]:
+    """Node name → the operator that makes its first input, or "the model's input"."""
+    makers = {output: node.op_type for node in graph.node for output in node.output}
+    return {node.name: makers.get(node.input[0], "the model's input") for node in graph.node if node.input}
+
+
+def _operator(name: str, run: dict[str, Any], feeder: str, batch: int) -> OpPrecision:
+    """What one entry of the profile says: `run` lists input and output types and shapes as [{type: shape}, …]."""
+    op_type = run["op_name"]
+    inputs = [next(iter(entry.items())) for entry in run["input_type_shape"]]
+    kinds = [_SHORT.get(kind, kind) for kind, _ in inputs]
+    if op_type not in _OPERANDS:
+        kind = kinds[0] if kinds else "none"
+        return OpPrecision(name, op_type, kind, integer=kind in ("u8", "s8"))
+    left, right = _OPERANDS[op_type]
+    out_shape = next(iter(run["output_type_shape"][0].values()))
+    integer = op_type in _INTEGER
+    return OpPrecision(
+        name=name,
+        op_type=op_type,
+        precision=kinds[left] if kinds[left] == kinds[right] == "f32" else kinds[left] + kinds[right],
+        integer=integer,
+        macs=_macs(op_type, inputs[left][1], inputs[right][1], out_shape) // batch,
+        hybrid=op_type in _HYBRID,
+        reason="" if integer else _why_float(kinds[left], feeder),
+    )
+
+
+def _why_float(kind: str, feeder: str) -> str:
+    if feeder == "DequantizeLinear":
+        return f"its inputs are dequantized first: no integer kernel takes their types, and it runs on {kind}"
+    return f"runs on {kind} inputs" + (f" from {feeder}" if feeder else "")
+
+
+def _macs(op_type: str, x: list[int], w: list[int], out: list[int]) -> int:
+    """Multiply-accumulates: x [N, I, …], w [O, I / groups, …] or [.., K, N], out [N, O, …]."""
+    if op_type in _CONVOLUTIONS:
+        return out[0] * prod(w) * prod(out[2:])
+    if op_type == "ConvTranspose":
+        return x[0] * prod(w) * prod(x[2:])
+    return prod(out) * prod(w) // (out[-1] * prod(w[:-2]))

@@ -1,0 +1,149 @@
+"""OpenVINO on the CPU: reads its own IR, ONNX and TFLite."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from lowbit.core.adapter import Floats, OpPrecision, RuntimeInfo, SessionOptions
+from lowbit.core.artifact import Artifact
+from lowbit.core.discover import require
+from lowbit.core.errors import UnsupportedError
+from lowbit.runtimes._edge import is_channels_last, own_words
+
+INFO = RuntimeInfo(
+    name="openvino", packages=("openvino",), extra="openvino", reads=("onnx", "openvino-ir", "tflite")
+)
+
+_CONVOLUTIONS = {"Convolution", "GroupConvolution"}
+_PRODUCTS = {"FullyConnected", "MatMul", "Gemm"}
+_SHORT = {"i8": "s8", "i16": "s16", "i32": "s32"}  # the words that the other runtimes' rows use
+_UNSEEN = {"Const", "Constant", "Input", "Parameter", "Output", "Result"}  # data, not operators
+
+
+@dataclass(frozen=True, slots=True)
+class _Session:
+    compiled: Any
+    request: Any
+    batch_size: int
+    channels_last: bool
+
+    def predict(self, images: Floats) -> Floats:
+        """Fewer images than the compiled batch are filled up with the last one, whose scores are dropped."""
+        count = len(images)
+        if count < self.batch_size:
+            images = np.concatenate([images, np.repeat(images[-1:], self.batch_size - count, axis=0)])
+        if self.channels_last:
+            images = images.transpose(0, 2, 3, 1)
+        self.request.infer([np.ascontiguousarray(images)], share_inputs=True)
+        scores: Floats = self.request.get_output_tensor(0).data[:count].copy()
+        return scores
+
+    def executed_precision(self) -> list[OpPrecision]:
+        """Operators of the compiled graph, whose shapes are all known since its batch size is fixed."""
+        operators = [op for op in self.compiled.get_runtime_model().get_ordered_ops() if _fact(op, "layerType") not in _UNSEEN]
+        return [_operator(op, self.batch_size) for op in operators]
+
+
+@contextmanager
+def open_session(artifact: Artifact, options: SessionOptions) -> Iterator[_Session]:
+    """Compile the file for `options.batch_size` images; raises UnsupportedError with OpenVINO's own words."""
+    require(INFO)
+    import openvino as ov
+
+    core = ov.Core()
+    precision = artifact.runtime_options.get("precision", "f32")
+    if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        raise UnsupportedError(
+            "this CPU has no bfloat16 arithmetic, and OpenVINO would run the model in f32 unasked",
+            "measure bf16 on a CPU with AVX-512 BF16 or AMX",
+        )
+    try:
+        model = core.read_model(artifact.path)
+        channels_last = _channels_last(model, artifact)
+        batch_size = artifact.batch_size or options.batch_size
+        if model.is_dynamic():
+            channels, height, width = artifact.input_shape
+            sample = (height, width, channels) if channels_last else artifact.input_shape
+            model.reshape([batch_size, *sample])
+        compiled = core.compile_model(model, "CPU", _properties(options, precision))
+    except UnsupportedError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the vendor's exceptions share no base class
+        raise UnsupportedError(f"OpenVINO cannot load it: {own_words(error)}") from error
+    yield _Session(compiled, compiled.create_infer_request(), batch_size, channels_last)
+
+
+def warm_up(options: SessionOptions) -> None:
+    """Run one convolution; raises UnsupportedError when the package is missing."""
+    require(INFO)
+    import openvino as ov
+    from openvino import opset13
+
+    shape = [1, 8, 8, 8]
+    x = opset13.parameter(shape, np.float32)
+    y = opset13.convolution(x, opset13.constant(np.ones((8, 8, 1, 1), np.float32)), [1, 1], [0, 0], [0, 0], [1, 1])
+    compiled = ov.Core().compile_model(ov.Model([y], [x], "one operator"), "CPU", _properties(options, "f32"))
+    compiled.create_infer_request().infer([np.ones(shape, np.float32)])
+
+
+def _properties(options: SessionOptions, precision: str) -> dict[str, object]:
+    """What is pinned: unasked, OpenVINO runs f32 models in bf16 where the CPU can."""
+    return {
+        "INFERENCE_PRECISION_HINT": precision,
+        "INFERENCE_NUM_THREADS": options.threads,
+        "NUM_STREAMS": 1,
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+
+
+def _channels_last(model: Any, artifact: Artifact) -> bool:
+    """Whether the input is NHWC; raises UnsupportedError for a file whose input or output is not float."""
+    for port in (model.input(0), model.output(0)):
+        kind = port.get_element_type().get_type_name()
+        if kind != "f32":
+            raise UnsupportedError(
+                f"the file's {'input' if port == model.input(0) else 'output'} is {kind}, and OpenVINO does not tell its scale"
+            )
+    sizes = tuple(size.get_length() if size.is_static else -1 for size in model.input(0).get_partial_shape())
+    return is_channels_last(sizes, artifact.input_shape)
+
+
+def _fact(op: Any, key: str) -> str:
+    facts = op.get_rt_info()
+    return str(facts[key].astype(str)) if key in facts else ""
+
+
+def _operator(op: Any, batch: int) -> OpPrecision:
+    """Read an executed operator; its primitive's name ends in _I8 where both operands were integers.
+
+    `runtimePrecision` is no witness: it says i8 for integer weights that are multiplied as floats.
+    """
+    op_type, primitive = _fact(op, "layerType"), _fact(op, "primitiveType")
+    integer = primitive.endswith("_I8")
+    kinds = [_SHORT.get(kind, kind) for port in op.inputs()[:2] if (kind := port.get_element_type().get_type_name())]
+    macs = _macs(op, op_type) // batch
+    return OpPrecision(
+        name=op.get_friendly_name(),
+        op_type=op_type,
+        precision="".join(kinds) if integer and macs else primitive.rpartition("_")[2].lower(),
+        integer=integer,
+        macs=macs,
+        reason="" if integer or not macs else f"runs as {primitive} on {kinds[0]} activations and {kinds[1]} weights",
+    )
+
+
+def _macs(op: Any, op_type: str) -> int:
+    """Multiply-accumulates; grouped weights are [G, O / G, I / G, …], whose product is the same."""
+    shapes = [tuple(port.get_shape()) for port in op.inputs()]
+    out = tuple(op.output(0).get_shape())
+    if op_type in _CONVOLUTIONS:
+        return out[0] * prod(shapes[1]) * prod(out[2:])
+    if op_type == "Deconvolution":
+        return shapes[0][0] * prod(shapes[1]) * prod(shapes[0][2:])
+    if op_type in _PRODUCTS:
+        return prod(out) * shapes[0][-1]
+    return 0

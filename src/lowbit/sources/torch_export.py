@@ -1,0 +1,100 @@
+"""An `nn.Module` becomes the float graph, by torch's own exporter."""
+
+import logging
+import warnings
+
+import numpy as np
+import onnx
+import torch
+from torch import nn
+
+from lowbit.core.adapter import Floats
+from lowbit.core.errors import BadInput
+from lowbit.graph.check import check_graph
+from lowbit.sources._edge import Loaded, Predict, SourceRequest
+from lowbit.sources._float import write_float
+
+OPSET = 20
+
+
+def load_module(
+    module: nn.Module, request: SourceRequest, *, name: str, source_digest: str, random_weights: bool = False
+) -> Loaded:
+    """Export `module`, in float32 and evaluation mode, and write the float graph; the source is the module itself."""
+    module = module.float().eval().requires_grad_(requires_grad=False)
+    check_module(module, request)
+    model = write_float(
+        export(module, request), request, name=name, source_digest=source_digest, random_weights=random_weights
+    )
+    return Loaded(model, predict_with(module))
+
+
+def export(module: nn.Module, request: SourceRequest) -> onnx.ModelProto:
+    """The module as an ONNX graph with a free batch size; BadInput, with torch's words, when torch cannot export it."""
+    example = torch.zeros(2, *request.sample_shape)  # 2: an axis of 1 would be taken for a fixed one
+    levels = {name: logging.getLogger(name).level for name in ("torch", "onnxscript", "torch.onnx")}
+    for logger in levels:
+        logging.getLogger(logger).setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                module,
+                (example,),
+                dynamo=True,
+                opset_version=OPSET,
+                dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
+                input_names=["input"],
+                output_names=["logits"],
+                external_data=False,
+                verbose=False,
+            )
+    except (torch.onnx.OnnxExporterError, torch.onnx.errors.OnnxExporterWarning) as error:
+        raise BadInput(
+            f"{request.spec}: torch cannot export it to ONNX with a free batch size: {_first_line(error)}; "
+            "write its forward without data-dependent control flow, or export it yourself and give the .onnx file"
+        ) from error
+    finally:
+        for logger, level in levels.items():
+            logging.getLogger(logger).setLevel(level)
+    assert program is not None  # with dynamo=True a program always comes back
+    return check_graph(program.model_proto, request.spec)
+
+
+def predict_with(module: nn.Module) -> Predict:
+    """The module as a function of arrays."""
+
+    def predict(images: Floats) -> Floats:
+        with torch.inference_mode():
+            scores: Floats = module(torch.from_numpy(np.ascontiguousarray(images))).numpy()
+        return scores
+
+    return predict
+
+
+def check_module(module: nn.Module, request: SourceRequest) -> None:
+    """BadInput unless two images of the data's size give two rows of float scores."""
+    try:
+        with torch.inference_mode():
+            scores = module(torch.zeros(2, *request.sample_shape))
+    except Exception as error:  # the user's own forward may raise anything
+        shape = " × ".join(str(side) for side in request.sample_shape)
+        raise BadInput(
+            f"{request.spec}: cannot take images of {shape} (channels × height × width): {_first_line(error)}; "
+            "set resize, crop and channels of --preprocess to what the model expects"
+        ) from error
+    if not isinstance(scores, torch.Tensor):
+        raise BadInput(
+            f"{request.spec}: returns {type(scores).__name__}, expected one tensor of class scores [N, classes]; "
+            "wrap it in a module that returns the scores only"
+        )
+    if scores.ndim != 2 or len(scores) != 2 or not scores.is_floating_point():
+        raise BadInput(
+            f"{request.spec}: two images give {scores.dtype} of shape {list(scores.shape)}, expected float "
+            "[2, classes]; end it with Flatten, or give a classifier"
+        )
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__

@@ -1,0 +1,70 @@
+"""Run the user's code that makes a module: the one place where somebody else's Python is executed."""
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from torch import nn
+
+from lowbit.core.errors import BadInput
+
+
+def make_module(spec: str) -> nn.Module:
+    """What `file.py:name` or `package.module:name` makes: `name()` or, when it is a module already, itself.
+
+    BadInput when the code cannot be imported, raises, has no such name, or makes something else.
+    """
+    where, _, name = spec.rpartition(":")
+    code = _imported(where, spec)
+    if not hasattr(code, name):
+        own = [key for key, value in vars(code).items() if not key.startswith("_") and _makes_modules(value, code)]
+        has = f"it has {', '.join(own)}" if own else "it has no callable of its own"
+        raise BadInput(f"{spec}: {where} has no {name!r}; {has}: name a callable that returns an nn.Module")
+    found = getattr(code, name)
+    if isinstance(found, nn.Module):
+        return found
+    if not callable(found):
+        raise BadInput(f"{spec}: is a {type(found).__name__}, expected a callable that returns an nn.Module")
+    try:
+        made = found()
+    except Exception as error:  # the user's code may raise anything
+        raise BadInput(
+            f"{spec}: calling it without arguments raised {type(error).__name__}: {error}; "
+            "expected a callable that needs none: wrap yours in one"
+        ) from error
+    if not isinstance(made, nn.Module):
+        raise BadInput(f"{spec}: returned a {type(made).__name__}, expected an nn.Module")
+    return made
+
+
+def _imported(where: str, spec: str) -> ModuleType:
+    """The user's module; its own folder (a file) or the current one (a dotted name) is searched first for imports."""
+    path = Path(where)
+    sys.path.insert(0, str(path.resolve().parent if where.endswith(".py") else Path.cwd()))
+    try:
+        return _run_file(path) if where.endswith(".py") else importlib.import_module(where)
+    except (Exception, SystemExit) as error:  # the user's code may raise anything, and a script may exit
+        raise BadInput(
+            f"{spec}: importing {where} raised {type(error).__name__}: {error}; "
+            "expected Python that can be imported: keep training code under `if __name__ == '__main__'`"
+        ) from error
+
+
+def _run_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise FileNotFoundError(f"no such file: {path}")
+    name = f"lowbit_user_{path.stem}"  # never a name that something else imports
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None  # as for every path that ends in .py
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and pickle look their module up by name
+    spec.loader.exec_module(module)
+    return module
+
+
+def _makes_modules(value: object, code: ModuleType) -> bool:
+    """A callable defined in `code` itself, not imported into it, or an instance of nn.Module."""
+    return isinstance(value, nn.Module) or (callable(value) and getattr(value, "__module__", None) == code.__name__)

@@ -1,0 +1,67 @@
+"""What the user asked for, checked as far as it can be without running anything."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from lowbit.core.errors import BadInput
+from lowbit.core.preprocess import Preprocess
+from lowbit.core.settings import Among, Settings
+
+Optimize = Literal["latency", "size", "memory"]
+
+_MOST_CALIBRATION = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class StudyRequest:
+    """One `lowbit compare`. Empty `toolchains`, `recipes`, `runtimes` mean all that are found.
+
+    max_drop: points of top-1 that the winner may lose against float; time_limit_s: of every child process.
+    """
+
+    model: str
+    data: str
+    out: Path
+    preprocess: Preprocess
+    weights: Path | None = None
+    labels: Path | None = None
+    among: Among = "model"
+    calibration_samples: int = 512
+    limit: int | None = None
+    toolchains: tuple[str, ...] = ()
+    recipes: tuple[str, ...] = ()
+    runtimes: tuple[str, ...] = ()
+    settings: Settings = field(default_factory=Settings)
+    optimize: Optimize = "latency"
+    max_drop: float = 1.0
+    time_limit_s: float = 3600.0
+    command: str = ""
+
+    def __post_init__(self) -> None:
+        settings = self.settings
+        _check(
+            2 <= self.calibration_samples <= _MOST_CALIBRATION,
+            "--calibration-samples",
+            self.calibration_samples,
+            "at least 2: ranges of one image say nothing about the others (512 is a good start)",
+        )
+        _check(self.limit is None or self.limit >= 2, "--limit", self.limit, "at least 2 images, or leave it out")
+        _check(settings.threads >= 1, "--threads", settings.threads, "1 or more")
+        _check(settings.batch_size >= 1, "--batch-size", settings.batch_size, "1 or more")
+        _check(settings.rounds >= 1, "--rounds", settings.rounds, "1 or more")
+        _check(settings.min_duration_s > 0, "--min-duration", settings.min_duration_s, "seconds above 0")
+        _check(self.max_drop >= 0, "--max-drop", self.max_drop, "points of top-1, 0 or more")
+        _check(self.time_limit_s > 0, "--time-limit", self.time_limit_s, "seconds above 0")
+        _check(
+            settings.scenario != "single-stream" or settings.batch_size == 1,
+            "--batch-size",
+            settings.batch_size,
+            "1 in the single-stream scenario, where a query is one image; use --scenario multi-stream or offline",
+        )
+        _check(not (self.out.exists() and not self.out.is_dir()), "-o", self.out, "a folder, not a file")
+
+
+def _check(good: bool, option: str, value: object, expected: str) -> None:
+    if not good:
+        raise BadInput(f"{option} {value}: expected {expected}")

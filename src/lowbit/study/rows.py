@@ -1,0 +1,238 @@
+"""Rows: derived from finished jobs, never stored apart from them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from lowbit.core.artifact import Manifest
+from lowbit.core.codec import from_plain
+from lowbit.core.outcome import Accuracy, Timing
+from lowbit.core.row import Row
+from lowbit.measure.precision import int8_share
+from lowbit.measure.stats import mcnemar, wilson
+from lowbit.study.plan import Impossible, PlannedBuild, with_remedy
+from lowbit.worker.jobs import JobResult
+
+_WORSE_POINTS = 2.0  # a file this far below its best runtime, and surely so, is miscomputed
+_WORSE_P = 0.01
+
+
+@dataclass(slots=True)
+class CellState:
+    """All that is known of one cell so far; stages fill it in. `right` is the path of its right.npy."""
+
+    build: PlannedBuild
+    runtime: str
+    built: JobResult | None = None
+    manifest: Manifest | None = None
+    artifact: str | None = None
+    key: str | None = None
+    accuracy: JobResult | None = None
+    right: Path | None = None
+    timings: list[JobResult] = field(default_factory=list)
+    broken: tuple[str, str] | None = None  # status and reason, from outside its own jobs
+
+    @property
+    def name(self) -> str:
+        """toolchain/recipe@runtime."""
+        return f"{self.build.toolchain.name}/{self.build.recipe.name}@{self.runtime}"
+
+    @property
+    def alive(self) -> bool:
+        """Whether nothing has ended it so far."""
+        return self.ended is None
+
+    @property
+    def ended(self) -> tuple[str, str, str | None] | None:
+        """Status, reason and log of the first thing that went wrong; None while all is well."""
+        if self.broken is not None:
+            return (*self.broken, None)
+        for result in (self.built, self.accuracy, *self.timings):
+            if result is not None and result.end != "done":
+                return result.end, with_remedy(result.reason, result.remedy), result.log
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """What all rows of a study share; `accuracy` is False where a network nobody trained makes it meaningless."""
+
+    model: str
+    data: str
+    n_samples: int
+    scenario: str
+    threads: int
+    batch_size: int
+    official: bool
+    host_id: str
+    accuracy: bool
+
+
+def mark_miscomputed(cells: Iterable[CellState]) -> None:
+    """End every cell whose file does far better in another runtime: more than 2 points, McNemar p < 0.01."""
+    by_file: dict[str, list[tuple[Accuracy, CellState]]] = {}
+    for cell in cells:
+        if cell.alive and cell.accuracy is not None:
+            by_file.setdefault(cell.build.name, []).append((from_plain(Accuracy, cell.accuracy.data), cell))
+    for group in by_file.values():
+        best, best_cell = max(group, key=lambda pair: pair[0].correct)
+        for accuracy, cell in group:
+            points = 100 * (best.correct - accuracy.correct) / accuracy.n_samples
+            if points <= _WORSE_POINTS:
+                continue
+            p_value = _paired(cell.right, best_cell.right)
+            if p_value < _WORSE_P:
+                share, better = 100 * accuracy.correct / accuracy.n_samples, 100 * best.correct / best.n_samples
+                cell.broken = (
+                    "failed",
+                    f"top-1 {share:.2f} % in {cell.runtime}, but {better:.2f} % for the same file in "
+                    f"{best_cell.runtime} (McNemar p = {p_value:.1g}): {cell.runtime} computes it wrongly",
+                )
+
+
+def _paired(right: Path | None, other: Path | None) -> float:
+    assert right is not None
+    assert other is not None
+    a, b = np.load(right), np.load(other)
+    return mcnemar(int((a & ~b).sum()), int((~a & b).sum()))
+
+
+def rows_of(cells: Sequence[CellState], impossible: Sequence[Impossible], common: Common) -> tuple[Row, ...]:
+    """One row a cell and one for everything that cannot be had, with speed-ups over the best fp32 row."""
+    rows = [_row(cell, common) for cell in cells] + [_impossible(item, common) for item in impossible]
+    baselines = [rate for row in rows if row.recipe == "fp32" and (rate := _rate(row)) is not None]
+    if not baselines:
+        return tuple(rows)
+    best = max(baselines)
+    return tuple(replace(row, speedup=None if (rate := _rate(row)) is None else rate / best) for row in rows)
+
+
+def _rate(row: Row) -> float | None:
+    """What speed-up compares: queries a second at the median, or samples a second offline."""
+    if row.status != "measured":
+        return None
+    if row.scenario == "offline":
+        return row.samples_per_s
+    return None if row.latency_p50_ms is None else 1 / row.latency_p50_ms
+
+
+def _base(common: Common) -> dict[str, object]:
+    return {
+        "model": common.model,
+        "data": common.data,
+        "n_samples": common.n_samples,
+        "scenario": common.scenario,
+        "threads": common.threads,
+        "batch_size": common.batch_size,
+        "official": common.official,
+        "host_id": common.host_id,
+    }
+
+
+def _impossible(item: Impossible, common: Common) -> Row:
+    plain = _base(common) | {
+        "toolchain": item.toolchain,
+        "recipe": item.recipe,
+        "weight_bits": item.weight_bits,
+        "activation_bits": item.activation_bits,
+        "runtime": item.runtime,
+        "intended": True,
+        "status": "unsupported",
+        "reason": item.reason,
+    }
+    return from_plain(Row, plain)
+
+
+def _row(cell: CellState, common: Common) -> Row:
+    recipe = cell.build.recipe
+    plain = _base(common) | {
+        "toolchain": cell.build.toolchain.name,
+        "recipe": recipe.name,
+        "weight_bits": recipe.weight_bits,
+        "activation_bits": recipe.activation_bits,
+        "runtime": cell.runtime,
+        "intended": cell.runtime in cell.build.made_for,
+        "artifact": cell.artifact,
+        "note": recipe.note or None,
+    }
+    if cell.manifest is not None:
+        plain |= _of_manifest(cell.manifest)
+    notes = list(cell.manifest.notes) if cell.manifest else []
+    if cell.accuracy is not None and cell.accuracy.end == "done":
+        accuracy = from_plain(Accuracy, cell.accuracy.data)
+        plain |= _of_accuracy(accuracy, common.accuracy)
+        if any(op.hybrid and op.integer for op in accuracy.precision):
+            notes.append("hybrid kernels: activations are quantized on the fly")
+    timings = [from_plain(Timing, result.data) for result in cell.timings if result.end == "done"]
+    if timings:
+        plain |= _of_timings(timings)
+        if any(timing.disturbed for timing in timings):
+            notes.append("timed beside other work on this machine")
+        if not all(timing.loadgen_valid for timing in timings):
+            notes.append("LoadGen: " + next(timing.verdict for timing in timings if not timing.loadgen_valid))
+    ended = cell.ended
+    if ended is not None:
+        plain |= {"status": ended[0], "reason": ended[1], "log": ended[2]}
+    else:
+        plain["status"] = "measured"
+    plain["note"] = "; ".join(notes) or None
+    return from_plain(Row, plain)
+
+
+def _of_manifest(manifest: Manifest) -> dict[str, object]:
+    return {
+        "size_bytes": manifest.size_bytes,
+        "build_s": manifest.build_s,
+        "calibration_s": manifest.calibration_s,
+    }
+
+
+def _of_accuracy(accuracy: Accuracy, meaningful: bool) -> dict[str, object]:
+    found: dict[str, object] = {
+        "n_samples": accuracy.n_samples,
+        "agreement": accuracy.agreement,
+        "kl": accuracy.kl,
+        "int8_share": int8_share(accuracy.precision),
+    }
+    if meaningful:
+        low, high = wilson(accuracy.correct, accuracy.n_samples)
+        found |= {
+            "top1": accuracy.correct / accuracy.n_samples,
+            "top1_low": low,
+            "top1_high": high,
+            "top5": None if accuracy.correct_top5 is None else accuracy.correct_top5 / accuracy.n_samples,
+            "p_value": accuracy.p_value,
+        }
+    return found
+
+
+def _of_timings(timings: Sequence[Timing]) -> dict[str, object]:
+    """Medians over the rounds; the spread of their medians; the largest peak of memory."""
+    found: dict[str, object] = {
+        "samples_per_s": median(timing.samples_per_s for timing in timings),
+        "loadgen_valid": all(timing.loadgen_valid for timing in timings),
+        "peak_memory_bytes": max(timing.peak_memory_bytes for timing in timings),
+        "load_s": median(timing.load_s for timing in timings),
+        "import_s": median(timing.import_s for timing in timings),
+    }
+    p50 = [timing.latency_p50_ms for timing in timings if timing.latency_p50_ms is not None]
+    if p50:
+        found |= {
+            "latency_p50_ms": median(p50),
+            "latency_p50_low_ms": min(p50),
+            "latency_p50_high_ms": max(p50),
+            "latency_p90_ms": median(t.latency_p90_ms for t in timings if t.latency_p90_ms is not None),
+            "latency_p99_ms": median(t.latency_p99_ms for t in timings if t.latency_p99_ms is not None),
+        }
+    return found
+
+
+def versions_of(builds: Iterable[PlannedBuild], runtimes: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """Every package that took part, with its version."""
+    found: dict[str, str] = {}
+    for versions in [*(build.versions for build in builds), *runtimes.values()]:
+        found |= versions
+    return dict(sorted(found.items()))

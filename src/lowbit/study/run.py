@@ -1,0 +1,149 @@
+"""Run jobs in child processes: what is finished is kept, what breaks becomes a result with a reason."""
+
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from lowbit.core.codec import load_json, save_json
+from lowbit.core.errors import BadInput
+from lowbit.study import process
+from lowbit.worker.__main__ import DISK_FULL
+from lowbit.worker.jobs import Job, JobResult, save_job
+
+_KEPT = ("done", "unsupported")  # what failed is tried again by the next command: the cause may be gone
+_LOG_TAIL = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A job with its place: `result` holds the JobResult once it is finished, `logs` all that the child printed.
+
+    name: what a person sees ("nncf/int8-static@openvino"); group: tasks of one group never run side by side.
+    """
+
+    name: str
+    job: Job
+    result: Path
+    logs: Path
+    group: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A moment of a study: `done` of `total` jobs of a stage; `ended` has just ended, `running` are at work.
+
+    left_s: seconds left in this stage, judged by the jobs so far; None before the first has ended.
+    """
+
+    stage: str
+    done: int
+    total: int
+    running: tuple[str, ...]
+    ended: str = ""
+    end: str = ""
+    reason: str = ""
+    left_s: float | None = None
+
+
+Listener = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """Runs tasks for one study folder; every child gets `time_limit_s`, and `threads` for its numeric libraries."""
+
+    folder: Path
+    time_limit_s: float
+    threads: int
+    listener: Listener
+
+    def run(self, stage: str, tasks: Sequence[Task], slots: int = 1) -> list[JobResult]:
+        """The tasks' results, in their order; at most `slots` children at a time. Finished ones are only read.
+
+        Raises BadInput when a child found the user's input to be bad, or the disk full; children are ended then.
+        """
+        results = {index: kept for index, task in enumerate(tasks) if (kept := finished(task.result)) is not None}
+        waiting = [index for index in range(len(tasks)) if index not in results]
+        total, begun = len(waiting), time.monotonic()
+        running: dict[int, process.Child] = {}
+        try:
+            while waiting or running:
+                while len(running) < slots and (index := _next(waiting, running, tasks)) is not None:
+                    waiting.remove(index)
+                    running[index] = self._start(tasks[index])
+                    self._tell(stage, tasks, running, total - len(waiting) - len(running), total, begun)
+                child = process.wait_for_any(list(running.values()))
+                index = next(index for index, other in running.items() if other is child)
+                del running[index]
+                results[index] = self._collect(tasks[index], child)
+                done = total - len(waiting) - len(running)
+                self._tell(stage, tasks, running, done, total, begun, tasks[index].name, results[index])
+        finally:
+            for child in running.values():
+                process.kill(child)
+        return [results[index] for index in range(len(tasks))]
+
+    def _start(self, task: Task) -> process.Child:
+        job = task.logs / f"{task.result.stem}.job.json"
+        save_job(job, task.job)
+        task.result.parent.mkdir(parents=True, exist_ok=True)
+        task.result.unlink(missing_ok=True)
+        return process.start(job, task.result, self._log(task), self.time_limit_s, self.threads)
+
+    def _log(self, task: Task) -> Path:
+        return task.logs / f"{task.result.stem}.log"
+
+    def _collect(self, task: Task, child: process.Child) -> JobResult:
+        status = process.finish(child)
+        log = self._log(task)
+        where = str(log.relative_to(self.folder))
+        if status == DISK_FULL:
+            raise BadInput(
+                f"{self.folder}: no space left on the disk while working on {task.name}; free some space and give the "
+                "same command again: everything finished is kept"
+            )
+        if not task.result.exists():
+            reason = _why_dead(status, timed_out=child.timed_out, limit_s=self.time_limit_s, log=log)
+            return JobResult("failed", reason, log=where)
+        result = replace(load_json(JobResult, task.result), log=where)
+        if result.end == "bad-input":
+            raise BadInput(result.reason)
+        save_json(task.result, result)
+        return result
+
+    def _tell(
+        self, stage: str, tasks: Sequence[Task], running: dict[int, process.Child], done: int, total: int, begun: float,
+        ended: str = "", result: JobResult | None = None,
+    ) -> None:  # fmt: skip
+        names = tuple(tasks[index].name for index in running)
+        left = (time.monotonic() - begun) / done * (total - done) if done else None
+        end, reason = (result.end, result.reason) if result else ("", "")
+        self.listener(Progress(stage, done, total, names, ended, end, reason, left))
+
+
+def finished(path: Path) -> JobResult | None:
+    """The result kept at `path`, or None when the job is still to be done."""
+    if not path.exists():
+        return None
+    result = load_json(JobResult, path)
+    return result if result.end in _KEPT else None
+
+
+def _next(waiting: Sequence[int], running: dict[int, process.Child], tasks: Sequence[Task]) -> int | None:
+    """The first waiting task whose group is idle."""
+    busy = {tasks[index].group for index in running if tasks[index].group}
+    return next((index for index in waiting if tasks[index].group not in busy), None)
+
+
+def _why_dead(status: int, *, timed_out: bool, limit_s: float, log: Path) -> str:
+    """A sentence for a row about a child that left no result."""
+    if timed_out:
+        return f"it did not end within {limit_s:g} s and was killed"
+    if status < 0:
+        name = signal.Signals(-status).name
+        hint = ", which is often the kernel when memory runs out" if name == "SIGKILL" else ""
+        return f"the process died of {name}{hint}"
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return f"the process ended with status {status}: {' / '.join(lines[-_LOG_TAIL:]) or 'nothing was printed'}"

@@ -1,0 +1,78 @@
+"""A study on disk: where things lie, and the lock that lets one command at a time work on them."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from lowbit.core.errors import BadInput
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """The folder of one study; DESIGN calls its layout. Every path that the study uses is made here."""
+
+    folder: Path
+
+    def samples(self, key: str) -> Path:
+        """Decoded images: calibration/ and evaluation/."""
+        return self.folder / "cache" / f"samples-{key}"
+
+    def model(self, key: str) -> Path:
+        """The float graph."""
+        return self.folder / "cache" / f"model-{key}"
+
+    def reference(self, key: str) -> Path:
+        """The float model's scores and predictions."""
+        return self.folder / "cache" / f"reference-{key}"
+
+    @property
+    def conversions(self) -> Path:
+        """What several builds of one toolchain start from."""
+        return self.folder / "cache" / "conversions"
+
+    def artifact(self, name: str) -> Path:
+        """The files to ship, and their manifest."""
+        return self.folder / "artifacts" / name
+
+    def build_result(self, key: str) -> Path:
+        """How a build ended, whatever became of its files."""
+        return self.folder / "cache" / "builds" / f"{key}.json"
+
+    def cell(self, key: str) -> Path:
+        """Every finished job of a cell."""
+        return self.folder / "cells" / key
+
+    def logs(self, key: str) -> Path:
+        """What children printed, and LoadGen's logs."""
+        return self.folder / "logs" / key
+
+    def relative(self, path: Path) -> str:
+        """A path as it stands in results: within the study."""
+        return str(path.relative_to(self.folder))
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[Store]:
+    """The study in `folder`, for this process alone; raises BadInput while another command works on it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+    except OSError as error:
+        raise BadInput(f"-o {folder}: cannot be written ({error.strerror}); choose another folder") from error
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            owner = os.pread(handle, 32, 0).decode() or "unknown"
+            raise BadInput(
+                f"{folder}: another command (process {owner}) is working on this study; wait for it, or choose another "
+                "folder with -o"
+            ) from error
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, str(os.getpid()).encode(), 0)
+        yield Store(folder)
+    finally:
+        os.close(handle)

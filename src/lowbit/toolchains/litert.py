@@ -1,0 +1,124 @@
+"""The LiteRT toolchain: float ONNX → torch modules → `.tflite` (litert-torch), quantized by ai-edge-quantizer."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lowbit.core.adapter import BuildRequest, Built, ToolchainInfo
+from lowbit.core.errors import UnsupportedError
+from lowbit.core.files import aside
+from lowbit.core.recipe import Recipe
+from lowbit.toolchains._edge import Calibration, metadata
+
+INFO = ToolchainInfo(
+    name="litert",
+    packages=("ai-edge-litert", "ai-edge-quantizer", "litert-torch", "torch"),
+    extra="litert",
+    makes="tflite",
+    made_for=("litert",),
+    recipes=(
+        Recipe("fp32", 32, 32, "float"),
+        Recipe("fp16", 16, 32, "float", {"add": "weight_only", "num_bits": 16, "algorithm_key": "float_casting"}),
+        Recipe("int8-dynamic", 8, 8, "dynamic", {"add": "dynamic", "num_bits": 8}),
+        Recipe("int8-static", 8, 8, "integer", {"add": "static", "activation_num_bits": 8, "weight_num_bits": 8}),
+        Recipe("int16x8", 8, 16, "integer", {"add": "static", "activation_num_bits": 16, "weight_num_bits": 8}),
+        Recipe("int8-weight-only", 8, 32, "weight-only", {"add": "weight_only", "num_bits": 8}),
+    ),
+    refuses={
+        "bf16": "ai-edge-quantizer has no bfloat16, and LiteRT's CPU kernels compute float in 32 bits",
+        "int8-mixed": "LiteRT's int8 kernels take symmetric weights and asymmetric activations: int8-static is that already",
+    },
+    fixed_batch=True,
+)
+
+
+def build(request: BuildRequest) -> Built:
+    """Convert once a batch size, then quantize. Raises UnsupportedError in the vendor's words where a step refuses."""
+    import torch
+
+    torch.set_num_threads(request.threads)
+    floats = request.cache / f"{request.model.digest}-b{request.batch_size}.tflite"
+    if not floats.exists():
+        with aside(floats) as path:
+            _convert(request, path)
+    calibration = Calibration(request, request.batch_size)
+    content = floats.read_bytes()
+    if request.recipe.options:
+        content = _quantize(content, request, calibration)
+    main = request.out / "model.tflite"
+    main.write_bytes(_with_metadata(content, metadata(request.preprocess)))
+    return Built(main=main, calibration_s=calibration.seconds or None)
+
+
+def _convert(request: BuildRequest, path: Path) -> None:
+    """Write the float graph as a .tflite file whose batch size is fixed. The input stays NCHW, behind one transpose."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    import litert_torch
+    import torch
+
+    from lowbit.graph.torch_importer import import_graph
+
+    module = import_graph(request.model.path).eval()
+    example = torch.zeros(request.batch_size, *request.model.input_shape)
+    try:
+        litert_torch.convert(module, (example,)).export(str(path))
+    except (RuntimeError, ValueError, NotImplementedError) as error:
+        raise UnsupportedError(f"litert-torch cannot convert the model: {error}") from error
+
+
+def _quantize(content: bytes, request: BuildRequest, calibration: Calibration) -> bytes:
+    """Quantize a float .tflite file as the recipe's options say; what needs ranges is calibrated first."""
+    from ai_edge_quantizer import quantizer, recipe_manager
+    from ai_edge_quantizer.qtyping import TFLOperationName
+
+    options = dict(request.recipe.options)
+    recipe = recipe_manager.RecipeManager()
+    add = {
+        "dynamic": recipe.add_dynamic_config,
+        "static": recipe.add_static_config,
+        "weight_only": recipe.add_weight_only_config,
+    }[options.pop("add")]
+    try:
+        add(regex=".*", operation_name=TFLOperationName.ALL_SUPPORTED, **options)
+        vendor = quantizer.Quantizer(content, recipe.get_quantization_recipe())
+        ranges = _ranges(content, recipe, calibration, request) if vendor.need_calibration else None
+        result = vendor.quantize(ranges, enable_progress_report=False)
+    except (RuntimeError, ValueError, NotImplementedError) as error:
+        raise UnsupportedError(f"ai-edge-quantizer cannot quantize the model: {error}") from error
+    return bytes(result.quantized_model)
+
+
+def _ranges(content: bytes, recipe: Any, calibration: Calibration, request: BuildRequest) -> Any:
+    """Every tensor's range, the vendor's moving average of batch minima and maxima.
+
+    `Quantizer.calibrate` copies all data into a list before it starts; its `Calibrator` keeps its state between
+    calls, so it gets one batch at a time. A last batch that is too short repeats its images: the file's batch is fixed.
+    """
+    from ai_edge_litert.interpreter import Interpreter
+    from ai_edge_quantizer import calibrator
+
+    ((signature, names),) = Interpreter(model_content=content).get_signature_list().items()
+    (name,) = names["inputs"]
+    observer = calibrator.Calibrator(content, num_threads=request.threads)
+    for batch in calibration:
+        full = np.resize(batch, (request.batch_size, *batch.shape[1:]))
+        observer.calibrate({signature: [{name: full}]}, recipe)
+    return observer.get_model_qsvs()
+
+
+def _with_metadata(content: bytes, entries: dict[str, str]) -> bytes:
+    """The same file with `entries` in TFLite's metadata: each a name and a buffer of UTF-8."""
+    from ai_edge_litert import schema_py_generated as schema
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+    model.metadata = model.metadata or []
+    for key, text in entries.items():
+        entry, buffer = schema.MetadataT(), schema.BufferT()
+        entry.name, entry.buffer = key, len(model.buffers)
+        buffer.data = np.frombuffer(text.encode(), np.uint8)
+        model.buffers.append(buffer)
+        model.metadata.append(entry)
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))

@@ -1,0 +1,82 @@
+"""NNCF, Intel's compression tool, on OpenVINO's graph: OpenVINO IR files."""
+
+import os
+import re
+from typing import Any
+
+from lowbit.core.adapter import BuildRequest, Built, ToolchainInfo
+from lowbit.core.discover import require
+from lowbit.core.recipe import Recipe
+from lowbit.toolchains._edge import Calibration, metadata
+
+INFO = ToolchainInfo(
+    name="nncf",
+    packages=("openvino", "nncf"),
+    extra="openvino",
+    makes="openvino-ir",
+    made_for=("openvino",),
+    recipes=(
+        Recipe("fp32", 32, 32, "float"),
+        Recipe("fp16", 16, 32, "float", note="storage only: OpenVINO unpacks fp16 weights and computes in fp32"),
+        Recipe("bf16", 32, 16, "float", runtime_options={"precision": "bf16"}, note="the fp32 file, run in bf16"),
+        Recipe("int8-static", 8, 8, "integer", options={"preset": "performance"}),
+        Recipe("int8-mixed", 8, 8, "integer", options={"preset": "mixed"}),
+        Recipe("int8-weight-only", 8, 32, "weight-only", options={"mode": "int8_sym"}),
+    ),
+    refuses={
+        "int8-dynamic": "NNCF fixes activation ranges at calibration; it has no dynamic quantization of convolutions",
+        "int16x8": "NNCF quantizes activations to 8 bits only, and OpenVINO has no 16-bit integer kernels",
+    },
+)
+
+
+def build(request: BuildRequest) -> Built:
+    """Write `model.xml` and `model.bin`. Raises UnsupportedError when a package is missing."""
+    require(INFO)
+    os.environ.setdefault("NNCF_CI", "1")  # NNCF's own switch: its telemetry becomes a stub
+    import openvino as ov
+
+    recipe = request.recipe
+    calibration = Calibration(request, 1)
+    model = ov.Core().read_model(request.model.path)
+    given = {node.get_friendly_name() for node in model.get_ops() if node.get_friendly_name() != node.get_name()}
+    if "preset" in recipe.options:
+        model = _quantize(model, recipe, calibration, len(request.calibration))
+    elif "mode" in recipe.options:
+        model = _compress(model, recipe)
+    _number_by_place(model, given)
+    for key, value in metadata(request.preprocess).items():
+        model.set_rt_info(value, key.split("."))
+    main = request.out / "model.xml"
+    ov.save_model(model, main, compress_to_fp16=recipe.name == "fp16")
+    return Built(main, calibration_s=calibration.seconds or None)
+
+
+def _quantize(model: Any, recipe: Recipe, calibration: Calibration, count: int) -> Any:
+    """Static quantization; `performance` is symmetric throughout, `mixed` has asymmetric activations."""
+    import nncf
+
+    return nncf.quantize(
+        model,
+        nncf.Dataset(calibration),
+        preset=nncf.QuantizationPreset(recipe.options["preset"]),
+        subset_size=count,
+    )
+
+
+def _compress(model: Any, recipe: Recipe) -> Any:
+    """Weights in int8 on disk, one scale a channel, for convolutions as for matrix products."""
+    import nncf
+
+    return nncf.compress_weights(model, mode=nncf.CompressWeightsMode(recipe.options["mode"]))
+
+
+def _number_by_place(model: Any, given: set[str]) -> None:
+    """Rename the nodes that OpenVINO numbered itself: its numbers run on from build to build, and files would differ.
+
+    `given`: the names that stood in the user's file; they stay.
+    """
+    for place, node in enumerate(model.get_ordered_ops()):
+        name, kind = node.get_friendly_name(), node.get_type_name()
+        if name not in given and re.fullmatch(rf"{kind}_\d+", name):
+            node.set_friendly_name(f"{kind}_at_{place}")

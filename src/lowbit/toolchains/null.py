@@ -1,0 +1,43 @@
+"""The null toolchain: files that cost nothing to make, so that what is left of a study's time is the harness itself.
+
+Hidden: used only when it is named. Beside `fp32` and `int8-static` it has recipes whose file makes the null runtime
+misbehave (`BEHAVIOURS` there), so that every way a cell can end can be seen on purpose.
+"""
+
+import json
+
+from lowbit.core.adapter import BuildRequest, Built, ToolchainInfo
+from lowbit.core.recipe import Recipe
+
+INFO = ToolchainInfo(
+    name="null",
+    packages=(),
+    extra=None,
+    makes="null",
+    made_for=("null",),
+    recipes=(
+        Recipe("fp32", 32, 32, "float"),
+        Recipe("int8-static", 8, 8, "integer"),
+        Recipe("crash", 32, 32, "float", {"behaviour": "crash"}),
+        Recipe("hang", 32, 32, "float", {"behaviour": "hang"}),
+        Recipe("memory", 32, 32, "float", {"behaviour": "memory"}),
+        Recipe("refuse", 32, 32, "float", {"behaviour": "refuse"}),
+        Recipe("raise", 32, 32, "float", {"behaviour": "raise"}),
+        Recipe("nan", 32, 32, "float", {"behaviour": "nan"}),
+        Recipe("constant", 32, 32, "float", {"behaviour": "constant"}),
+    ),
+    refuses={"fp16": "the null toolchain has no half precision"},
+    hidden=True,
+)
+
+
+def build(request: BuildRequest) -> Built:
+    """Write a few bytes of JSON: how many scores the null runtime shall give, at which width, and how it behaves."""
+    main = request.out / "model.null.json"
+    content = {
+        "outputs": request.model.outputs,
+        "weight_bits": request.recipe.weight_bits,
+        "behaviour": request.recipe.options.get("behaviour", "well"),
+    }
+    main.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
+    return Built(main=main)

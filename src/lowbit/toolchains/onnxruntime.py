@@ -1,0 +1,180 @@
+"""ONNX Runtime's own quantization tools: ONNX files."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lowbit.core.adapter import BuildRequest, Built, Floats, ToolchainInfo
+from lowbit.core.discover import require
+from lowbit.core.recipe import Recipe
+from lowbit.measure.host import facts, has_int8_dot_product
+from lowbit.toolchains._edge import Calibration, metadata
+
+INFO = ToolchainInfo(
+    name="onnxruntime",
+    packages=("onnxruntime", "onnx"),
+    extra=None,
+    makes="onnx",
+    made_for=("onnxruntime", "openvino"),
+    recipes=(
+        Recipe("fp32", 32, 32, "float"),
+        Recipe(
+            "fp16",
+            16,
+            16,
+            "float",
+            note="storage only: on a CPU ONNX Runtime casts fp16 back to fp32 and computes in fp32",
+            made_for=("onnxruntime",),
+        ),
+        Recipe(
+            "int8-dynamic",
+            8,
+            8,
+            "dynamic",
+            options={"weight_type": "QUInt8"},  # with QInt8 weights, convolutions land in a kernel many times slower
+            note="ranges are taken over the whole batch, so scores depend on the batch size",
+            made_for=("onnxruntime",),
+        ),
+        Recipe("int8-static", 8, 8, "integer", options={"activation_type": "QUInt8", "weight_type": "QInt8"}),
+        Recipe(
+            "int16x8",
+            8,
+            16,
+            "integer",
+            options={"activation_type": "QInt16", "weight_type": "QInt8"},
+            made_for=("onnxruntime",),
+        ),
+    ),
+    refuses={
+        "bf16": "ONNX Runtime has no bfloat16 kernels for convolutions on CPUs",
+        "int8-mixed": "int8-static is that already: symmetric weights, asymmetric activations",
+        "int8-weight-only": "ONNX Runtime's tool for it (MatMulNBits) takes matrix products only, no convolutions",
+    },
+)
+
+_CALIBRATION_BATCH = 8  # images; min-max ranges do not depend on it, memory does
+
+
+def build(request: BuildRequest) -> Built:
+    """Write `model.onnx`. Raises UnsupportedError when the package is missing."""
+    require(INFO)
+    import onnx
+
+    main = request.out / "model.onnx"
+    recipe = request.recipe.name
+    notes: tuple[str, ...] = ()
+    calibration = Calibration(request, _CALIBRATION_BATCH)
+    if recipe == "fp32":
+        model = onnx.load(request.model.path)
+    elif recipe == "fp16":
+        model = _half(request)
+    else:
+        with tempfile.TemporaryDirectory(prefix="lowbit-") as folder:
+            prepared, quantized = Path(folder) / "prepared.onnx", Path(folder) / "quantized.onnx"
+            _prepare(request.model.path, prepared)
+            if recipe == "int8-dynamic":
+                _quantize_dynamic(request, prepared, quantized)
+            else:
+                notes = _quantize_static(request, calibration, prepared, quantized)
+            model = onnx.load(quantized)
+        _shorten(model)
+    onnx.helper.set_model_props(model, metadata(request.preprocess))
+    onnx.save(model, main)
+    return Built(main, calibration_s=calibration.seconds or None, notes=notes)
+
+
+def _half(request: BuildRequest) -> Any:
+    """The graph with fp16 weights and arithmetic between a float32 input and float32 outputs."""
+    import onnx
+    from onnxruntime.quantization.onnx_model import ONNXModel
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    model = ONNXModel(convert_float_to_float16(onnx.load(request.model.path), keep_io_types=True))
+    model.topological_sort()  # the converter appends its casts at the end
+    return model.model
+
+
+def _prepare(path: Path, prepared: Path) -> None:
+    """Fold BatchNorm and constants and infer shapes.
+
+    The symbolic step is left out: it needs sympy, and a classifier's shapes are known without it. Shapes that a file
+    states for its weights go too: the tool transposes some weights and then trips over their old shapes.
+    """
+    import onnx
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    model = onnx.load(path)
+    weights = {initializer.name for initializer in model.graph.initializer}
+    stated = [value for value in model.graph.value_info if value.name not in weights]
+    del model.graph.value_info[:]
+    model.graph.value_info.extend(stated)
+    quant_pre_process(model, str(prepared), skip_symbolic_shape=True)
+
+
+def _quantize_dynamic(request: BuildRequest, prepared: Path, quantized: Path) -> None:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    quantize_dynamic(prepared, quantized, weight_type=QuantType[request.recipe.options["weight_type"]])
+
+
+def _quantize_static(request: BuildRequest, calibration: Calibration, prepared: Path, quantized: Path) -> tuple[str, ...]:
+    """QDQ with min-max ranges and one scale a channel of a weight; returns notes."""
+    from onnxruntime.quantization import QuantType, quantize_static
+
+    reduce_range = not has_int8_dot_product(facts())
+    quantize_static(
+        prepared,
+        quantized,
+        _Reader(request.model.input_name, calibration),
+        per_channel=True,
+        reduce_range=reduce_range,
+        activation_type=QuantType[request.recipe.options["activation_type"]],
+        weight_type=QuantType[request.recipe.options["weight_type"]],
+    )
+    return ("7-bit weights (reduce_range): this CPU has no int8 dot product",) if reduce_range else ()
+
+
+class _Reader:
+    """What ONNX Runtime reads calibration data from: `get_next` gives one batch a call, then None."""
+
+    def __init__(self, input_name: str, calibration: Calibration) -> None:
+        self._input_name = input_name
+        self._batches = iter(calibration)
+
+    def get_next(self) -> dict[str, Floats] | None:
+        batch = next(self._batches, None)
+        return None if batch is None else {self._input_name: np.ascontiguousarray(batch)}
+
+
+def _shorten(model: Any) -> None:
+    """Drop what only costs bytes: tensor names, names of quantizing nodes, the exporter's notes, shapes, unused domains.
+
+    Names of all other nodes stay, since a report speaks of them, and so do those of inputs and outputs. Without this,
+    a ResNet-20 in int8 is a third larger than its weights.
+    """
+    graph = model.graph
+    fixed = {value.name for value in (*graph.input, *graph.output)} | {""}
+    short: dict[str, str] = {name: name for name in fixed}
+
+    def renamed(name: str) -> str:
+        if name not in short:
+            short[name] = next(names)
+        return short[name]
+
+    names = (name for number in range(10**9) if (name := np.base_repr(number, 36).lower()) not in fixed)
+    for node in graph.node:
+        node.input[:] = [renamed(name) for name in node.input]
+        node.output[:] = [renamed(name) for name in node.output]
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            node.name = ""
+        node.doc_string = ""
+        del node.metadata_props[:]
+    for initializer in graph.initializer:
+        initializer.name = renamed(initializer.name)
+    del graph.value_info[:]
+    used = {node.domain for node in graph.node} | {""}
+    kept = [opset for opset in model.opset_import if opset.domain in used]
+    del model.opset_import[:]
+    model.opset_import.extend(kept)

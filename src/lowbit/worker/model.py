@@ -1,0 +1,55 @@
+"""Job `model`: the user's model to a float graph, checked against its source on real samples."""
+
+from dataclasses import replace
+
+from lowbit.core.adapter import SessionOptions
+from lowbit.core.artifact import Artifact
+from lowbit.core.files import folder_aside
+from lowbit.core.model import FloatModel
+from lowbit.data.cache import open_samples
+from lowbit.data.preprocess import to_input
+from lowbit.runtimes import find as runtimes
+from lowbit.sources import find as sources
+from lowbit.sources._edge import SourceRequest
+from lowbit.sources.check import check_against_source
+from lowbit.worker.jobs import ModelJob
+
+GRAPH = "float.onnx"
+_CHECKED = 33  # images: odd, so that a graph which only seems to have a free batch size is found out
+
+
+def float_artifact(model: FloatModel) -> Artifact:
+    """The float graph as something a runtime can open."""
+    return Artifact(
+        path=model.path,
+        format="onnx",
+        digest=model.digest,
+        input_shape=model.input_shape,
+        outputs=model.outputs,
+    )
+
+
+def run(job: ModelJob) -> FloatModel:
+    """Write `job.out`/float.onnx; the largest difference from its source stands in the result."""
+    calibration = open_samples(job.samples, "calibration")
+    images = to_input(calibration.images[:_CHECKED], job.preprocess)
+    with folder_aside(job.out) as folder:
+        source = sources.find(job.spec)
+        loaded = source.load(
+            SourceRequest(
+                spec=job.spec,
+                weights=job.weights,
+                sample_shape=images.shape[1:],
+                outputs=len(calibration.class_names),
+                calibration=calibration,
+                preprocess=job.preprocess,
+                out=folder,
+                seed=job.seed,
+                threads=job.threads,
+            )
+        )
+        runtime = runtimes.runtimes(("onnxruntime",))["onnxruntime"]
+        options = SessionOptions(threads=job.threads, batch_size=len(images))
+        with runtime.open_session(float_artifact(loaded.model), options) as session:
+            difference = check_against_source(session.predict, loaded.predict, images)
+    return replace(loaded.model, path=job.out / GRAPH, difference=difference)

@@ -1,0 +1,68 @@
+"""Job `speed`: one round of LoadGen, with the memory that loading takes and what else the machine did."""
+
+import time
+from contextlib import ExitStack
+
+import numpy as np
+
+from lowbit.core.adapter import Session, SessionOptions
+from lowbit.core.outcome import Timing
+from lowbit.data.cache import open_samples
+from lowbit.data.preprocess import to_input
+from lowbit.measure import load
+from lowbit.measure.accuracy import in_batches_of
+from lowbit.measure.imports import ImportTimer
+from lowbit.measure.memory import peak_above
+from lowbit.measure.speed import run_loadgen
+from lowbit.runtimes import find
+from lowbit.worker.jobs import SpeedJob
+
+_LIBRARY_BYTES = 64 * 2**20  # of preprocessed images that LoadGen draws from
+_LIBRARY_IMAGES = 256
+_PAUSE_S = 0.1
+_DISTURBED_CORES = 0.2  # other work beyond this shows in percentiles
+
+
+def run(job: SpeedJob) -> Timing:
+    """Warm the runtime up, load the file, measure the memory it took, then let LoadGen time it."""
+    runtime = find.runtimes((job.runtime,))[job.runtime]
+    options = SessionOptions(threads=job.settings.threads, batch_size=job.settings.batch_size)
+    samples = open_samples(job.samples, "evaluation")
+    first = to_input(samples.images[:1], job.preprocess)
+    with ImportTimer() as imports:
+        runtime.warm_up(options)
+    before = load.pause(_PAUSE_S)
+    with ExitStack() as stack:
+        opened: list[Session] = []
+        seconds: list[float] = []
+
+        def load_and_run() -> None:
+            start = time.perf_counter()
+            opened.append(stack.enter_context(runtime.open_session(job.artifact, options)))
+            seconds.append(time.perf_counter() - start)
+            opened[0].predict(np.repeat(first, job.artifact.batch_size or 1, axis=0))
+
+        peak = peak_above(load_and_run)
+        fixed = job.artifact.batch_size
+        predict = opened[0].predict if fixed is None else in_batches_of(opened[0].predict, fixed)
+        count = max(1, min(len(samples), _LIBRARY_IMAGES, _LIBRARY_BYTES // first.nbytes))
+        images = to_input(samples.images[:count], job.preprocess)
+        start = load.now()
+        result = run_loadgen(predict, images, job.settings, job.logs)
+        during = load.others(start, load.now())
+    return Timing(
+        latency_p50_ms=result.latency_p50_ms,
+        latency_p90_ms=result.latency_p90_ms,
+        latency_p99_ms=result.latency_p99_ms,
+        samples_per_s=result.samples_per_s,
+        queries=result.queries,
+        loadgen_valid=result.valid,
+        verdict=result.verdict,
+        peak_memory_bytes=peak,
+        load_s=seconds[0],
+        import_s=imports.seconds,
+        load_before=before,
+        load_during=during,
+        load_after=load.pause(_PAUSE_S),
+        disturbed=during > _DISTURBED_CORES,
+    )

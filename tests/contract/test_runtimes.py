@@ -1,0 +1,179 @@
+"""The contract of a runtime, held by every one that is found."""
+
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lowbit.core.adapter import SessionOptions
+from lowbit.core.artifact import Artifact
+from lowbit.core.errors import LowbitError, UnsupportedError
+from lowbit.core.samples import Samples
+from lowbit.runtimes.find import Runtime
+from tests.contract.adapters import BATCH, RUNTIMES, Factory, expected, images, maker_for, need
+
+OPTIONS = SessionOptions(threads=1, batch_size=BATCH)
+MACS = {"conv1": 8 * 3 * 9 * 8 * 8, "conv2": 8 * 8 * 9 * 8 * 8, "fc": 8 * 4}  # one sample of the tiny model
+VENDORS = ("torch", "torchvision", "onnxruntime", "openvino", "nncf", "tensorflow", "ai_edge_litert", "litert_torch")
+
+
+@pytest.fixture(params=sorted(RUNTIMES))
+def runtime(request: pytest.FixtureRequest) -> Runtime:
+    found = RUNTIMES[request.param]
+    need(found.INFO)
+    return found
+
+
+def made_for(runtime: Runtime, recipe: str, factory: Factory, batch_size: int = BATCH) -> Artifact:
+    return factory(maker_for(runtime.INFO.name, recipe), recipe, batch_size)
+
+
+def test_names_are_module_names() -> None:
+    assert {name: runtime.INFO.name for name, runtime in RUNTIMES.items()} == {name: name for name in RUNTIMES}
+
+
+def test_faces_are_read_without_a_vendor() -> None:
+    code = (
+        "import sys; from lowbit.runtimes.find import runtimes; from lowbit.toolchains.find import toolchains;"
+        f"runtimes(); toolchains(); print(*set({VENDORS!r}) & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+def test_float_parity(runtime: Runtime, factory: Factory, tiny_samples: Samples) -> None:
+    x = images(tiny_samples)[:BATCH]
+    with runtime.open_session(made_for(runtime, "fp32", factory), OPTIONS) as session:
+        scores = session.predict(x)
+    assert scores.dtype == np.float32
+    np.testing.assert_allclose(scores, expected(factory.model, x), atol=1e-5)
+
+
+@pytest.mark.parametrize("recipe", ["fp32", "int8-static"])
+def test_batch_of_one_equals_batch_of_many(
+    runtime: Runtime, recipe: str, factory: Factory, tiny_samples: Samples
+) -> None:
+    x = images(tiny_samples)[:BATCH]
+    with runtime.open_session(made_for(runtime, recipe, factory), OPTIONS) as session:
+        together = session.predict(x)
+    with runtime.open_session(made_for(runtime, recipe, factory, 1), SessionOptions()) as session:
+        alone = np.concatenate([session.predict(x[i : i + 1]) for i in range(BATCH)])
+    np.testing.assert_allclose(alone, together, atol=1e-5)
+    assert np.ptp(together, axis=0).max() > 0.01  # images that all score alike would prove nothing
+
+
+def test_fewer_images_than_the_session_was_opened_for(
+    runtime: Runtime, factory: Factory, tiny_samples: Samples
+) -> None:
+    artifact = made_for(runtime, "fp32", factory)
+    if artifact.batch_size is not None:
+        pytest.skip("the file fixes its batch size")
+    x = images(tiny_samples)[:3]
+    with runtime.open_session(artifact, OPTIONS) as session:
+        scores = session.predict(x)
+    np.testing.assert_allclose(scores, expected(factory.model, x), atol=1e-5)
+
+
+@pytest.mark.parametrize("recipe", ["fp32", "int8-static"])
+def test_the_same_every_time(runtime: Runtime, recipe: str, factory: Factory, tiny_samples: Samples) -> None:
+    x, other = images(tiny_samples)[:BATCH], images(tiny_samples)[BATCH : 2 * BATCH]
+    artifact = made_for(runtime, recipe, factory)
+    seen = []
+    for _ in range(2):
+        with runtime.open_session(artifact, OPTIONS) as session:
+            seen.append(session.predict(x))
+            session.predict(other)  # what came before must not matter, nor overwrite what was given out
+            seen.append(session.predict(x))
+    for scores in seen[1:]:
+        np.testing.assert_array_equal(scores, seen[0])
+
+
+@pytest.mark.parametrize("recipe", ["fp32", "int8-static"])
+def test_nan_does_no_harm(runtime: Runtime, recipe: str, factory: Factory, tiny_samples: Samples) -> None:
+    x = images(tiny_samples)[:BATCH]
+    with runtime.open_session(made_for(runtime, recipe, factory), OPTIONS) as session:
+        before = session.predict(x)
+        assert session.predict(np.full_like(x, np.nan)).shape == before.shape
+        np.testing.assert_array_equal(session.predict(x), before)
+
+
+def test_arrays_may_be_strided_and_read_only(runtime: Runtime, factory: Factory, tiny_samples: Samples) -> None:
+    x = images(tiny_samples)[: 2 * BATCH]
+    x.flags.writeable = False
+    with runtime.open_session(made_for(runtime, "fp32", factory), OPTIONS) as session:
+        scores = session.predict(x[::2])
+    np.testing.assert_allclose(scores, expected(factory.model, x[::2]), atol=1e-5)
+
+
+def test_a_missing_package_is_said_with_its_remedy(
+    runtime: Runtime, factory: Factory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifact = made_for(runtime, "fp32", factory)
+    there = metadata.version
+
+    def version(package: str) -> str:
+        if package in runtime.INFO.packages:
+            raise metadata.PackageNotFoundError(package)
+        return there(package)
+
+    monkeypatch.setattr(metadata, "version", version)
+    with pytest.raises(UnsupportedError, match="not installed") as opening, runtime.open_session(artifact, OPTIONS):
+        pass
+    with pytest.raises(UnsupportedError, match="not installed"):
+        runtime.warm_up(OPTIONS)
+    extra = f"lowbit[{runtime.INFO.extra}]" if runtime.INFO.extra else "lowbit"
+    assert opening.value.remedy == f"pip install '{extra}'"
+
+
+def test_macs_agree_with_a_count_by_hand(runtime: Runtime, factory: Factory) -> None:
+    with runtime.open_session(made_for(runtime, "fp32", factory), OPTIONS) as session:
+        counted = [operator for operator in session.executed_precision() if operator.macs]
+    assert sorted(operator.macs for operator in counted) == sorted(MACS.values())
+    assert not any(operator.integer for operator in counted)
+    assert all(operator.reason for operator in counted)
+
+
+def test_int8_static_runs_on_integers(runtime: Runtime, factory: Factory) -> None:
+    with runtime.open_session(made_for(runtime, "int8-static", factory), OPTIONS) as session:
+        counted = [operator for operator in session.executed_precision() if operator.macs]
+    assert sorted(operator.macs for operator in counted) == sorted(MACS.values())
+    assert all(operator.integer and not operator.hybrid and not operator.reason for operator in counted), counted
+
+
+def test_int8_dynamic_runs_on_integers_or_says_why(runtime: Runtime, factory: Factory) -> None:
+    with runtime.open_session(made_for(runtime, "int8-dynamic", factory), OPTIONS) as session:
+        counted = [operator for operator in session.executed_precision() if operator.macs]
+    assert sum(operator.macs for operator in counted) == sum(MACS.values())
+    assert any(operator.integer for operator in counted)
+    assert all(operator.integer or operator.reason for operator in counted), counted
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage " * 40, b"\0" * 4096], ids=["empty", "text", "zeros"])
+def test_garbage_is_refused(runtime: Runtime, content: bytes, factory: Factory, tmp_path: Path) -> None:
+    bad = damaged(made_for(runtime, "fp32", factory), tmp_path, content)
+    with pytest.raises(LowbitError), runtime.open_session(bad, OPTIONS):
+        pass
+
+
+def test_half_a_file_is_refused(runtime: Runtime, factory: Factory, tmp_path: Path) -> None:
+    good = made_for(runtime, "fp32", factory)
+    content = good.path.read_bytes()
+    half = damaged(good, tmp_path, content[: len(content) // 2])
+    with pytest.raises(LowbitError), runtime.open_session(half, OPTIONS):
+        pass
+
+
+def damaged(good: Artifact, folder: Path, content: bytes) -> Artifact:
+    """A copy of `good`, whatever stands beside its main file included, with other content."""
+    copied = shutil.copytree(good.path.parent, folder / "damaged") / good.path.name
+    copied.write_bytes(content)
+    return replace(good, path=copied)
+
+
+def test_warms_up(runtime: Runtime) -> None:
+    runtime.warm_up(SessionOptions())

@@ -1,0 +1,135 @@
+"""The contract of a toolchain, held by every one that is found."""
+
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lowbit.core import digest
+from lowbit.core.adapter import BuildRequest, SessionOptions
+from lowbit.core.errors import UnsupportedError
+from lowbit.core.samples import Samples
+from lowbit.toolchains.find import Toolchain
+from tests.contract.adapters import (
+    BATCH,
+    PREPROCESS,
+    RUNTIMES,
+    TOOLCHAINS,
+    Factory,
+    expected,
+    images,
+    need,
+    recipe_of,
+)
+
+# What lowbit promises of its own toolchains; a plug-in promises what it likes.
+RECIPES = ("fp32", "fp16", "bf16", "int8-dynamic", "int8-static", "int8-mixed", "int16x8", "int8-weight-only")
+PROMISED = {
+    "onnxruntime": {"fp32", "fp16", "int8-dynamic", "int8-static", "int16x8"},
+    "nncf": {"fp32", "fp16", "bf16", "int8-static", "int8-mixed", "int8-weight-only"},
+    "litert": {"fp32", "fp16", "int8-dynamic", "int8-static", "int16x8", "int8-weight-only"},
+    "torch": {"fp32", "bf16", "int8-dynamic", "int8-static"},
+}
+EVERY = [(name, recipe.name) for name, toolchain in sorted(TOOLCHAINS.items()) for recipe in toolchain.INFO.recipes]
+STATIC = [name for name, recipe in EVERY if recipe == "int8-static"]
+
+
+def scores(toolchain: str, recipe: str, factory: Factory, samples: Samples) -> np.ndarray:
+    """What the first runtime that the recipe is made for makes of the first batch."""
+    info = TOOLCHAINS[toolchain].INFO
+    runtime = RUNTIMES[(recipe_of(info, recipe).made_for or info.made_for)[0]]
+    artifact = factory(toolchain, recipe)
+    need(runtime.INFO)
+    with runtime.open_session(artifact, SessionOptions(threads=1, batch_size=BATCH)) as session:
+        return session.predict(images(samples)[:BATCH])
+
+
+@pytest.mark.parametrize("name", sorted(TOOLCHAINS))
+def test_face(name: str) -> None:
+    info = TOOLCHAINS[name].INFO
+    made = [recipe.name for recipe in info.recipes]
+    assert info.name == name
+    assert len(set(made)) == len(made)
+    assert not set(made) & set(info.refuses)
+    assert all(reason for reason in info.refuses.values())
+    for recipe in info.recipes:
+        for runtime in recipe.made_for or info.made_for:
+            assert info.makes in RUNTIMES[runtime].INFO.reads
+
+
+@pytest.mark.parametrize("name", sorted(set(PROMISED) & set(TOOLCHAINS)))
+def test_promised_recipes(name: str) -> None:
+    info = TOOLCHAINS[name].INFO
+    assert {recipe.name for recipe in info.recipes} == PROMISED[name]
+    assert set(info.refuses) == set(RECIPES) - PROMISED[name]
+
+
+@pytest.mark.parametrize(("name", "recipe"), EVERY)
+def test_every_recipe_builds_and_runs(name: str, recipe: str, factory: Factory, tiny_samples: Samples) -> None:
+    """Float stays float, and quantizing keeps the scores' pattern: its error is small against their spread."""
+    wanted = expected(factory.model, images(tiny_samples)[:BATCH])
+    seen = scores(name, recipe, factory, tiny_samples)
+    chosen = recipe_of(TOOLCHAINS[name].INFO, recipe)
+    error = np.abs(seen - wanted).max()
+    if chosen.weight_bits == chosen.activation_bits == 32:
+        assert error < 1e-5
+    else:
+        assert error < 0.1 * np.ptp(wanted)
+        assert np.corrcoef(seen.ravel(), wanted.ravel())[0, 1] > 0.99
+        assert error > 0  # nothing lost would mean that nothing was done
+
+
+@pytest.mark.parametrize(("name", "recipe"), EVERY)
+def test_main_file_lies_in_the_folder(name: str, recipe: str, factory: Factory) -> None:
+    artifact = factory(name, recipe)
+    assert artifact.path.is_file()
+    assert artifact.path.parent.parent == factory.folder
+
+
+@pytest.mark.parametrize("name", STATIC)
+def test_same_bytes_twice(name: str, factory: Factory, tiny_samples: Samples) -> None:
+    for recipe in ("fp32", "int8-static"):
+        first = factory(name, recipe).path.parent
+        again = factory.build(name, recipe, tiny_samples, f"{name}-{recipe}-again").path.parent
+        assert _digest(first) == _digest(again)
+
+
+@pytest.mark.parametrize("name", STATIC)
+def test_every_calibration_image_counts(name: str, factory: Factory, tmp_path: Path) -> None:
+    """A bright picture at the end of dark ones must widen the ranges."""
+    dark = np.random.default_rng(0).integers(0, 20, (64, 8, 8, 3), dtype=np.uint8)
+    bright = dark.copy()
+    bright[-1] *= 12
+    labels = np.zeros(64, np.int64)
+    digests = [
+        _digest(factory.build(name, "int8-static", _samples(tmp_path, case, labels), f"{name}-{case_name}").path.parent)
+        for case_name, case in (("dark", dark), ("bright", bright))
+    ]
+    assert digests[0] != digests[1]
+
+
+@pytest.mark.parametrize("name", sorted(TOOLCHAINS))
+def test_a_missing_package_is_said_with_its_remedy(
+    name: str, factory: Factory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toolchain: Toolchain = TOOLCHAINS[name]
+
+    def version(package: str) -> str:
+        raise metadata.PackageNotFoundError(package)
+
+    monkeypatch.setattr(metadata, "version", version)
+    request = BuildRequest(
+        factory.model, toolchain.INFO.recipes[0], factory.samples, PREPROCESS, tmp_path, tmp_path, 1, threads=1, seed=0
+    )
+    with pytest.raises(UnsupportedError, match="not installed") as caught:
+        toolchain.build(request)
+    assert caught.value.remedy.startswith("pip install 'lowbit")
+
+
+def _samples(folder: Path, pictures: np.ndarray, labels: np.ndarray) -> Samples:
+    return Samples(folder, "calibration", "made here", ("a", "b", "c", "d"), pictures, labels)
+
+
+def _digest(folder: Path) -> str:
+    return digest.of_files(sorted(path for path in folder.rglob("*") if path.is_file()))

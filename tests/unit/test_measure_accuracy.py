@@ -1,0 +1,74 @@
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from scipy.special import rel_entr, softmax
+
+from lowbit.core.adapter import Floats
+from lowbit.core.errors import MeasurementError
+from lowbit.measure.accuracy import Task, answer, divergence, in_batches_of
+
+RNG = np.random.default_rng(0)
+SCORES = RNG.normal(size=(50, 12)).astype(np.float32)  # images are their own index; the "model" looks its scores up
+LABELS = RNG.integers(0, 12, 50)
+TASK = Task(tuple(range(12)), "model", probabilities=False)
+
+
+def images(size: int) -> Iterator[Floats]:
+    indices = np.arange(50, dtype=np.float32).reshape(-1, 1, 1, 1)
+    yield from (indices[start : start + size] for start in range(0, 50, size))
+
+
+def look_up(batch: Floats) -> Floats:
+    return np.asarray(SCORES[batch[:, 0, 0, 0].astype(int)])
+
+
+@pytest.mark.parametrize("size", [1, 7, 50])
+def test_counts_do_not_depend_on_the_batch_size(size: int) -> None:
+    answers = answer(look_up, images(size), LABELS, TASK)
+    assert (answers.predictions == SCORES.argmax(axis=1)).all()
+    assert (answers.right == (SCORES.argmax(axis=1) == LABELS)).all()
+    in_best_five = [label in np.argsort(row)[-5:] for row, label in zip(SCORES, LABELS, strict=True)]
+    assert answers.correct_top5 == sum(in_best_five)
+
+
+def test_among_data_lets_only_the_mapped_outputs_compete() -> None:
+    mapped = (3, 7, 1)
+    labels = RNG.integers(0, 3, 50)
+    among_data = answer(look_up, images(10), labels, Task(mapped, "data", probabilities=False))
+    assert (among_data.predictions == SCORES[:, mapped].argmax(axis=1)).all()
+    assert (among_data.right == (SCORES[:, mapped].argmax(axis=1) == labels)).all()
+    assert among_data.correct_top5 is None  # three classes: five guesses are all of them
+    among_model = answer(look_up, images(10), labels, Task(mapped, "model", probabilities=False))
+    assert (among_model.right == (SCORES.argmax(axis=1) == np.asarray(mapped)[labels])).all()
+
+
+@pytest.mark.parametrize("probabilities", [True, False])
+def test_divergence_is_scipys_relative_entropy(probabilities: bool) -> None:
+    p, q = softmax(SCORES, axis=1), softmax(SCORES[::-1], axis=1)
+    given = (p, q) if probabilities else (SCORES, SCORES[::-1])
+    assert divergence(*given, probabilities=probabilities) == pytest.approx(rel_entr(p, q).sum(axis=1), abs=1e-5)
+    assert divergence(SCORES, SCORES, probabilities=False) == pytest.approx(np.zeros(50), abs=1e-12)
+
+
+def test_nan_and_constant_outputs_are_errors_that_say_where() -> None:
+    def broken(batch: Floats) -> Floats:
+        scores = look_up(batch).copy()
+        scores[batch[:, 0, 0, 0] == 33] = np.nan
+        return scores
+
+    with pytest.raises(MeasurementError, match="image 33"):
+        answer(broken, images(8), LABELS, TASK)
+    with pytest.raises(MeasurementError, match="same for all 50"):
+        answer(lambda batch: np.ones((len(batch), 12), np.float32), images(8), LABELS, TASK)
+    with pytest.raises(MeasurementError, match="8 images were answered, 50"):
+        answer(look_up, [next(images(8))], LABELS, TASK)
+
+
+def test_a_fixed_batch_is_filled_up_and_cut_off() -> None:
+    def only_eight(batch: Floats) -> Floats:
+        assert len(batch) == 8
+        return look_up(batch)
+
+    answers = answer(in_batches_of(only_eight, 8), images(7), LABELS, TASK)
+    assert (answers.predictions == SCORES.argmax(axis=1)).all()

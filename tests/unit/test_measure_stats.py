@@ -1,0 +1,28 @@
+from math import comb
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
+from lowbit.measure.stats import mcnemar, wilson
+
+
+@given(st.integers(1, 10_000), st.data())
+def test_wilson_agrees_with_scipy(n: int, data: st.DataObject) -> None:
+    correct = data.draw(st.integers(0, n))
+    expected = binomtest(correct, n).proportion_ci(method="wilson")
+    assert wilson(correct, n) == pytest.approx((expected.low, expected.high), abs=1e-9)
+
+
+@given(st.integers(0, 400), st.integers(0, 400))
+def test_mcnemar_is_the_exact_binomial_test_and_does_not_care_for_the_order(b: int, c: int) -> None:
+    expected = binomtest(b, b + c).pvalue if b + c else 1.0
+    assert mcnemar(b, c) == pytest.approx(expected, rel=1e-9)
+    assert mcnemar(b, c) == mcnemar(c, b)
+
+
+def test_mcnemar_of_ten_thousand_pairs_neither_overflows_nor_rounds_to_nonsense() -> None:
+    assert mcnemar(5200, 4800) == pytest.approx(binomtest(5200, 10_000).pvalue, rel=1e-9)
+    assert 0 <= mcnemar(10_000, 0) < 1e-300
+    assert mcnemar(1, 9) == 2 * (comb(10, 0) + comb(10, 1)) / 2**10
