@@ -8,7 +8,5 @@ from tests.contract.adapters import Factory
 
 
 @pytest.fixture(scope="session")
-def factory(
-    tiny_model: FloatModel, tiny_samples: Samples, tmp_path_factory: pytest.TempPathFactory
-) -> Factory:
+def factory(tiny_model: FloatModel, tiny_samples: Samples, tmp_path_factory: pytest.TempPathFactory) -> Factory:
     return Factory(tiny_model, tiny_samples, tmp_path_factory.mktemp("contract"))

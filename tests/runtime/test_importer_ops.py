@@ -66,7 +66,7 @@ def check(
     opset: int = 20,
     outputs: tuple[str, ...] = ("y",),
     positive: bool = False,
-    atol: float = 1e-4,
+    batches: tuple[int, ...] = (4, 1),
 ) -> torch.nn.Module:
     """Import the network and hold it to ONNX Runtime at batch 1 and 4; gives the module for more questions."""
     path = folder / "network.onnx"
@@ -77,15 +77,15 @@ def check(
     options.log_severity_level = 3
     session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     rng = np.random.default_rng(7)
-    x = rng.normal(0, 2, (4, *shape)).astype(np.float32)
-    x = np.abs(x) + 0.1 if positive else x
-    for batch in (x, x[:1]):
+    x: Array = rng.normal(0, 2, (4, *shape)).astype(np.float32)
+    x = np.abs(x) + np.float32(0.1) if positive else x
+    for batch in (x[:n] for n in batches):
         with torch.no_grad():
             got = module(torch.from_numpy(batch))
         got = got if isinstance(got, tuple) else (got,)
         for ours, theirs in zip(got, session.run(None, {"x": batch}), strict=True):
             assert ours.shape == theirs.shape
-            np.testing.assert_allclose(ours.numpy(), theirs, atol=atol, rtol=1e-4)
+            np.testing.assert_allclose(ours.numpy(), theirs, atol=1e-4, rtol=1e-4)
     return module
 
 
@@ -137,8 +137,9 @@ def test_conv_agrees_for_every_padding(
 def test_max_pool_agrees_for_every_padding(
     tmp_path: Path, window: dict[str, Any], height: int, width: int, ceil: int
 ) -> None:
-    if window["strides"] > window["kernel_shape"] or "auto_pad" in window:
-        ceil = 0
+    strides = [min(pair) for pair in zip(window["strides"], window["kernel_shape"], strict=True)]
+    window = {**window, "strides": strides}  # ONNX Runtime refuses SAME padding where a stride is larger
+    ceil = 0 if "auto_pad" in window else ceil
     check(tmp_path, [node("MaxPool", "x", ceil_mode=ceil, **window)], (2, height, width))
 
 
@@ -152,7 +153,12 @@ def test_average_pool_agrees_for_every_padding(
 
 @pytest.mark.parametrize("include", [0, 1])
 def test_average_pool_with_ceil_mode(tmp_path: Path, include: int) -> None:
-    attributes = {"kernel_shape": [3, 3], "strides": [2, 2], "ceil_mode": 1, "count_include_pad": include}
+    attributes: dict[str, Any] = {
+        "kernel_shape": [3, 3],
+        "strides": [2, 2],
+        "ceil_mode": 1,
+        "count_include_pad": include,
+    }
     check(tmp_path, [node("AveragePool", "x", pads=[1, 1, 1, 1], **attributes)], (2, 8, 8))
 
 
@@ -191,6 +197,7 @@ def test_global_pools(tmp_path: Path, op_type: str, shape: tuple[int, ...]) -> N
 
 # -- matrix products
 
+
 @pytest.mark.parametrize("bias", [(), (6,), (1, 6), (1,), None], ids=str)
 @pytest.mark.parametrize("transposed", [0, 1])
 def test_gemm_is_a_linear(tmp_path: Path, transposed: int, bias: tuple[int, ...] | None) -> None:
@@ -228,6 +235,7 @@ def test_matmul_with_constants_that_make_no_linear(tmp_path: Path) -> None:
 
 # -- normalizations
 
+
 def test_batch_norm(tmp_path: Path) -> None:
     constants = {"s": floats(4), "b": floats(4), "m": floats(4), "v": floats(4, low=0.5)}
     for shape in [(4,), (4, 6), (4, 5, 6), (4, 3, 3, 3)]:
@@ -237,7 +245,7 @@ def test_batch_norm(tmp_path: Path) -> None:
 @pytest.mark.parametrize("axis", [-1, 1, 2])
 def test_layer_norm(tmp_path: Path, axis: int) -> None:
     shape = (3, 4, 5)
-    size = ((0,) + shape)[axis:]
+    size = (0, *shape)[axis:]
     constants = {"s": floats(*size), "b": floats(*size)}
     check(tmp_path, [node("LayerNormalization", "x s b", axis=axis, epsilon=1e-3)], shape, constants)
     check(tmp_path, [node("LayerNormalization", "x s", axis=axis)], shape, constants)
@@ -258,6 +266,7 @@ def test_local_response_norm(tmp_path: Path) -> None:
 
 
 # -- activations and arithmetic
+
 
 @pytest.mark.parametrize(
     ("op_type", "attributes"),
@@ -397,6 +406,7 @@ def test_argmax_cumsum_einsum(tmp_path: Path) -> None:
 
 # -- moving elements
 
+
 @pytest.mark.parametrize("target", [(0, -1), (-1, 12), (0, 2, 6), (-1, 0, 2, 2)], ids=str)
 def test_reshape(tmp_path: Path, target: tuple[int, ...]) -> None:
     check(tmp_path, [node("Reshape", "x s")], (3, 4), {"s": ints(*target)})
@@ -452,18 +462,20 @@ def test_concat_and_split(tmp_path: Path) -> None:
     nodes = [
         node("Split", "x sizes", "a b", axis=1),
         node("Split", "b", "c d", axis=2, num_outputs=2),
-        node("Concat", "d c d", "e", axis=-1),
-        node("Concat", "e k", axis=1),
+        node("Concat", "d c d", axis=-1),
     ]
-    constants = {"sizes": ints(2, 4), "k": floats(1, 1, 8)}
-    nodes[-1] = node("Concat", "e e", axis=1)
-    check(tmp_path, nodes, (6, 5), constants)
+    check(tmp_path, nodes, (6, 5), {"sizes": ints(2, 4)})
     check(tmp_path, [node("Split", "x", "y z", axis=1)], (6, 5), opset=13, outputs=("y", "z"))
 
 
 def test_squeeze_and_unsqueeze(tmp_path: Path) -> None:
-    nodes = [node("Unsqueeze", "x front_and_back", "u"), node("Squeeze", "u back", "s"), node("Squeeze", "s")]
+    nodes = [node("Unsqueeze", "x front_and_back", "u"), node("Squeeze", "u back")]
     check(tmp_path, nodes, (3, 4), {"front_and_back": ints(1, -1), "back": ints(-1)})
+
+
+def test_squeeze_without_axes_leaves_a_batch_of_one(tmp_path: Path) -> None:
+    module = check(tmp_path, [node("Squeeze", "x")], (3, 1, 4), batches=(4,))
+    assert module(torch.zeros(1, 3, 1, 4)).shape == (1, 3, 4)
 
 
 @pytest.mark.parametrize("target", [(1, 5, 1), (5, 4), (1, 1, 1, 4)], ids=str)
@@ -512,6 +524,7 @@ def test_resize_to_sizes_behind_a_free_batch(tmp_path: Path, mode: str, placing:
 
 
 # -- shape arithmetic: the batch stays symbolic
+
 
 def test_shape_chain_of_old_exporters(tmp_path: Path) -> None:
     """x.view(x.size(0), -1) and a class token, as TorchScript's exporter wrote them."""
@@ -598,6 +611,7 @@ def test_constant_subgraph_is_folded(tmp_path: Path) -> None:
 
 
 # -- what is refused names the operator and its node
+
 
 @pytest.mark.parametrize(
     ("nodes", "names"),

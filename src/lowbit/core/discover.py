@@ -34,7 +34,9 @@ def adapters(package: str, group: str, named: Sequence[str] = ()) -> dict[str, M
     loaders = _loaders(package, group)
     for name in named:
         if name not in loaders:
-            raise BadInput(f"no {package.rpartition('.')[2].rstrip('s')} is called {name!r}; choose from {_names(loaders)}")
+            raise BadInput(
+                f"no {package.rpartition('.')[2].rstrip('s')} is called {name!r}; choose from {_names(loaders)}"
+            )
     if named:
         return {name: loaders[name]() for name in named}
     found = {name: load() for name, load in sorted(loaders.items())}
@@ -71,7 +73,9 @@ def _loaders(package: str, group: str) -> dict[str, Callable[[], ModuleType]]:
             loaders[module.name] = lambda path=f"{package}.{module.name}": importlib.import_module(path)
     for entry in metadata.entry_points(group=group):
         if entry.name in loaders:
-            raise BadInput(f"the entry point {group}: {entry.name} = {entry.value} takes a name that another adapter has")
+            raise BadInput(
+                f"the entry point {group}: {entry.name} = {entry.value} takes a name that another adapter has"
+            )
         loaders[entry.name] = lambda entry=entry: _load(entry)
     return loaders
 

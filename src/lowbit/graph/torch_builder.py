@@ -115,11 +115,8 @@ class Builder:
 
     def shape(self, x: fx.Node) -> list[Any]:
         """x's sizes: an int where it is fixed, a node that asks for x.size(axis) where it depends on the batch."""
-        first, second = (observed.shape for observed in self._observed[x])
-        return [
-            size if size == other else self._size(x, i)
-            for i, (size, other) in enumerate(zip(first, second, strict=True))
-        ]
+        pairs = enumerate(zip(*(observed.shape for observed in self._observed[x]), strict=True))
+        return [size if size == other else self._size(x, axis) for axis, (size, other) in pairs]
 
     def fixed_shape(self, x: fx.Node, first_axis: int) -> list[int]:
         """x's sizes from `first_axis` on, which must not depend on the batch."""

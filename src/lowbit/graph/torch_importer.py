@@ -139,12 +139,11 @@ def _fold(node: ir.Node, op: Op) -> tuple[Value, ...]:
         if value is not None and isinstance(constant, Constant)
     }
     try:
-        results = ReferenceEvaluator(function).run(None, feed)
-    except (NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+        results = ReferenceEvaluator(function).run(None, feed, attributes={})
+    except (NotImplementedError, RuntimeError, ValueError) as error:
         raise op.unsupported(f"its inputs are constant, but folding it fails: {error}") from error
-    return tuple(
-        Constant(str(value.name), np.asarray(result)) for value, result in zip(node.outputs, results, strict=True)
-    )
+    named = zip(node.outputs, results, strict=True)
+    return tuple(Constant(str(value.name), np.asarray(result)) for value, result in named)
 
 
 def _bias_behind(node: ir.Node, values: dict[ir.Value, Value]) -> ir.Node | None:

@@ -95,23 +95,23 @@ def _target(b: Builder, op: Op, x: fx.Node) -> tuple[list[int], list[float]]:
         if any(isinstance(entry, fx.Node) for entry in entries):
             raise op.unsupported("sizes that depend on the batch")
         return entries, [new / size for new, size in zip(entries, old, strict=True)]
-    scales = [float(scale) for scale in op.constant(2).array][1:]
-    return [math.floor(size * scale) for size, scale in zip(old, scales, strict=True)], scales
+    scales = list(op.constant(2).array.astype(np.float32))[1:]  # in single precision: 5 * 1.4 must be 7
+    return [math.floor(np.float32(size) * scale) for size, scale in zip(old, scales, strict=True)], scales
 
 
 def _nearest(
     old: int, new: int, scale: float, placing: str, rounding: str
 ) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     """Which source index each target index takes, by the formulas of ONNX's Resize."""
-    target = np.arange(new, dtype=np.float64)
+    target = np.arange(new, dtype=np.float32)  # single precision, as runtimes do it: it decides what a half rounds to
     if placing == "asymmetric":
-        source = target / scale
+        source = target / np.float32(scale)
     elif placing == "align_corners":
-        source = target * (old - 1) / max(new - 1, 1)
+        source = target * np.float32(old - 1) / np.float32(max(new - 1, 1))
     elif placing == "pytorch_half_pixel" and new == 1:
-        source = np.zeros(1)
+        source = np.zeros(1, np.float32)
     else:
-        source = (target + 0.5) / scale - 0.5
+        source = (target + np.float32(0.5)) / np.float32(scale) - np.float32(0.5)
     rounded = {
         "floor": np.floor(source),
         "ceil": np.ceil(source),

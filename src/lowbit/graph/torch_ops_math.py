@@ -36,11 +36,13 @@ def _extreme(of_two: Callable[..., Any], limit: str) -> Handler:
     """Max and Min over any number of inputs; a plain number becomes a clamp."""
 
     def handle(b: Builder, op: Op) -> Value:
-        first, *others = sorted((b.operand(value) for value in op.inputs), key=lambda v: not isinstance(v, fx.Node))
+        operands = [b.operand(value) for value in op.inputs]
+        result, *others = [operand for operand in operands if isinstance(operand, fx.Node)]
         for other in others:
-            is_tensor = isinstance(other, fx.Node)
-            first = b.call(of_two, first, other) if is_tensor else b.call(torch.clamp, first, **{limit: other})
-        return first
+            result = b.call(of_two, result, other)
+        for number in (operand for operand in operands if not isinstance(operand, fx.Node)):
+            result = b.call(torch.clamp, result, **{limit: number})
+        return result
 
     return handle
 
@@ -66,9 +68,8 @@ def where(b: Builder, op: Op) -> Value:
 
 def cast(b: Builder, op: Op) -> Value:
     """Cast to a type that torch has."""
-    return b.method(
-        "to", op.tensor(0), torch.from_numpy(np.empty(0, helper.tensor_dtype_to_np_dtype(op.attribute("to", 1)))).dtype
-    )
+    dtype = ir.DataType(op.attribute("to", 1)).numpy()
+    return b.method("to", op.tensor(0), torch.from_numpy(np.empty(0, dtype)).dtype)
 
 
 def _reduction(function: Callable[[Builder, fx.Node, list[int], bool], fx.Node]) -> Handler:

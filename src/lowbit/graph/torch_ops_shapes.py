@@ -13,6 +13,8 @@ from lowbit.graph.torch_builder import Builder, Handler
 from lowbit.graph.torch_padding import pad as constant_pad
 from lowbit.graph.torch_values import Constant, Op, Value
 
+_NO_END = 2**63 - 1  # how exporters write "to the end"
+
 
 def identity(_: Builder, op: Op) -> Value:
     """Identity, and Dropout, which does nothing once a network is trained."""
@@ -41,6 +43,8 @@ def flatten(b: Builder, op: Op) -> Value:
     rank = b.rank(x)
     axis = op.attribute("axis", 1)
     axis = axis + rank if axis < 0 else axis
+    if axis == 0:
+        return b.call(torch.reshape, x, (1, -1))
     if axis == 1:
         return b.call(torch.flatten, x, 1)
     columns = math.prod(b.fixed_shape(x, axis))
@@ -114,7 +118,7 @@ def slice_(b: Builder, op: Op) -> Value:
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         axis = axis % len(index)
         if step > 0:
-            index[axis] = slice(start, end, step)
+            index[axis] = slice(start or None, None if _is(end, _NO_END) else end, None if step == 1 else step)
         else:
             x = _reverse(b, op, x, start, end, axis, step)
     if all(part == slice(None) for part in index):
@@ -128,8 +132,9 @@ def _reverse(b: Builder, op: Op, x: fx.Node, start: Any, end: Any, axis: int, st
     length = b.shape(x)[axis]
     if isinstance(length, fx.Node):
         raise op.unsupported("a negative step along the batch")
-    before_first = end + length < 0  # the whole rest of the axis, which Python writes as None
-    indices = np.arange(length)[start : None if before_first else end : step]
+    first = min(max(start + length if start < 0 else start, 0), length - 1)
+    stop = min(max(end + length if end < 0 else end, -1), length - 1)
+    indices = np.arange(first, stop, step)
     return b.call(torch.index_select, x, axis, b.buffer("indices", indices))
 
 

@@ -42,7 +42,7 @@ def _bar(row: Row, report: Report, marks: Marks, top: float) -> Markup:
     rate = _rate(row) or 0.0
     ink = [el("span", class_=f"bar {marks.colour(row.runtime)}", style=f"width:{rate / top * 100:.2f}%")]
     low, high = row.latency_p50_low_ms, row.latency_p50_high_ms
-    if row.scenario != "offline" and low and high:
+    if row.scenario != "offline" and low and high and low < high:
         left, right = 100_000 / high / top, min(100.0, 100_000 / low / top)
         ink.append(el("span", class_="whisker", style=f"left:{left:.2f}%;width:{right - left:.2f}%"))
     value = f"{words.significant(row.samples_per_s)} /s" if row.scenario == "offline" else _ms(row)
@@ -107,7 +107,12 @@ def _interval(row: Row, report: Report) -> tuple[float, float] | None:
 
 def _ruler(axis: scale.Scale) -> Markup:
     ticks = (
-        el("span", f"{tick:+g}".replace("-", words.MINUS) if tick else "float", class_="at", style=f"left:{axis.percent(tick):.2f}%")
+        el(
+            "span",
+            f"{tick:+g}".replace("-", words.MINUS) if tick else "float",
+            class_="at",
+            style=f"left:{axis.percent(tick):.2f}%",
+        )
         for tick in axis.ticks
     )
     return el(

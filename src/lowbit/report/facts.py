@@ -71,7 +71,7 @@ def _measurement(report: Report) -> list[tuple[str, str]]:
         ("shortest run", length),
         ("official", "yes" if settings.official else "no"),
         ("seed", str(settings.seed)),
-        ("measured", report.created),
+        ("measured", words.moment(report.created)),
     ]
 
 

@@ -27,6 +27,7 @@ def page(report: Report) -> str:
         data=_data(report),
         heading=_heading(report),
         verdict=_verdict(report),
+        quality="Accuracy" if ranking.float_top1(report) is not None else "Agreement with float",
         key=_key(marks),
         pareto=pareto(report, marks),
         speed=speed(report, marks),
@@ -56,7 +57,7 @@ def _heading(report: Report) -> Markup:
         words.count(settings.threads, "thread"),
         f"batch {settings.batch_size}",
         report.host.cpu,
-        report.created,
+        words.moment(report.created),
     ]
     cautions = [el("li", caution) for caution in ranking.cautions(report)]
     return join(
@@ -71,11 +72,17 @@ def _heading(report: Report) -> Markup:
 def _verdict(report: Report) -> Markup:
     best = ranking.winner(report)
     if best is None:
-        return el("div", el("p", "No version to ship", class_="winner"), el("p", report.choice.reason), class_="verdict")
-    figures = [el("div", el("b", value), el("span", name), el("small", note)) for value, name, note in _figures(best, report)]
-    said = [el("p", report.choice.reason, class_="reason")]
+        return el(
+            "div", el("p", "No version to ship", class_="winner"), el("p", report.choice.reason), class_="verdict"
+        )
+    figures = [
+        el("div", el("b", value), el("span", name), el("small", note)) for value, name, note in _figures(best, report)
+    ]
+    said = [el("p", ranking.reason(report), class_="reason")]
     if report.choice.tied:
-        said.append(el("p", f"As fast within the spread of the rounds: {', '.join(report.choice.tied)}.", class_="ties"))
+        said.append(
+            el("p", f"Ties with it, within the spread of the rounds: {', '.join(report.choice.tied)}.", class_="ties")
+        )
     if best.artifact:
         said.append(el("p", "File to ship: ", el("code", best.artifact), class_="file"))
     winner = el(
@@ -100,7 +107,11 @@ def _figures(best: Row, report: Report) -> list[tuple[str, str, str]]:
     share = "on disk"
     if float_file and float_file.size_bytes and best.size_bytes:
         share = f"{best.size_bytes / float_file.size_bytes * 100:.0f} % of the fp32 file"
-    return [quality, (words.times(best.speedup), "speed, fp32 is 1×", absolute), (words.size(best.size_bytes), "file", share)]
+    return [
+        quality,
+        (words.times(best.speedup), "speed, fp32 is 1×", absolute),
+        (words.size(best.size_bytes), "file", share),
+    ]
 
 
 def _key(marks: Marks) -> Markup:
@@ -117,5 +128,7 @@ def _key(marks: Marks) -> Markup:
 
 
 def _counts(report: Report) -> str:
-    counted = [f"{len(ranking.with_status(report, status))} {status}" for status in ("measured", "failed", "unsupported")]
+    counted = [
+        f"{len(ranking.with_status(report, status))} {status}" for status in ("measured", "failed", "unsupported")
+    ]
     return f"{words.count(len(report.rows), 'cell')}: {', '.join(counted)}. Press a heading to sort."

@@ -23,12 +23,13 @@ _NARROW, _WIDE = 250.0, 640.0  # the smallest plot widths for which labels are p
 
 @dataclass(frozen=True, slots=True)
 class _Spot:
-    """Where a row is drawn: x in percent of the width, y and the radius in pixels."""
+    """Where a row is drawn: x in percent of the width, y and the radius in pixels; value: what a place in the strip hides."""
 
     row: Row
     x: float
     y: float
     r: float
+    value: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +52,7 @@ def pareto(report: Report, marks: Marks) -> Markup:
     """A figure with one mark a measured row, or a sentence when there is nothing to draw."""
     quality, what = _quality(report)
     price, unit = _price(report)
-    rows = [
-        row for row in ranking.measured(report) if quality(row) is not None and (price(row) or 0) > 0
-    ]
+    rows = [row for row in ranking.measured(report) if quality(row) is not None and (price(row) or 0) > 0]
     if not rows:
         return el("p", "No row was measured, so there is nothing to draw.", class_="empty")
 
@@ -65,7 +64,16 @@ def pareto(report: Report, marks: Marks) -> Markup:
 
     axes = _axes(report, [good(row) for row in rows], [dear(row) for row in rows])
     best = ranking.front(rows, good, dear)
-    spots = [_Spot(row, axes.x.percent(dear(row)), axes.height(good(row)), marks.radius(row)) for row in rows]
+    spots = [
+        _Spot(
+            row,
+            axes.x.percent(dear(row)),
+            axes.height(good(row)),
+            marks.radius(row),
+            words.percent(good(row)) if good(row) * 100 < axes.floor else None,
+        )
+        for row in rows
+    ]
     front = [next(spot for spot in spots if spot.row is row) for row in best]
     corners = _staircase([(spot.x, spot.y) for spot in front])
     drawing = join(
@@ -77,7 +85,9 @@ def pareto(report: Report, marks: Marks) -> Markup:
             *_labels(report, spots, front, corners),
         ]
     )
-    svg = el("svg", drawing, class_="pareto", width="100%", height=_HEIGHT, role="group", aria_label=f"{what} by {unit}")
+    svg = el(
+        "svg", drawing, class_="pareto", width="100%", height=_HEIGHT, role="group", aria_label=f"{what} by {unit}"
+    )
     return join([el("p", f"↑ {what}", class_="axis-title"), el("div", svg, class_="plot")])
 
 
@@ -168,6 +178,8 @@ def _points(report: Report, marks: Marks, spots: Sequence[_Spot]) -> list[Markup
             aria_label=spoken(row, report),
         )
         drawn.append(_at(spot, shape))
+        if spot.value is not None:
+            drawn.append(_at(spot, el("text", spot.value, class_="tick", x=-spot.r - 5, y=4, text_anchor="end")))
     return drawn
 
 

@@ -12,9 +12,7 @@ def publishable(report: Report) -> Report:
     """The report without what must not be shown: the accuracy of a network nobody trained says nothing."""
     if not report.model.random_weights:
         return report
-    rows = tuple(
-        replace(row, top1=None, top1_low=None, top1_high=None, top5=None, p_value=None) for row in report.rows
-    )
+    rows = tuple(replace(row, top1=None, top1_low=None, top1_high=None, top5=None, p_value=None) for row in report.rows)
     return replace(report, rows=rows, reference=None)
 
 
@@ -31,9 +29,11 @@ def gained(row: Row, report: Report) -> float | None:
 
 
 def meets(row: Row, report: Report) -> bool:
-    """Whether the row loses no more than `max_drop` points; where no accuracy is known nothing is held against it."""
+    """Whether the row loses no more than `max_drop` points of top-1, or of agreement where float's top-1 is unknown."""
     points = gained(row, report)
-    return points is None or points >= -report.choice.max_drop - 1e-9
+    if float_top1(report) is None and row.agreement is not None:
+        points = (row.agreement - 1) * 100
+    return points is not None and points >= -report.choice.max_drop - 1e-9
 
 
 def cost(row: Row, report: Report) -> float:
@@ -50,6 +50,12 @@ def cost(row: Row, report: Report) -> float:
 def winner(report: Report) -> Row | None:
     """The row to ship."""
     return None if report.choice.row is None else report.rows[report.choice.row]
+
+
+def reason(report: Report) -> str:
+    """Why the winner wins, without its name in front: that stands above it already."""
+    best = winner(report)
+    return report.choice.reason if best is None else report.choice.reason.removeprefix(f"{best.name}: ")
 
 
 def measured(report: Report) -> list[Row]:

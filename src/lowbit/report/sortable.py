@@ -49,9 +49,11 @@ def _numbers(report: Report) -> list[_Number]:
             "interval",
             "95 %",
             lambda row: row.top1_low,
-            lambda row: words.ABSENT
-            if row.top1_low is None
-            else f"{words.percent(row.top1_low)}–{words.percent(row.top1_high)}",
+            lambda row: (
+                words.ABSENT
+                if row.top1_low is None
+                else f"{words.percent(row.top1_low)}–{words.percent(row.top1_high)}"
+            ),
         ),
         _Number(
             "Δ float",

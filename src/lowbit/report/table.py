@@ -109,7 +109,9 @@ def _columns(report: Report, rows: Sequence[Row]) -> list[_Column]:
 
     columns = [
         column("version\nmade by, recipe", 0, (marked(row) for row in rows), right=False),
-        column("run by\n", 0, (row.runtime + ("" if row.intended else words.NOT_INTENDED) for row in rows), right=False),
+        column(
+            "run by\n", 0, (row.runtime + ("" if row.intended else words.NOT_INTENDED) for row in rows), right=False
+        ),
         column("top-1\n%", 0, (words.percent(row.top1) for row in rows)),
         column("95 %\ninterval", 8, (words.half_interval(row.top1_low, row.top1_high) for row in rows)),
         column("Δ\npoints", 3, (words.signed(ranking.gained(row, report)) for row in rows)),
@@ -159,7 +161,7 @@ def _legend(report: Report) -> Iterator[RenderableType]:
     if any(not row.intended for row in rows):
         lines.append(f"{words.NOT_INTENDED} a runtime that the file was not made for")
     if any(row.name in report.choice.tied for row in rows):
-        lines.append(f"{words.TIED} as fast as the winner, within the spread of the rounds")
+        lines.append(f"{words.TIED} a tie with the winner: the lead is within the spread of the rounds")
     if any(words.falls_short(row) for row in rows):
         lines.append("int8 share below 100 %: the rest ran in float; lowbit report STUDY --why ROW lists it")
     if any(row.speedup is not None for row in rows):
@@ -213,7 +215,7 @@ def _verdict(report: Report) -> Iterator[RenderableType]:
         yield Text(f"No winner: {report.choice.reason}", style="bold yellow")
         return
     yield Text.assemble(("Winner  ", "bold green"), (best.name, "bold"))
-    yield Text(f"Why     {report.choice.reason}")
+    yield Text(f"Why     {ranking.reason(report)}")
     if report.choice.tied:
         yield Text(f"Ties    {', '.join(report.choice.tied)}")
     if best.artifact:

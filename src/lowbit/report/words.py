@@ -97,3 +97,8 @@ def one_line(text: str, limit: int = 0) -> str:
     """`text` without line breaks and control characters (vendors colour their logs), cut to `limit` characters."""
     flat = " ".join("".join(char if char.isprintable() else " " for char in text).split())
     return flat if not limit or len(flat) <= limit else flat[: limit - 1] + "…"
+
+
+def moment(iso: str) -> str:
+    """2026-11-20T14:03:00+00:00 → "2026-11-20 14:03:00 UTC"."""
+    return iso.replace("T", " ").replace("+00:00", " UTC")

@@ -25,7 +25,9 @@ def is_channels_last(shape: tuple[int, ...], input_shape: tuple[int, int, int]) 
 
 
 def own_words(error: BaseException) -> str:
-    """The first line of a vendor's message that says something to a person who reads a table."""
+    """The first sentence of a vendor's message that says something to a person who reads a table."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    telling = [line for line in lines if not line.startswith(("Exception from ", "Check '"))]
-    return (telling or lines or [type(error).__name__])[0]
+    telling = [line for line in lines if not line.startswith(("Exception from ", "Check '"))] or lines
+    if len(telling) > 1 and telling[0].endswith(":"):
+        return f"{telling[0]} {telling[1]}"
+    return telling[0] if telling else type(error).__name__

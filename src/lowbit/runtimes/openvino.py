@@ -7,16 +7,15 @@ from math import prod
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from lowbit.core.adapter import Floats, OpPrecision, RuntimeInfo, SessionOptions
 from lowbit.core.artifact import Artifact
 from lowbit.core.discover import require
 from lowbit.core.errors import UnsupportedError
-from lowbit.runtimes._edge import is_channels_last, own_words
+from lowbit.runtimes._edge import dequantize, is_channels_last, own_words, quantize
 
-INFO = RuntimeInfo(
-    name="openvino", packages=("openvino",), extra="openvino", reads=("onnx", "openvino-ir", "tflite")
-)
+INFO = RuntimeInfo(name="openvino", packages=("openvino",), extra="openvino", reads=("onnx", "openvino-ir", "tflite"))
 
 _CONVOLUTIONS = {"Convolution", "GroupConvolution"}
 _PRODUCTS = {"FullyConnected", "MatMul", "Gemm"}
@@ -25,26 +24,45 @@ _UNSEEN = {"Const", "Constant", "Input", "Parameter", "Output", "Result"}  # dat
 
 
 @dataclass(frozen=True, slots=True)
+class _Grid:
+    """How integers at the file's input or output relate to real values: real = (integer - zero_point) * scale."""
+
+    dtype: np.dtype[Any]
+    scale: float
+    zero_point: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Session:
+    """`batch_size` is what was compiled; `source` and `target` are None where the file's input and output are float."""
+
     compiled: Any
     request: Any
     batch_size: int
     channels_last: bool
+    source: _Grid | None
+    target: _Grid | None
 
     def predict(self, images: Floats) -> Floats:
         """Fewer images than the compiled batch are filled up with the last one, whose scores are dropped."""
         count = len(images)
         if count < self.batch_size:
             images = np.concatenate([images, np.repeat(images[-1:], self.batch_size - count, axis=0)])
-        if self.channels_last:
-            images = images.transpose(0, 2, 3, 1)
-        self.request.infer([np.ascontiguousarray(images)], share_inputs=True)
-        scores: Floats = self.request.get_output_tensor(0).data[:count].copy()
+        x: npt.NDArray[Any] = images.transpose(0, 2, 3, 1) if self.channels_last else images
+        if self.source:
+            x = quantize(x, self.source.scale, self.source.zero_point, self.source.dtype)
+        self.request.infer([np.ascontiguousarray(x)], share_inputs=True)
+        y = self.request.get_output_tensor(0).data[:count]
+        if self.target:
+            return dequantize(y, self.target.scale, self.target.zero_point)
+        scores: Floats = y.copy()  # OpenVINO's own memory, overwritten by the next call
         return scores
 
     def executed_precision(self) -> list[OpPrecision]:
         """Operators of the compiled graph, whose shapes are all known since its batch size is fixed."""
-        operators = [op for op in self.compiled.get_runtime_model().get_ordered_ops() if _fact(op, "layerType") not in _UNSEEN]
+        operators = [
+            op for op in self.compiled.get_runtime_model().get_ordered_ops() if _fact(op, "layerType") not in _UNSEEN
+        ]
         return [_operator(op, self.batch_size) for op in operators]
 
 
@@ -63,7 +81,7 @@ def open_session(artifact: Artifact, options: SessionOptions) -> Iterator[_Sessi
         )
     try:
         model = core.read_model(artifact.path)
-        channels_last = _channels_last(model, artifact)
+        channels_last, source, target = _channels_last(model, artifact), _input_grid(model), _output_grid(model)
         batch_size = artifact.batch_size or options.batch_size
         if model.is_dynamic():
             channels, height, width = artifact.input_shape
@@ -74,7 +92,7 @@ def open_session(artifact: Artifact, options: SessionOptions) -> Iterator[_Sessi
         raise
     except Exception as error:  # noqa: BLE001 - the vendor's exceptions share no base class
         raise UnsupportedError(f"OpenVINO cannot load it: {own_words(error)}") from error
-    yield _Session(compiled, compiled.create_infer_request(), batch_size, channels_last)
+    yield _Session(compiled, compiled.create_infer_request(), batch_size, channels_last, source, target)
 
 
 def warm_up(options: SessionOptions) -> None:
@@ -101,15 +119,43 @@ def _properties(options: SessionOptions, precision: str) -> dict[str, object]:
 
 
 def _channels_last(model: Any, artifact: Artifact) -> bool:
-    """Whether the input is NHWC; raises UnsupportedError for a file whose input or output is not float."""
-    for port in (model.input(0), model.output(0)):
-        kind = port.get_element_type().get_type_name()
-        if kind != "f32":
-            raise UnsupportedError(
-                f"the file's {'input' if port == model.input(0) else 'output'} is {kind}, and OpenVINO does not tell its scale"
-            )
     sizes = tuple(size.get_length() if size.is_static else -1 for size in model.input(0).get_partial_shape())
     return is_channels_last(sizes, artifact.input_shape)
+
+
+def _input_grid(model: Any) -> _Grid | None:
+    """The grid of an integer input. OpenVINO reads it as Parameter → [Transpose] → Convert → FakeQuantize.
+
+    The FakeQuantize maps integers (its inputs 1, 2: lowest, highest) to real values (3, 4).
+    """
+    port = model.input(0)
+    if port.get_element_type().is_real():
+        return None
+    node = port.get_node()
+    while node.get_type_name() in ("Parameter", "Transpose", "Convert"):
+        node = next(iter(node.output(0).get_target_inputs())).get_node()
+    return _grid(port, node, integers=(1, 2), reals=(3, 4))
+
+
+def _output_grid(model: Any) -> _Grid | None:
+    """The grid of an integer output. OpenVINO reads it as FakeQuantize → Convert → Result, from real to integers."""
+    port = model.output(0)
+    if port.get_element_type().is_real():
+        return None
+    node = port.get_node()
+    while node.get_type_name() in ("Result", "Convert"):
+        node = node.input_value(0).get_node()
+    return _grid(port, node, integers=(3, 4), reals=(1, 2))
+
+
+def _grid(port: Any, node: Any, integers: tuple[int, int], reals: tuple[int, int]) -> _Grid:
+    if node.get_type_name() != "FakeQuantize":
+        raise UnsupportedError(f"the file works on {port.get_element_type().get_type_name()} and tells no scale for it")
+    low, high, real_low, real_high = (
+        float(node.input_value(place).get_node().get_data().item()) for place in (*integers, *reals)
+    )
+    scale = (real_high - real_low) / (high - low)
+    return _Grid(np.dtype(port.get_element_type().to_dtype()), scale, round(low - real_low / scale))
 
 
 def _fact(op: Any, key: str) -> str:

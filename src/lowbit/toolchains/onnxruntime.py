@@ -119,7 +119,9 @@ def _quantize_dynamic(request: BuildRequest, prepared: Path, quantized: Path) ->
     quantize_dynamic(prepared, quantized, weight_type=QuantType[request.recipe.options["weight_type"]])
 
 
-def _quantize_static(request: BuildRequest, calibration: Calibration, prepared: Path, quantized: Path) -> tuple[str, ...]:
+def _quantize_static(
+    request: BuildRequest, calibration: Calibration, prepared: Path, quantized: Path
+) -> tuple[str, ...]:
     """QDQ with min-max ranges and one scale a channel of a weight; returns notes."""
     from onnxruntime.quantization import QuantType, quantize_static
 

@@ -1,0 +1,91 @@
+"""The torch runtime: TorchScript files on the CPU, in float32 or, on request, with bfloat16 arithmetic."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lowbit.core.adapter import Floats, OpPrecision, RuntimeInfo, SessionOptions
+from lowbit.core.artifact import Artifact
+from lowbit.core.errors import UnsupportedError
+from lowbit.runtimes._edge import own_words
+
+INFO = RuntimeInfo(name="torch", packages=("torch",), extra="torch", reads=("torchscript",))
+
+_RUNS_UNTIL_SETTLED = 2  # TorchScript profiles the first call, optimizes at the second
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TorchSession:
+    """A loaded graph with a free batch size; sample (C, H, W)."""
+
+    model: Any
+    sample: tuple[int, int, int]
+
+    def predict(self, images: Floats) -> Floats:
+        """Scores [N, outputs] of images [N, C, H, W]."""
+        import torch
+
+        with torch.inference_mode():
+            scores = self.model(torch.from_numpy(np.ascontiguousarray(images)))
+            return np.asarray(scores.float().numpy())
+
+    def executed_precision(self) -> list[OpPrecision]:
+        """Every operator that torch's dispatcher runs for one sample."""
+        import torch
+
+        from lowbit.runtimes.torch_recorder import Recorder
+
+        image = torch.zeros(1, *self.sample)
+        with torch.inference_mode():
+            for _ in range(_RUNS_UNTIL_SETTLED):
+                self.model(image)
+            with Recorder() as recorder:
+                self.model(image)
+        return recorder.operators
+
+
+def warm_up(options: SessionOptions) -> None:
+    """Trace and run one convolution, so that TorchScript and oneDNN are resident."""
+    import torch
+
+    _set_threads(options.threads)
+    with torch.inference_mode():
+        image = torch.zeros(1, 1, 1, 1)
+        torch.jit.trace(torch.nn.Conv2d(1, 1, 1).eval(), image, check_trace=False)(image)
+
+
+@contextmanager
+def open_session(artifact: Artifact, options: SessionOptions) -> Iterator[TorchSession]:
+    """Load the file. Raises UnsupportedError where it is no TorchScript, or for a precision other than f32 and bf16."""
+    import torch
+
+    precision = artifact.runtime_options.get("precision", "f32")
+    if precision not in ("f32", "bf16"):
+        raise UnsupportedError(f"the torch runtime computes in f32 or bf16, not in {precision!r}")
+    _set_threads(options.threads)
+    try:
+        model = torch.jit.load(str(artifact.path), map_location="cpu").eval()
+    except RuntimeError as error:
+        raise UnsupportedError(f"torch cannot load the file: {own_words(error)}", "build it again") from error
+    if precision == "bf16":
+        model = _in_bf16(model, torch.zeros(1, *artifact.input_shape))
+    yield TorchSession(model, artifact.input_shape)
+
+
+def _in_bf16(model: Any, example: Any) -> Any:
+    """`model` traced again under autocast and frozen, so that its weights are cast once and not at every call."""
+    import torch
+
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16, cache_enabled=False):
+        return torch.jit.freeze(torch.jit.trace(model, example, check_trace=False))
+
+
+def _set_threads(threads: int) -> None:
+    import torch
+
+    torch.set_num_threads(threads)
+    if torch.get_num_interop_threads() != 1:
+        torch.set_num_interop_threads(1)

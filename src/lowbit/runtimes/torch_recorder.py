@@ -1,0 +1,77 @@
+"""What torch executes: every operator that reaches its dispatcher, with the types and shapes that it was given.
+
+A loaded trace keeps no layer types, and packed weights have no shape from outside: the dispatcher sees both.
+"""
+
+from collections import Counter
+from math import prod
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from lowbit.core.adapter import OpPrecision
+
+_SHORT = {
+    torch.float32: "f32",
+    torch.float16: "f16",
+    torch.bfloat16: "bf16",
+    torch.quint8: "u8",
+    torch.qint8: "s8",
+    torch.qint32: "s32",
+}
+_CONVOLUTIONS = ("convolution", "_convolution", "conv1d", "conv2d", "conv2d_relu")
+_PRODUCTS = {  # matrix products → the place of the left operand [..., K]
+    "linear": 0,
+    "linear_relu": 0,
+    "linear_dynamic": 0,
+    "linear_relu_dynamic": 0,
+    "matmul": 0,
+    "mm": 0,
+    "bmm": 0,
+    "addmm": 1,
+    "baddbmm": 1,
+}
+
+
+class Recorder(TorchDispatchMode):
+    """Collects in `operators` one OpPrecision for every operator that makes a tensor. Run it on one sample."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operators: list[OpPrecision] = []
+        self._seen: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ARG002
+        """Run `func` as it is and note what it did."""
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor):
+            kind = func._schema.name  # "aten::relu", "quantized::conv2d_relu"
+            self.operators.append(_precision(f"{kind}:{self._seen[kind]}", kind, args, result))
+            self._seen[kind] += 1
+        return result
+
+
+def _precision(name: str, kind: str, args: Any, result: torch.Tensor) -> OpPrecision:
+    space, _, short = kind.partition("::")
+    quantized = space == "quantized"
+    if short in _CONVOLUTIONS:
+        weight = args[1].unpack()[0] if quantized else args[1]
+        transposed = not quantized and short.endswith("convolution") and args[6]
+        macs = (args[0] if transposed else result).numel() * prod(weight.shape[1:])
+        left = args[0]
+    elif short in _PRODUCTS:
+        left = args[_PRODUCTS[short]]
+        macs = result.numel() * left.shape[-1]
+    else:
+        word = _word(result)
+        return OpPrecision(name, kind, word, result.is_quantized, reason="" if result.is_quantized else "its values are float")
+    if not quantized:
+        return OpPrecision(name, kind, _word(left), False, macs=macs, reason="its operands are float")
+    hybrid = short.endswith("_dynamic")
+    return OpPrecision(name, kind, "u8s8", True, macs=macs, hybrid=hybrid)
+
+
+def _word(tensor: torch.Tensor) -> str:
+    """A tensor's type, short: f32, bf16, u8 …"""
+    return _SHORT.get(tensor.dtype, str(tensor.dtype).removeprefix("torch."))

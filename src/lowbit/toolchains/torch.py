@@ -1,0 +1,130 @@
+"""The torch toolchain: float ONNX → torch modules → FX or dynamic quantization → TorchScript that unpickles no code.
+
+Quantization by torch.ao is deprecated in favour of torchao's; this file stays thin, and silences the warnings locally.
+"""
+
+import warnings
+from collections import Counter
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile, ZipInfo
+
+from lowbit.core.adapter import BuildRequest, Built, ToolchainInfo
+from lowbit.core.errors import UnsupportedError
+from lowbit.core.recipe import Recipe
+from lowbit.toolchains._edge import Calibration, metadata
+
+INFO = ToolchainInfo(
+    name="torch",
+    packages=("torch",),
+    extra="torch",
+    makes="torchscript",
+    made_for=("torch",),
+    recipes=(
+        Recipe("fp32", 32, 32, "float"),
+        Recipe(
+            "bf16",
+            16,
+            16,
+            "float",
+            runtime_options={"precision": "bf16"},
+            note="the fp32 file; the session computes convolutions and matrix products in bfloat16",
+        ),
+        Recipe("int8-dynamic", 8, 8, "dynamic"),
+        Recipe("int8-static", 8, 8, "integer", {"qconfig": "x86"}),
+    ),
+    refuses={
+        "fp16": "torch's CPU kernels have no advantage from half precision, and TorchScript does not store it apart",
+        "int8-mixed": "torch's x86 kernels take symmetric weights and asymmetric activations: int8-static is that already",
+        "int16x8": "torch has no 16-bit integer activations",
+        "int8-weight-only": "torch's FX quantization has no weight-only scheme for convolutions",
+    },
+)
+
+_CALIBRATION_BATCH = 64
+_DEBUG = ".debug_pkl"  # records of source lines: paths of the machine that built the file, and different every time
+
+
+def build(request: BuildRequest) -> Built:
+    """Import, quantize, trace and save. Raises UnsupportedError in torch's own words where a step refuses."""
+    import torch
+
+    from lowbit.graph.torch_importer import import_graph
+
+    torch.set_num_threads(request.threads)
+    module = import_graph(request.model.path).requires_grad_(False)
+    example = torch.zeros(2, *request.model.input_shape)
+    calibration = Calibration(request, _CALIBRATION_BATCH)
+    notes: tuple[str, ...] = ()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if request.recipe.name == "int8-dynamic":
+            module, notes = _dynamic(module)
+        elif request.recipe.name == "int8-static":
+            module = _static(module, example, calibration, request.recipe.options["qconfig"])
+        main = request.out / "model.pt"
+        _save(module, example, main, metadata(request.preprocess))
+    return Built(main=main, calibration_s=calibration.seconds or None, notes=notes)
+
+
+def _dynamic(module: Any) -> tuple[Any, tuple[str, ...]]:
+    """Linear layers with int8 weights and inputs quantized at every call, and a note of which layers stay float."""
+    import torch
+
+    if not any(isinstance(part, torch.nn.Linear) for part in module.modules()):
+        raise UnsupportedError("torch quantizes only Linear layers dynamically, and this model has none")
+    quantized = torch.ao.quantization.quantize_dynamic(module, {torch.nn.Linear}, dtype=torch.qint8)
+    floats = Counter(type(part).__name__ for part in quantized.modules() if any(True for _ in part.parameters(False)))
+    stays = ", ".join(f"{count} {name}" for name, count in sorted(floats.items()))
+    return quantized, (f"stays float: {stays} (torch quantizes only Linear dynamically)",) if stays else ()
+
+
+def _static(module: Any, example: Any, calibration: Calibration, backend: str) -> Any:
+    """FX quantization for `backend`: histogram observers see every calibration image once, then layers are replaced."""
+    import torch
+    from torch.ao.quantization import get_default_qconfig_mapping
+    from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
+
+    if backend not in torch.backends.quantized.supported_engines:
+        raise UnsupportedError(f"this build of torch has no quantized engine {backend!r}")
+    torch.backends.quantized.engine = backend
+    try:
+        observed = prepare_fx(module, get_default_qconfig_mapping(backend), (example,))
+        with torch.inference_mode():
+            for batch in calibration:
+                observed(torch.from_numpy(batch))
+        return convert_fx(observed)
+    except (RuntimeError, NotImplementedError) as error:
+        raise UnsupportedError(f"torch's FX quantization refuses the model: {error}") from error
+
+
+def _save(module: Any, example: Any, path: Path, entries: dict[str, str]) -> None:
+    """Trace `module` and save it as TorchScript: the batch stays free, weights become constants of the one graph.
+
+    A frozen graph is saved as a function, since classes get running numbers and the same build would differ twice.
+    """
+    import torch
+
+    try:
+        with torch.no_grad():
+            frozen = torch.jit.freeze(torch.jit.trace(module, example, check_trace=False))
+    except (RuntimeError, NotImplementedError) as error:
+        raise UnsupportedError(f"torch.jit.trace refuses the model: {error}") from error
+    graph = frozen.inlined_graph.copy()
+    graph.eraseInput(0)  # self: after freezing nobody asks for it
+    torch._C._create_function_from_graph("forward", graph).save(str(path))
+    _tidy(path, entries)
+
+
+def _tidy(path: Path, entries: dict[str, str]) -> None:
+    """Rewrite the archive without its debug records, and with `entries` as extra files (`torch.jit.load` reads them)."""
+    with ZipFile(path) as archive:
+        records = [(record, archive.read(record)) for record in archive.infolist()]
+    root = records[0][0].filename.partition("/")[0]
+    with ZipFile(path, "w") as archive:
+        for record, content in records:
+            if not record.filename.endswith((_DEBUG, "serialization_id")):
+                record.extra = b""
+                archive.writestr(record, content)
+        for key, text in entries.items():
+            archive.writestr(ZipInfo(f"{root}/extra/{key}"), text)  # ZipInfo's date is fixed

@@ -1,0 +1,132 @@
+"""The page as text: well formed, closed in itself, and deaf to markup in names and reasons."""
+
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+
+from lowbit.core.study import Report
+from lowbit.report.page import page
+from tests.unit import report_example as example
+
+_VOID = {"meta", "link", "br", "hr", "img", "input"}
+
+
+class Parsed(HTMLParser):
+    """Open tags must close in order; scripts, attributes and text are kept."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.stack: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[str] = []
+        self.text: list[str] = []
+        self.feed(html)
+        self.close()
+        assert not self.stack
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in _VOID:
+            self.stack.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.stack and self.stack.pop() == tag, f"</{tag}> closes nothing"
+
+    def handle_data(self, data: str) -> None:
+        (self.scripts if self.stack and self.stack[-1] == "script" else self.text).append(data)
+
+
+REPORTS = [example.report(), example.random_weights(), example.nothing_measured()]
+
+
+@pytest.mark.parametrize("report", REPORTS, ids=["report", "random", "nothing"])
+def test_every_tag_is_closed_and_the_data_is_json(report: Report) -> None:
+    parsed = Parsed(page(report))
+    assert len(json.loads(parsed.scripts[0])) == len(report.rows)
+    assert len(parsed.scripts) == 2
+
+
+def test_nothing_is_loaded_from_anywhere() -> None:
+    html = page(example.report())
+    for tag, attributes in Parsed(html).tags:
+        assert tag not in {"img", "iframe", "object", "embed", "base"}
+        for name in ("src", "href", "srcset", "action", "xlink:href"):
+            assert (attributes.get(name) or "data:,") == "data:,", (tag, name)
+    assert not re.search(r"url\(|@import|https?://", html)
+
+
+def test_markup_in_any_name_or_reason_stays_text() -> None:
+    base = example.report()
+    evil = "</script><svg onload=alert(1)>\u2028<!--'\"&amp;"
+    rows = tuple(
+        replace(row, toolchain=evil, recipe=evil, runtime=evil, reason=evil, note=evil, log=evil, artifact=evil)
+        for row in base.rows
+    )
+    report = replace(
+        base,
+        rows=rows,
+        title=evil,
+        data=evil,
+        command=evil,
+        versions={evil: evil},
+        warnings=(evil,),
+        host=replace(base.host, cpu=evil, isa=(evil,)),
+        model=replace(base.model, name=evil, source=evil),
+        choice=replace(base.choice, reason=evil, tied=(evil,)),
+    )
+    parsed = Parsed(page(report))
+    clean = Parsed(page(base))
+    # a name's markup would add a tag or an attribute of its own
+    assert {tag for tag, _ in parsed.tags} <= {tag for tag, _ in clean.tags}
+    assert not any(name.startswith("on") for _, attributes in parsed.tags for name in attributes)
+    assert len(parsed.scripts) == 2
+    assert any(evil in text for text in parsed.text)
+    assert json.loads(parsed.scripts[0])[0]["title"] == f"{evil}/{evil}@{evil}"
+
+
+def test_every_row_and_every_fact_is_on_the_page() -> None:
+    report = example.report()
+    parsed = Parsed(page(report))
+    marks = [a for _, a in parsed.tags if (a.get("class") or "").startswith("mark ")]
+    assert len(marks) == 26
+    text = " ".join("\n".join(parsed.text).split())
+    for row in report.rows:
+        assert " ".join((row.reason or "").split()) in text
+    for fact in (report.command, report.host.cpu, "avx512_vnni", "2026.4.1", "512", "pixels × 0.00392157", "10,000"):
+        assert fact in text
+    assert "int8 62 %" in text
+
+
+def test_an_accuracy_far_below_the_others_does_not_flatten_the_plot() -> None:
+    base = example.report()
+    rows = tuple(replace(r, top1=0.076) if r.name == "litert/int4-dynamic@litert" else r for r in base.rows)
+    ticks = [float(t) for t in re.findall(r'text-anchor="end">([\d.]+)</text>', page(replace(base, rows=rows)))]
+    assert 7.6 in ticks  # its value stands beside its mark
+    assert min(tick for tick in ticks if tick != 7.6) > 85
+
+
+def test_random_weights_show_no_accuracy_anywhere() -> None:
+    html = page(example.random_weights())
+    assert "91.73" not in html and "91.80" not in html
+    assert "random weights" in html and "Agreement with float against latency" in html
+
+
+@pytest.mark.parametrize("scenario", ["offline", "multi-stream"])
+def test_other_scenarios_are_drawn(scenario: str) -> None:
+    base = example.report()
+    settings = replace(base.settings, scenario="offline" if scenario == "offline" else "multi-stream")
+    rows = tuple(
+        replace(row, scenario=scenario, latency_p50_ms=None, latency_p50_low_ms=None, latency_p50_high_ms=None)
+        if scenario == "offline"
+        else replace(row, scenario=scenario)
+        for row in base.rows
+    )
+    html = page(replace(base, settings=settings, rows=rows))
+    assert html.count('class="mark ') == 26
+    assert ("ms a sample" in html) == (scenario == "offline")
