@@ -38,7 +38,8 @@ def need(info: RuntimeInfo | ToolchainInfo) -> None:
 
 def images(samples: Samples) -> Floats:
     """What `Preprocess("unit")` makes of the samples: float32 [N, C, H, W], 0..1."""
-    return np.ascontiguousarray(samples.images.transpose(0, 3, 1, 2)).astype(np.float32) / np.float32(255)
+    x: Floats = np.ascontiguousarray(samples.images.transpose(0, 3, 1, 2), dtype=np.float32)
+    return np.divide(x, 255, dtype=np.float32)
 
 
 def expected(model: FloatModel, x: Floats) -> Floats:

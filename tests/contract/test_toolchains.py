@@ -1,19 +1,15 @@
 """The contract of a toolchain, held by every one that is found."""
 
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lowbit.core import digest
-from lowbit.core.adapter import BuildRequest, SessionOptions
-from lowbit.core.errors import UnsupportedError
+from lowbit.core.adapter import SessionOptions
 from lowbit.core.samples import Samples
-from lowbit.toolchains.find import Toolchain
 from tests.contract.adapters import (
     BATCH,
-    PREPROCESS,
     RUNTIMES,
     TOOLCHAINS,
     Factory,
@@ -107,24 +103,6 @@ def test_every_calibration_image_counts(name: str, factory: Factory, tmp_path: P
         for case_name, case in (("dark", dark), ("bright", bright))
     ]
     assert digests[0] != digests[1]
-
-
-@pytest.mark.parametrize("name", sorted(TOOLCHAINS))
-def test_a_missing_package_is_said_with_its_remedy(
-    name: str, factory: Factory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    toolchain: Toolchain = TOOLCHAINS[name]
-
-    def version(package: str) -> str:
-        raise metadata.PackageNotFoundError(package)
-
-    monkeypatch.setattr(metadata, "version", version)
-    request = BuildRequest(
-        factory.model, toolchain.INFO.recipes[0], factory.samples, PREPROCESS, tmp_path, tmp_path, 1, threads=1, seed=0
-    )
-    with pytest.raises(UnsupportedError, match="not installed") as caught:
-        toolchain.build(request)
-    assert caught.value.remedy.startswith("pip install 'lowbit")
 
 
 def _samples(folder: Path, pictures: np.ndarray, labels: np.ndarray) -> Samples:

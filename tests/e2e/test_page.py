@@ -1,4 +1,4 @@
-"""The page in a real headless Chromium: drawn, silent, sortable, told by tooltips, readable on a phone and in the dark."""
+"""The page in a real headless Chromium: drawn, silent, sortable, with tooltips, on a phone and in the dark."""
 
 import shutil
 from collections.abc import Iterator
@@ -16,9 +16,15 @@ pytestmark = pytest.mark.skipif(
     not (CHROMIUM and DRIVER), reason="needs Chromium: apt-get install chromium chromium-driver"
 )
 FLAGS = (
-    "--headless=new --no-sandbox --disable-gpu --disable-background-networking --disable-quic --no-first-run "
-    "--disable-component-update --disable-sync"
-).split()
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-component-update",
+    "--disable-sync",
+)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +83,8 @@ def test_every_measured_row_is_drawn_where_it_can_be_seen(opened: Any) -> None:
         opened,
         "const frame = document.querySelector('svg.pareto').getBoundingClientRect();"
         "return [...document.querySelectorAll('svg.pareto .mark path')].map(n => {"
-        " const b = n.getBoundingClientRect(); return [b.width, b.height, b.left - frame.left, frame.right - b.right]; })",
+        " const b = n.getBoundingClientRect();"
+        " return [b.width, b.height, b.left - frame.left, frame.right - b.right]; })",
     )
     assert len(boxes) == 26
     assert all(width >= 5 and height >= 5 and left > -20 and right > -20 for width, height, left, right in boxes)

@@ -581,6 +581,22 @@ def test_constant_of_a_shape_that_follows_the_batch(tmp_path: Path) -> None:
     check(tmp_path, nodes, (3, 4))
 
 
+def test_rows_counted_along_the_batch(tmp_path: Path) -> None:
+    """The exporter's as_strided: all rows flat, gathered back by numbers made from a Range over the batch."""
+    nodes = [
+        node("Shape", "x", "n", end=1),
+        node("Squeeze", "n", "limit"),
+        node("Range", "zero limit one", "r"),
+        node("Mul", "r four", "first"),
+        node("Unsqueeze", "first axis", "column"),
+        node("Add", "column offsets", "rows"),
+        node("Reshape", "x minus", "flat"),
+        node("Gather", "flat rows", axis=0),
+    ]
+    scalars = {name: ints(value).reshape(()) for name, value in (("zero", 0), ("one", 1), ("four", 4))}
+    check(tmp_path, nodes, (4,), {**scalars, "axis": ints(1), "offsets": ints(2, 0), "minus": ints(-1)})
+
+
 def test_mean_by_a_count_that_follows_the_batch(tmp_path: Path) -> None:
     nodes = [
         node("Size", "x", "n"),

@@ -153,8 +153,17 @@ def _measured(row: tuple[str, str, str, bool, int, int, float, float, float | No
 def _other(row: tuple[str, str, str, bool, str], status: str) -> Row:
     toolchain, recipe, runtime, intended, reason = row
     log = f"logs/{toolchain}-{recipe}/build.log" if status == "failed" else None
+    bits = _BITS.get(recipe, (4, 8))
     made = replace(
-        _BASE, toolchain=toolchain, recipe=recipe, runtime=runtime, intended=intended, reason=reason, log=log
+        _BASE,
+        weight_bits=bits[0],
+        activation_bits=bits[1],
+        toolchain=toolchain,
+        recipe=recipe,
+        runtime=runtime,
+        intended=intended,
+        reason=reason,
+        log=log,
     )
     return replace(made, status="failed" if status == "failed" else "unsupported")
 
@@ -212,7 +221,7 @@ def report() -> Report:
         rows=all_rows,
         choice=Choice(
             row=winner,
-            reason="nncf/int8-static@openvino: fastest of 19 that lose at most 1 points (0.327 ms, 2.57× the best fp32)",
+            reason="nncf/int8-static@openvino: fastest of 19 that lose at most 1 points (0.327 ms, 2.57× fp32)",
             optimize="latency",
             max_drop=1.0,
             tied=("nncf/int8-mixed@openvino",),

@@ -3,6 +3,7 @@
 import importlib
 import pkgutil
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import metadata
 from types import ModuleType
 from typing import Protocol
@@ -55,7 +56,10 @@ def versions(packages: Sequence[str]) -> dict[str, str]:
 
 
 def require(info: Face) -> dict[str, str]:
-    """The versions of all packages of an adapter; raises UnsupportedError with the command that installs the rest."""
+    """The versions of all packages of an adapter; raises UnsupportedError with the command that installs the rest.
+
+    To be called before an adapter's functions are: they import their vendor without asking again.
+    """
     found = versions(info.packages)
     missing = [package for package in info.packages if package not in found]
     if missing:
@@ -70,13 +74,13 @@ def _loaders(package: str, group: str) -> dict[str, Callable[[], ModuleType]]:
     loaders: dict[str, Callable[[], ModuleType]] = {}
     for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
         if module.name != _FINDER and not module.name.startswith(_HELPERS):
-            loaders[module.name] = lambda path=f"{package}.{module.name}": importlib.import_module(path)
+            loaders[module.name] = partial(importlib.import_module, f"{package}.{module.name}")
     for entry in metadata.entry_points(group=group):
         if entry.name in loaders:
             raise BadInput(
                 f"the entry point {group}: {entry.name} = {entry.value} takes a name that another adapter has"
             )
-        loaders[entry.name] = lambda entry=entry: _load(entry)
+        loaders[entry.name] = partial(_load, entry)
     return loaders
 
 

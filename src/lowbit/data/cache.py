@@ -4,7 +4,6 @@ import logging
 import math
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,9 +62,9 @@ def make_samples(
     model = next(chosen.evaluation_from.pictures(chosen.evaluation[:1].tolist()))
     shape = model.pixels(preprocess).shape
     total = len(chosen.calibration) + len(chosen.evaluation)
-    workers = min(workers, 1 + total // _PICTURES_A_PROCESS)
+    workers = max(1, min(workers, 1 + total // _PICTURES_A_PROCESS))
     with folder_aside(out) as folder:
-        shares: list[list[Share]] = [[] for _ in range(workers)]
+        shares_of: list[list[Share]] = [[] for _ in range(workers)]
         for part, source, indices in (
             ("calibration", chosen.calibration_from, chosen.calibration),
             ("evaluation", chosen.evaluation_from, chosen.evaluation),
@@ -74,9 +73,14 @@ def make_samples(
             _allocate(images, (len(indices), *shape))
             np.save(folder / part / "labels.npy", source.labels[indices])
             rows = np.argsort(indices)  # read in the data's order, written in the split's
-            for share, some in zip(shares, np.array_split(rows, workers), strict=True):
-                share.append(Share(source, indices[some], some, preprocess, images, shape, model.name))
-        _fill(shares, folder, _counting(progress, total))
+            for shares, some in zip(shares_of, np.array_split(rows, workers), strict=True):
+                shares.append(Share(source, indices[some], some, preprocess, images, shape, model.name))
+        report = _counting(progress, total)
+        if workers == 1:
+            for share in shares_of[0]:
+                fill(share, report)
+        else:
+            fill_in_parallel(shares_of, report)
         _describe(folder, "calibration", dataset.class_names, chosen.note)
         _describe(folder, "evaluation", dataset.class_names)
 
@@ -87,13 +91,15 @@ def open_samples(folder: Path, part: Part) -> Samples:
     if not (home / "meta.json").is_file():
         raise BadInput(f"{home}: no samples here; a folder that lowbit's sample cache wrote was expected")
     meta = load_json(Meta, home / "meta.json")
+    labels = np.load(home / "labels.npy")
+    labels.setflags(write=False)
     return Samples(
         path=home,
         part=part,
         digest=meta.digest,
         class_names=meta.class_names,
         images=np.load(home / "images.npy", mmap_mode="r"),
-        labels=np.load(home / "labels.npy"),
+        labels=labels,
     )
 
 
@@ -117,15 +123,6 @@ def _allocate(path: Path, shape: tuple[int, ...]) -> None:
             f"{path.parent}: no room for {shape[0]} decoded pictures, {size:,.0f} MB ({error.strerror}); "
             "free some space, choose another folder with -o, or evaluate fewer with --limit"
         ) from error
-
-
-def _fill(shares: list[list[Share]], folder: Path, report: Report) -> None:
-    if len(shares) == 1:
-        for share in shares[0]:
-            fill(share, report)
-        return
-    with tempfile.TemporaryDirectory(dir=folder) as messages:
-        fill_in_parallel(shares, Path(messages), report)
 
 
 def _counting(progress: Progress | None, total: int) -> Report:

@@ -23,10 +23,13 @@ def open_dataset(spec: str) -> Dataset:
     path = Path(spec).expanduser().resolve()
     if not path.exists():
         raise BadInput(f"data {spec!r}: no such file or folder; {_EXPECTED}")
-    if path.is_dir():
-        return open_parquet_folder(path) if any(path.glob("*.parquet")) else open_folder(path)
-    if path.suffix.lower() == ".parquet":
-        return open_parquet(path)
-    if path.suffix.lower() == ".npz":
-        return open_npz(path)
+    try:
+        if path.is_dir():
+            return open_parquet_folder(path) if any(path.glob("*.parquet")) else open_folder(path)
+        if path.suffix.lower() == ".parquet":
+            return open_parquet(path)
+        if path.suffix.lower() == ".npz":
+            return open_npz(path)
+    except OSError as error:
+        raise BadInput(f"data {spec!r}: {error.filename or path} cannot be read ({error.strerror or error})") from error
     raise BadInput(f"data {spec!r}: a file of no known kind; {_EXPECTED}")

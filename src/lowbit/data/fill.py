@@ -7,6 +7,7 @@ threads) and not by `multiprocessing` (which would import the user's script a se
 import ctypes
 import os
 import pickle
+import selectors
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from struct import Struct
 from typing import IO
 
 import numpy as np
@@ -24,8 +26,9 @@ from lowbit.core.preprocess import Preprocess
 from lowbit.data.picture import DataPart
 
 _REPORT_EVERY = 50  # pictures
-_FAILED = -1
 _PR_SET_PDEATHSIG = 1  # prctl(2)
+_WORD = Struct("i")  # pipes keep so short a message in one piece
+_BAD_INPUT = -1
 
 Report = Callable[[int], None]
 
@@ -50,7 +53,8 @@ def fill(share: Share, report: Report) -> None:
     """Do one share, telling `report` how many pictures were finished since the last time."""
     row_size = int(np.prod(share.shape))
     start = np.load(share.file, mmap_mode="r").offset
-    finished, written = 0, None
+    finished = 0
+    here: int | None = None  # the row at which the file stands
     with share.file.open("r+b") as file:  # not through the map: a full disk is then an error and not a SIGBUS
         pictures = share.part.pictures(share.indices.tolist())
         for picture, row in zip(pictures, share.rows.tolist(), strict=True):
@@ -61,10 +65,10 @@ def fill(share: Share, report: Report) -> None:
                     f"{picture.name} is {_size(pixels.shape)} after preprocessing {share.preprocess.name!r}; "
                     "set resize and crop in --preprocess so that all become equal"
                 )
-            if written is None or row != written + 1:  # rows that follow one another are gathered by the file's buffer
+            if row != here:  # rows that follow one another are gathered by the file's buffer
                 file.seek(start + row * row_size)
-            file.write(pixels)
-            written = row
+            file.write(pixels.data)
+            here = row + 1
             finished += 1
             if finished == _REPORT_EVERY:
                 report(finished)
@@ -72,68 +76,77 @@ def fill(share: Share, report: Report) -> None:
     report(finished)
 
 
-def fill_in_parallel(shares: Sequence[Sequence[Share]], messages: Path, report: Report) -> None:
-    """Do every list of shares in a process of its own; the first error stops all of them and is raised here.
-
-    messages: an empty folder, for what the processes have to say to the user.
-    """
+def fill_in_parallel(shares: Sequence[Sequence[Share]], report: Report) -> None:
+    """Do every list of shares in a process of its own; the first that fails stops all of them, and is raised here."""
     processes: list[subprocess.Popen[bytes]] = []
-    statuses: list[int] = []
-    read_end, write_end = os.pipe()  # one for all of them: a line of a few bytes is written in one piece
     try:
-        with os.fdopen(read_end) as lines:
-            with os.fdopen(write_end) as reports:
-                for _ in shares:
-                    processes.append(_start(reports))
-            for number, (process, share) in enumerate(zip(processes, shares, strict=True)):
-                _send(process, (os.getpid(), messages / f"{number}.txt", share))
-            for line in lines:
-                if int(line) == _FAILED:
-                    break
-                report(int(line))
-            else:
-                statuses = [process.wait() for process in processes]
+        for _ in shares:
+            processes.append(_start())
+        with selectors.DefaultSelector() as selector:
+            for process, share in zip(processes, shares, strict=True):
+                _send(process, (os.getpid(), share))
+                selector.register(_output(process), selectors.EVENT_READ, process)
+            while selector.get_map():
+                for key, _ in selector.select():
+                    if not _listen(key.data, report):
+                        selector.unregister(key.fileobj)
     finally:
         for process in processes:
             process.kill()
             process.wait()
-    for message in sorted(messages.iterdir()):
-        raise BadInput(message.read_text(encoding="utf-8"))
-    if any(statuses):
-        raise LowbitError(
-            f"decoding pictures: a process ended with status {next(filter(None, statuses))}; see the log above"
-        )
+            _output(process).close()
+
+
+def _listen(process: subprocess.Popen[bytes], report: Report) -> bool:
+    """Pass on what the process has to say; False when it ended well, an error when it did not."""
+    word = os.read(_output(process).fileno(), _WORD.size)  # no more than that: the rest must wake `select` again
+    if not word:
+        if status := process.wait():
+            raise LowbitError(f"decoding pictures: a process ended with status {status}; see the log above")
+        return False
+    (count,) = _WORD.unpack(word)
+    if count == _BAD_INPUT:
+        raise BadInput(_output(process).read().decode())
+    report(count)
+    return True
 
 
 def main() -> None:
-    """A decoding process: shares come from standard input, numbers of finished pictures go to standard output."""
+    """A decoding process: its job comes from standard input, words go to standard output.
+
+    A word is a number of finished pictures, or _BAD_INPUT, which the message to the user follows.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    parent, message, shares = pickle.load(sys.stdin.buffer)
+    parent, shares = pickle.load(sys.stdin.buffer)
     if os.getppid() != parent:
         sys.exit("the parent process is gone")
     try:
         for share in shares:
-            fill(share, _tell)
+            fill(share, lambda finished: _say(_WORD.pack(finished)))
     except BadInput as error:
-        message.write_text(str(error), encoding="utf-8")
-        _tell(_FAILED)
+        _say(_WORD.pack(_BAD_INPUT) + str(error).encode())
 
 
-def _start(reports: IO[str]) -> subprocess.Popen[bytes]:
+def _start() -> subprocess.Popen[bytes]:
     command = [sys.executable, "-P", "-c", "from lowbit.data.fill import main; main()"]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=reports)
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
 
-def _send(process: subprocess.Popen[bytes], job: tuple[int, Path, Sequence[Share]]) -> None:
+def _send(process: subprocess.Popen[bytes], job: tuple[int, Sequence[Share]]) -> None:
     assert process.stdin is not None
     with suppress(BrokenPipeError), process.stdin:  # a process that died at once is told by its status
         pickle.dump(job, process.stdin)
 
 
-def _tell(finished: int) -> None:
-    sys.stdout.write(f"{finished}\n")
+def _output(process: subprocess.Popen[bytes]) -> IO[bytes]:
+    assert process.stdout is not None
+    return process.stdout
+
+
+def _say(message: bytes) -> None:
+    sys.stdout.buffer.write(message)
     sys.stdout.flush()
 
 

@@ -83,8 +83,13 @@ def _part(root: Path, part: str, classes: Sequence[str]) -> FolderPart:
 
 
 def _pictures_below(home: Path, root: Path) -> Iterator[str]:
-    for folder, _, files in os.walk(home):
+    for folder, _, files in os.walk(home, onerror=_refuse):
         relative = os.path.relpath(folder, root)
         for file in files:
             if os.path.splitext(file)[1].lower() in SUFFIXES and not file.startswith("."):  # noqa: PTH122 - a million
                 yield f"{relative}/{file}"
+
+
+def _refuse(error: OSError) -> None:
+    """`os.walk` would pass over a folder that it may not read, and a class would lose its pictures silently."""
+    raise error

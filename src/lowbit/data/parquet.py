@@ -3,6 +3,7 @@
 import json
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
@@ -128,12 +129,15 @@ def _columns(path: Path) -> Columns:
 def _class_names(schema: Any, label: str) -> tuple[str, ...] | None:
     """Names of Hugging Face's `ClassLabel`, written by `datasets` as a list, or as a dict in older files."""
     text = (schema.metadata or {}).get(b"huggingface")
-    if text is None:
+    try:
+        entry = json.loads(text or b"{}")
+    except ValueError:  # only a help: without it the classes are called by their numbers
         return None
-    names = json.loads(text).get("info", {}).get("features", {}).get(label, {}).get("names")
-    if isinstance(names, dict):
-        names = [names[str(i)] for i in range(len(names))]
-    return tuple(str(name) for name in names) if names else None
+    for key in ("info", "features", label, "names"):
+        entry = entry.get(key) if isinstance(entry, dict) else None
+    if isinstance(entry, dict):
+        entry = [entry[str(i)] for i in range(len(entry)) if str(i) in entry]
+    return tuple(str(name) for name in entry) if isinstance(entry, list) and entry else None
 
 
 def _read(path: Path, column: str, groups: Sequence[int], rows: Sequence[int]) -> Iterator[Picture]:
@@ -150,15 +154,21 @@ def _read(path: Path, column: str, groups: Sequence[int], rows: Sequence[int]) -
                     continue
                 name = f"{path} row {row}"
                 if content is None:
-                    raise BadInput(f"{name}: no bytes in column {column!r}; files that only name their pictures are no use")
+                    raise BadInput(
+                        f"{name}: no bytes in column {column!r}; files that only name their pictures are no use"
+                    )
                 yield Picture(name, content)
 
 
-def _open(path: Path) -> Any:
+@contextmanager
+def _open(path: Path) -> Iterator[Any]:
+    """The open file; whatever goes wrong with it inside the block is the file's fault."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        return pq.ParquetFile(path, buffer_size=_READ_AHEAD, pre_buffer=False)
+        with pq.ParquetFile(path, buffer_size=_READ_AHEAD, pre_buffer=False) as file:
+            yield file
     except (OSError, pa.ArrowException) as error:
-        raise BadInput(f"{path}: not a parquet file that can be read ({str(error).splitlines()[0]})") from error
+        reason = str(error).partition("\n")[0]
+        raise BadInput(f"{path}: not a parquet file that can be read ({reason}); is it whole?") from error

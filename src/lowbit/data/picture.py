@@ -16,8 +16,8 @@ from lowbit.core.errors import BadInput
 from lowbit.core.preprocess import Preprocess
 from lowbit.data.preprocess import prepare
 
-# What Pillow's readers raise for broken files (each seen on a file with flipped or missing bytes).
-_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+# What Pillow's readers raise for broken files, all formats together (found by damaging files at random).
+_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, struct.error, Image.DecompressionBombError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +89,7 @@ class Dataset:
                 try:
                     status = path.stat()
                 except OSError as error:
-                    raise BadInput(
-                        f"{path}: vanished while the data were read ({error.strerror}); try again"
-                    ) from error
+                    raise BadInput(f"{path}: cannot be looked at ({error.strerror}); restore or remove it") from error
                 name = path.relative_to(self.root).as_posix()
                 total.update(f"{name}\0{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}\0".encode())
             total.update(b"\0")

@@ -4,9 +4,11 @@ The cache holds pictures as bytes after resizing and cropping, always grey or RG
 models (scale, mean, std, BGR order, NCHW) is done when a batch is read.
 """
 
+import struct
+
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image
 
 from lowbit.core.errors import BadInput
 from lowbit.core.preprocess import Preprocess
@@ -20,6 +22,17 @@ _FILTERS = {
     "bicubic": Image.Resampling.BICUBIC,
 }
 
+# EXIF 2.3, 4.6.4 A: where the picture's first row and column are to be seen → what puts them at the top and left.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
 
 def prepare(image: Image.Image, preprocess: Preprocess) -> npt.NDArray[np.uint8]:
     """The picture as the cache holds it: uint8 [H, W, C], RGB (also for BGR models) or grey (C = 1).
@@ -29,8 +42,8 @@ def prepare(image: Image.Image, preprocess: Preprocess) -> npt.NDArray[np.uint8]
     BadInput when the crop is larger than the picture or its pixels have no known range.
     """
     image.load()
-    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
-        image = ImageOps.exif_transpose(image)
+    if (turn := _TURNS.get(_orientation(image))) is not None:
+        image = image.transpose(turn)
     image = _convert(image, "L" if preprocess.channels == "grey" else "RGB")
     if preprocess.resize is not None:
         size = resized(image.size, preprocess.resize)
@@ -69,6 +82,14 @@ def resized(size: tuple[int, int], shorter: int) -> tuple[int, int]:
     if width <= height:
         return shorter, shorter * height // width
     return shorter * width // height, shorter
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF's orientation, 1 (upright) where there is none or the EXIF block is broken: the pixels are still good."""
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except (SyntaxError, ValueError, TypeError, OSError, struct.error):
+        return 1
 
 
 def _centre_crop(image: Image.Image, side: int) -> Image.Image:

@@ -29,7 +29,7 @@ def clean(model: onnx.ModelProto, where: str = "the model") -> onnx.ModelProto:
     graph.ir_version = max(graph.ir_version, OLDEST_IR)
     common.RemoveInitializersFromInputsPass()(graph)
     _fold_constants(graph, where)
-    _drop_dropout(graph)
+    _drop_idle(graph)
     common.IdentityEliminationPass()(graph)
     fold_batchnorm(graph)
     common.RemoveUnusedNodesPass()(graph)
@@ -72,8 +72,8 @@ def _fold_constants(model: ir.Model, where: str) -> None:
         onnxscript.optimizer.fold_constants(
             model,
             onnx_shape_inference=True,
-            input_size_limit=_LARGEST_CONSTANT,
             output_size_limit=_LARGEST_CONSTANT,
+            should_fold=lambda _node: True,  # by default large inputs and ConstantOfShape are left
         )
     except RuntimeError as error:
         raise BadInput(f"{where}: a constant part of it cannot be computed ({error}); export it again") from error
@@ -83,10 +83,12 @@ def _fold_constants(model: ir.Model, where: str) -> None:
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
 
 
-def _drop_dropout(model: ir.Model) -> None:
-    """Dropout that does not train is Identity, and `check_graph` has refused a model that trains."""
+def _drop_idle(model: ir.Model) -> None:
+    """Dropout (`check_graph` has refused models that train) and a Pad by nothing (Swin's) are Identity."""
     for node in list(model.graph):
-        if node.op_type == "Dropout" and not any(mask.uses() for mask in node.outputs[1:]):
+        pads = node.inputs[1].const_value if node.op_type == "Pad" and node.inputs[1] is not None else None
+        idle = node.op_type == "Dropout" and not any(mask.uses() for mask in node.outputs[1:])
+        if idle or (pads is not None and not pads.numpy().any()):
             node.op_type = "Identity"
             node.attributes.clear()
             node.resize_inputs(1)

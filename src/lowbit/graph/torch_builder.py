@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import fx, nn
 
@@ -86,7 +87,7 @@ class Builder:
             self._attributes[constant] = self._remember(node, (tensor.to("meta"),) * len(_BATCHES))
         return self._attributes[constant]
 
-    def buffer(self, suffix: str, array: np.ndarray[Any, Any]) -> fx.Node:
+    def buffer(self, suffix: str, array: npt.NDArray[Any]) -> fx.Node:
         """A tensor that the running operator needs and nobody trains (indices, divisors)."""
         assert self.op is not None
         name = self._unique(f"{self.op.name}_{suffix}")
@@ -172,6 +173,6 @@ class Builder:
         return unique
 
 
-def to_torch(array: np.ndarray[Any, Any]) -> torch.Tensor:
+def to_torch(array: npt.NDArray[Any]) -> torch.Tensor:
     """A copy that torch may write to."""
     return torch.from_numpy(np.array(array, order="C"))

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import fx, nn
 from torch.nn import functional
@@ -99,9 +100,7 @@ def _target(b: Builder, op: Op, x: fx.Node) -> tuple[list[int], list[float]]:
     return [math.floor(np.float32(size) * scale) for size, scale in zip(old, scales, strict=True)], scales
 
 
-def _nearest(
-    old: int, new: int, scale: float, placing: str, rounding: str
-) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def _nearest(old: int, new: int, scale: float, placing: str, rounding: str) -> npt.NDArray[np.int64]:
     """Which source index each target index takes, by the formulas of ONNX's Resize."""
     target = np.arange(new, dtype=np.float32)  # single precision, as runtimes do it: it decides what a half rounds to
     if placing == "asymmetric":
@@ -118,7 +117,8 @@ def _nearest(
         "round_prefer_floor": np.ceil(source - 0.5),
         "round_prefer_ceil": np.floor(source + 0.5),
     }[rounding]
-    return np.clip(rounded, 0, old - 1).astype(np.int64)
+    indices: npt.NDArray[np.int64] = np.clip(rounded, 0, old - 1).astype(np.int64)
+    return indices
 
 
 def depth_to_space(b: Builder, op: Op) -> Value:

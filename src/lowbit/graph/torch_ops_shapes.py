@@ -197,6 +197,12 @@ def constant_of_shape(b: Builder, op: Op) -> Value:
     return b.call(torch.full, tuple(op.sizes(0)), fill, dtype=dtype)
 
 
+def range_(b: Builder, op: Op) -> Value:
+    """Range up to a limit that follows the batch (torch's exporter counts rows that way when it undoes strides)."""
+    start, limit, step = (op.sizes(i)[0] for i in range(3))
+    return b.call(torch.arange, start, limit, step)
+
+
 OPERATORS: dict[str, Handler] = {
     "Identity": identity,
     "Dropout": identity,
@@ -214,4 +220,5 @@ OPERATORS: dict[str, Handler] = {
     "GatherElements": gather_elements,
     "Pad": pad,
     "ConstantOfShape": constant_of_shape,
+    "Range": range_,
 }

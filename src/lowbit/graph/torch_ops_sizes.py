@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from torch import fx
 
 from lowbit.graph.torch_builder import Builder, Handler
@@ -42,7 +43,7 @@ def _settled(op: Op, array: Any) -> Value:
     return Constant(op.name, array.astype(np.int64))
 
 
-def _arrays(op: Op) -> list[np.ndarray[Any, Any]]:
+def _arrays(op: Op) -> list[npt.NDArray[Any]]:
     """The inputs as object arrays of Python numbers and nodes."""
     return [value.array.astype(object) for value in op.inputs if isinstance(value, Constant | Sizes)]
 

@@ -20,7 +20,7 @@ def speed(report: Report, marks: Marks) -> Markup:
     top = max(_rate(row) or 0.0 for row in rows) * 1.06
     unit = next((rate / row.speedup for row in rows if row.speedup and (rate := _rate(row))), None)
     mark = None if unit is None else f"--one:{unit / top * 100:.2f}%"
-    groups: dict[str, list[Row]] = {row.recipe: [] for row in report.rows}
+    groups: dict[str, list[Row]] = {recipe: [] for recipe in ranking.recipes(report)}
     for row in sorted(rows, key=lambda row: -(_rate(row) or 0.0)):
         groups[row.recipe].append(row)
     blocks = [
@@ -76,7 +76,8 @@ def losses(report: Report, marks: Marks) -> Markup:
         return el("p", "No accuracy is known, so no loss either.", class_="empty")
     axis = _axis(report, rows)
     versions: dict[str, dict[str, list[Row]]] = {}
-    for row in rows:
+    order = ranking.recipes(report)
+    for row in sorted(rows, key=lambda row: (row.toolchain, order.index(row.recipe), not row.intended, row.runtime)):
         versions.setdefault(row.toolchain, {}).setdefault(row.recipe, []).append(row)
     blocks = [
         join([el("h4", toolchain), *(_loss(recipe, group, report, marks, axis) for recipe, group in recipes.items())])
@@ -88,7 +89,7 @@ def losses(report: Report, marks: Marks) -> Markup:
 
 
 def _axis(report: Report, rows: Sequence[Row]) -> scale.Scale:
-    """Wide enough for intervals and the limit, but not for a row that fell off a cliff: that one is held at the edge."""
+    """Wide enough for intervals and the limit; a row that fell off a cliff is held at the edge instead."""
     limit = report.choice.max_drop
     shown = [0.3, -1.2 * limit]
     for row in rows:

@@ -21,7 +21,7 @@ _SHAPES = (
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """The study's runtimes and toolchains in their order of appearance, and its largest file."""
+    """The study's runtimes and toolchains by name (a study looks the same however it ran), and its largest file."""
 
     runtimes: tuple[str, ...]
     toolchains: tuple[str, ...]
@@ -60,11 +60,11 @@ class Marks:
 def marks_of(rows: Sequence[Row]) -> Marks:
     """The marks of a study."""
     return Marks(
-        runtimes=_seen(row.runtime for row in rows),
-        toolchains=_seen(row.toolchain for row in rows),
+        runtimes=_sorted(row.runtime for row in rows),
+        toolchains=_sorted(row.toolchain for row in rows),
         largest_bytes=max((row.size_bytes or 1 for row in rows), default=1),
     )
 
 
-def _seen(names: Iterable[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(names))
+def _sorted(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(set(names)))

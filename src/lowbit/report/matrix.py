@@ -16,7 +16,6 @@ def matrix(report: Report, marks: Marks) -> Markup:
     for row in report.rows:
         cells.setdefault((row.recipe, row.toolchain), []).append(row)
     head = el("tr", el("th", "recipe", scope="col"), *(el("th", name, scope="col") for name in marks.toolchains))
-    recipes = dict.fromkeys(row.recipe for row in report.rows)
     body = [
         el(
             "tr",
@@ -26,7 +25,7 @@ def matrix(report: Report, marks: Marks) -> Markup:
                 for name in marks.toolchains
             ),
         )
-        for recipe in recipes
+        for recipe in ranking.recipes(report)
     ]
     table = el("table", el("thead", head), el("tbody", *body), class_="matrix")
     return join([el("div", table, class_="scroll", tabindex=0), *_reasons(report)])

@@ -23,13 +23,18 @@ def notebook_html(report: Report) -> str:
         for status in ("failed", "unsupported")
         if ranking.with_status(report, status)
     )
-    foot = " · ".join(part for part in (report.choice.reason, others, *ranking.cautions(report)) if part)
+    foot = " · ".join(part for part in (_choice(report), others, *ranking.cautions(report)) if part)
     return el(
         "div",
         el("p", el("b", report.title), f" · {words.count(report.n_samples, 'image')}"),
         el("table", el("thead", head), el("tbody", *body)),
         el("p", foot),
     )
+
+
+def _choice(report: Report) -> str:
+    best = ranking.winner(report)
+    return report.choice.reason if best is None else f"Ship {best.name}: {ranking.reason(report)}"
 
 
 def _line(row: Row, report: Report, best: bool) -> Markup:

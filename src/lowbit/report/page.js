@@ -15,8 +15,10 @@
     tip.replaceChildren(make("b", row.title), list);
     if (row.text) tip.append(make("p", row.text));
   };
-  const hide = () => { tip.hidden = true; };
+  let current = null;
+  const hide = () => { tip.hidden = true; current = null; };
   const show = (target) => {
+    current = target;
     fill(rows[Number(target.dataset.row)]);
     tip.hidden = false;
     const at = target.getBoundingClientRect();
@@ -32,12 +34,14 @@
     document.addEventListener(kind, (event) => {
       const target = carrier(event);
       if (target) show(target);
-      else if (kind !== "focusin") hide();
+      else if (kind === "click" || !current?.matches(":focus")) hide();
     });
   }
   document.addEventListener("focusout", hide);
   document.addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
-  addEventListener("scroll", hide, { capture: true, passive: true });
+  // Focus scrolls its target into view: the tooltip goes along, until neither focus nor pointer is there any more.
+  const follow = () => { if (current?.matches(":hover, :focus")) show(current); else hide(); };
+  addEventListener("scroll", follow, { capture: true, passive: true });
 
   // Sorting: numbers by value, names by letters, absent values last in both directions.
   const table = document.getElementById("results");

@@ -28,7 +28,7 @@ def page(report: Report) -> str:
         heading=_heading(report),
         verdict=_verdict(report),
         quality="Accuracy" if ranking.float_top1(report) is not None else "Agreement with float",
-        key=_key(marks),
+        key=_key(marks, any(not row.intended for row in report.rows)),
         pareto=pareto(report, marks),
         speed=speed(report, marks),
         losses=losses(report, marks),
@@ -72,9 +72,8 @@ def _heading(report: Report) -> Markup:
 def _verdict(report: Report) -> Markup:
     best = ranking.winner(report)
     if best is None:
-        return el(
-            "div", el("p", "No version to ship", class_="winner"), el("p", report.choice.reason), class_="verdict"
-        )
+        nothing = el("div", el("p", "No version to ship", class_="winner"), el("p", report.choice.reason))
+        return el("div", nothing, class_="verdict none")
     figures = [
         el("div", el("b", value), el("span", name), el("small", note)) for value, name, note in _figures(best, report)
     ]
@@ -114,7 +113,7 @@ def _figures(best: Row, report: Report) -> list[tuple[str, str, str]]:
     ]
 
 
-def _key(marks: Marks) -> Markup:
+def _key(marks: Marks, guests: bool) -> Markup:
     """The legend of all plots."""
     runtimes = [el("span", marks.swatch(runtime=name), name) for name in marks.runtimes]
     toolchains = [el("span", marks.swatch(toolchain=name), name) for name in marks.toolchains]
@@ -123,6 +122,7 @@ def _key(marks: Marks) -> Markup:
         el("span", el("em", "run by"), *runtimes),
         el("span", el("em", "made by"), *toolchains),
         el("span", size_legend(marks)),
+        *([el("span", f"outline, {words.NOT_INTENDED}: the file was not made for this runtime")] if guests else []),
         class_="key",
     )
 

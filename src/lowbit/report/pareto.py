@@ -23,7 +23,7 @@ _NARROW, _WIDE = 250.0, 640.0  # the smallest plot widths for which labels are p
 
 @dataclass(frozen=True, slots=True)
 class _Spot:
-    """Where a row is drawn: x in percent of the width, y and the radius in pixels; value: what a place in the strip hides."""
+    """Where a row is drawn: x in percent of the width, y and the radius in pixels; value: what the strip hides."""
 
     row: Row
     x: float
@@ -162,10 +162,10 @@ def _front(corners: Sequence[tuple[float, float]]) -> list[Markup]:
 
 
 def _points(report: Report, marks: Marks, spots: Sequence[_Spot]) -> list[Markup]:
-    """Large files first, so that no mark hides a smaller one."""
+    """Large files first, so that no mark hides a smaller one, and the winner on top."""
     best = ranking.winner(report)
     drawn = []
-    for spot in sorted(spots, key=lambda spot: -spot.r):
+    for spot in sorted(spots, key=lambda spot: (spot.row is best, -spot.r)):
         row = spot.row
         kind = f"mark {marks.colour(row.runtime)}{'' if row.intended else ' guest'}{' best' if row is best else ''}"
         shape = el(
@@ -213,4 +213,4 @@ def _labels(
 
 def size_legend(marks: Marks) -> str:
     """What the areas mean."""
-    return f"area: file size, the largest {words.size(marks.largest_bytes)}"
+    return f"area: file size, at most {words.size(marks.largest_bytes)}"

@@ -73,6 +73,15 @@ def with_status(report: Report, status: str) -> list[Row]:
     return [row for row in report.rows if row.status == status]
 
 
+def recipes(report: Report) -> list[str]:
+    """The study's recipes, widest numbers first, then by name: fp32, bf16, fp16, int8-…; the order of every list."""
+    widths: dict[str, tuple[int, int]] = {}
+    for row in report.rows:
+        bits = (row.weight_bits or 0, row.activation_bits or 0)
+        widths[row.recipe] = max(bits, widths.get(row.recipe, (0, 0)))
+    return sorted(widths, key=lambda name: (-widths[name][0], -widths[name][1], name))
+
+
 def front(rows: Sequence[Row], quality: Callable[[Row], float], price: Callable[[Row], float]) -> list[Row]:
     """Rows that no other row beats in both: cheapest first, quality strictly rising."""
     kept: list[Row] = []

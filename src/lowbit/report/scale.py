@@ -8,6 +8,7 @@ _LOG_FROM = 4.0  # a span beyond this factor is drawn on a logarithmic axis
 _STEPS = (1, 2, 5)
 _LOG_STEPS = (1, 1.5, 2, 3, 4, 5, 7)  # where 1, 2, 5 would leave fewer than five ticks
 _FEWEST = 5
+_NO_SPAN = 1e-6  # of the values' size (or of 1): below it, ticks could not be told apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +29,9 @@ class Scale:
 
 
 def linear(low: float, high: float, count: int = 5) -> Scale:
-    """A linear scale that covers [low, high] and ends on ticks, about `count` of them; low == high is widened."""
-    if high <= low:
-        pad = abs(low) * 0.05 or 1.0
+    """A scale that covers [low, high] and ends on ticks, about `count` of them; what is hardly a span is widened."""
+    if high - low <= _NO_SPAN * max(1.0, abs(low), abs(high)):
+        pad = max(abs(low) * 0.05, 1e-3)
         low, high = low - pad, high + pad
     step = _step((high - low) / count)
     first, last = floor(low / step + 1e-9), ceil(high / step - 1e-9)

@@ -3,6 +3,7 @@
 All text of others goes through `rich.text.Text`, never through markup: a reason may hold "[openvino]".
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -100,8 +101,8 @@ def _columns(report: Report, rows: Sequence[Row]) -> list[_Column]:
         return _Column(heading, need, tuple(cells), right)
 
     def marked(row: Row) -> str:
-        note = str(notes[row.note]).translate(_DIGITS) if row.note else ""
-        return f"{row.toolchain} {row.recipe}{note}"
+        numbers = (str(notes[note]).translate(_DIGITS) for note in _said(row) if notes[note])
+        return f"{row.toolchain} {row.recipe}{','.join(numbers)}"
 
     def latency(row: Row) -> str:
         tied = words.TIED if row.name in report.choice.tied else ""
@@ -147,17 +148,27 @@ def _style(column: _Column, text: str) -> str:
     return ""
 
 
+def _said(row: Row) -> list[str]:
+    """The single notes that a row's note is joined of."""
+    return row.note.split("; ") if row.note else []
+
+
 def _footnotes(rows: Sequence[Row]) -> dict[str, int]:
-    numbers: dict[str, int] = {}
-    for row in rows:
-        if row.note:
-            numbers.setdefault(row.note, len(numbers) + 1)
+    """Each note with its number; 0 for one that holds for all rows and needs no mark."""
+    counts = Counter(note for row in rows for note in _said(row))
+    numbers = dict.fromkeys((note for note in counts if counts[note] == len(rows)), 0)
+    for note in counts:
+        numbers.setdefault(note, sum(number > 0 for number in numbers.values()) + 1)
     return numbers
+
+
+def _footnote(note: str, number: int) -> str:
+    return f"{str(number).translate(_DIGITS) if number else 'all rows:'} {words.one_line(note)}"
 
 
 def _legend(report: Report) -> Iterator[RenderableType]:
     rows = ranking.measured(report)
-    lines = [f"{str(number).translate(_DIGITS)} {words.one_line(note)}" for note, number in _footnotes(rows).items()]
+    lines = [_footnote(note, number) for note, number in _footnotes(rows).items()]
     if any(not row.intended for row in rows):
         lines.append(f"{words.NOT_INTENDED} a runtime that the file was not made for")
     if any(row.name in report.choice.tied for row in rows):

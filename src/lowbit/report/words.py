@@ -31,15 +31,15 @@ def signed(points: float | None) -> str:
 
 
 def significant(value: float | None, digits: int = 3) -> str:
-    """`digits` significant digits without an exponent: 0.327, 12.3, 1234."""
+    """`digits` significant digits, or all that stand before the point; no exponent: 0.327, 12.3, 1234."""
     if value is None:
         return ABSENT
     if value == 0:
         return "0"
     decimals = digits - 1 - floor(log10(abs(value)))
-    rounded = round(value, decimals)
-    decimals = digits - 1 - floor(log10(abs(rounded)))  # 9.996 became 10.0: one decimal less
-    return f"{rounded:.{max(0, decimals)}f}"
+    if round(abs(value), decimals) >= 10.0 ** (digits - decimals):  # 9.996 becomes 10.0: one decimal less
+        decimals -= 1
+    return f"{value:.{max(0, decimals)}f}"
 
 
 def size(count: int | None) -> str:

@@ -1,16 +1,21 @@
 """What runtimes share: the edge between float NCHW images and the type and layout that a file wants."""
 
+from textwrap import shorten
+
 import numpy as np
 import numpy.typing as npt
 
 from lowbit.core.adapter import Floats
+
+_LONGEST_REASON = 300  # characters; the log has the rest
 
 
 def quantize(x: Floats, scale: float, zero_point: int, dtype: npt.DTypeLike) -> npt.NDArray[np.integer]:
     """Integers nearest to x / scale + zero_point (ties to even), saturated to `dtype`; NaN becomes the zero point."""
     limits = np.iinfo(dtype)
     steps = np.nan_to_num(np.rint(x / np.float32(scale)) + zero_point, nan=zero_point)
-    return np.clip(steps, limits.min, limits.max).astype(dtype)
+    integers: npt.NDArray[np.integer] = np.clip(steps, limits.min, limits.max).astype(dtype)
+    return integers
 
 
 def dequantize(q: npt.NDArray[np.integer], scale: float, zero_point: int) -> Floats:
@@ -25,9 +30,7 @@ def is_channels_last(shape: tuple[int, ...], input_shape: tuple[int, int, int]) 
 
 
 def own_words(error: BaseException) -> str:
-    """The first sentence of a vendor's message that says something to a person who reads a table."""
+    """A vendor's message on one line, without the places in its source, for a person who reads a table."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     telling = [line for line in lines if not line.startswith(("Exception from ", "Check '"))] or lines
-    if len(telling) > 1 and telling[0].endswith(":"):
-        return f"{telling[0]} {telling[1]}"
-    return telling[0] if telling else type(error).__name__
+    return shorten(" ".join(telling), _LONGEST_REASON, placeholder=" …") or type(error).__name__

@@ -15,7 +15,7 @@ class Runtime(Protocol):
     INFO: RuntimeInfo
 
     def open_session(self, artifact: Artifact, options: SessionOptions) -> AbstractContextManager[Session]:
-        """Load the artifact; raises UnsupportedError where the vendor refuses it."""
+        """Load the artifact; raises UnsupportedError where the vendor refuses. Its packages must be there (`require`)."""
         ...
 
     def warm_up(self, options: SessionOptions) -> None:

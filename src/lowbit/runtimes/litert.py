@@ -11,13 +11,22 @@ import numpy.typing as npt
 
 from lowbit.core.adapter import Floats, OpPrecision, RuntimeInfo, SessionOptions
 from lowbit.core.artifact import Artifact
+from lowbit.core.discover import require
 from lowbit.core.errors import LowbitError, UnsupportedError
 from lowbit.runtimes._edge import dequantize, is_channels_last, own_words, quantize
 
 INFO = RuntimeInfo(name="litert", packages=("ai-edge-litert",), extra="litert", reads=("tflite",))
 
 _MAGIC = b"TFL3"  # a flatbuffer's file identifier, at byte 4
-_SHORT = {"float32": "f32", "float16": "f16", "int8": "s8", "uint8": "u8", "int16": "s16", "int32": "s32", "int64": "s64"}
+_SHORT = {
+    "float32": "f32",
+    "float16": "f16",
+    "int8": "s8",
+    "uint8": "u8",
+    "int16": "s16",
+    "int32": "s32",
+    "int64": "s64",
+}
 _OPERANDS = {  # what multiplies and accumulates → the places of activation and weight among its inputs
     "CONV_2D": (0, 1),
     "DEPTHWISE_CONV_2D": (0, 1),
@@ -73,7 +82,7 @@ class LiteRTSession:
         """Every operator by the types of its operands, which is what selects LiteRT's and XNNPACK's kernels.
 
         integer activation, integer weight: an integer kernel. Float activation, integer weight: a hybrid kernel, which
-        quantizes its input at every call. An integer weight behind a DEQUANTIZE arrives as a float operand: a float kernel.
+        quantizes its input at every call. An integer weight behind a DEQUANTIZE arrives as float: a float kernel.
         """
         tensors = {detail["index"]: detail for detail in self.interpreter.get_tensor_details()}
         operators = self.interpreter._get_ops_details()
@@ -84,13 +93,12 @@ class LiteRTSession:
             for out in op["outputs"]
         }
         batch = self.source.shape[0]
-        return [
-            _precision(op, tensors, dequantized, batch) for op in operators if op["op_name"] != _DELEGATE
-        ]
+        return [_precision(op, tensors, dequantized, batch) for op in operators if op["op_name"] != _DELEGATE]
 
 
 def warm_up(options: SessionOptions) -> None:
     """Run a one-operator model made in memory, so that the interpreter and XNNPACK are resident."""
+    require(INFO)
     interpreter = _interpreter(options, model_content=_one_operator())
     interpreter.allocate_tensors()
     interpreter.invoke()
@@ -99,10 +107,12 @@ def warm_up(options: SessionOptions) -> None:
 @contextmanager
 def open_session(artifact: Artifact, options: SessionOptions) -> Iterator[LiteRTSession]:
     """Load the file. Raises UnsupportedError where it is no TFLite file, has other inputs or outputs, or is refused."""
+    require(INFO)
     with artifact.path.open("rb") as stream:
         if stream.read(8)[4:] != _MAGIC:
             raise UnsupportedError(
-                f"{artifact.path.name} is no TFLite file: byte 4 lacks the identifier {_MAGIC.decode()}", "build it again"
+                f"{artifact.path.name} is no TFLite file: byte 4 lacks the identifier {_MAGIC.decode()}",
+                "build it again",
             )
     try:
         interpreter = _interpreter(options, model_path=str(artifact.path))
@@ -124,11 +134,15 @@ def _edges(interpreter: Any, artifact: Artifact) -> tuple[_Edge, _Edge]:
     sources = [_edge(detail) for detail in interpreter.get_input_details()]
     targets = [_edge(detail) for detail in interpreter.get_output_details()]
     if len(sources) != 1 or len(targets) != 1:
-        raise UnsupportedError(f"the file has {len(sources)} inputs and {len(targets)} outputs, one of each was expected")
+        raise UnsupportedError(
+            f"the file has {len(sources)} inputs and {len(targets)} outputs, one of each was expected"
+        )
     source, target = sources[0], targets[0]
     channels, height, width = artifact.input_shape
     if source.shape[1:] not in ((channels, height, width), (height, width, channels)):
-        raise UnsupportedError(f"the file's input is {list(source.shape)}, images of {list(artifact.input_shape)} come in")
+        raise UnsupportedError(
+            f"the file's input is {list(source.shape)}, images of {list(artifact.input_shape)} come in"
+        )
     if prod(target.shape) != source.shape[0] * artifact.outputs:
         raise UnsupportedError(f"the file's output is {list(target.shape)}, {artifact.outputs} scores were expected")
     return source, target

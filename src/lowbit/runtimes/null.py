@@ -46,7 +46,7 @@ class NullSession:
         return [OpPrecision("projection", "MatMul", precision, self.integer, macs=macs, reason=reason)]
 
 
-def warm_up(options: SessionOptions) -> None:  # noqa: ARG001 - nothing here has threads
+def warm_up(options: SessionOptions) -> None:
     """Nothing to load."""
 
 

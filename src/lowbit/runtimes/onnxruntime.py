@@ -13,7 +13,6 @@ import numpy as np
 
 from lowbit.core.adapter import Floats, OpPrecision, RuntimeInfo, SessionOptions
 from lowbit.core.artifact import Artifact
-from lowbit.core.discover import require
 from lowbit.core.errors import UnsupportedError
 from lowbit.runtimes._edge import own_words
 
@@ -96,20 +95,18 @@ class _Session:
 @contextmanager
 def open_session(artifact: Artifact, options: SessionOptions) -> Iterator[_Session]:
     """Load the file; raises UnsupportedError with ONNX Runtime's own words where it refuses."""
-    require(INFO)
     import onnxruntime as ort
 
     try:
         session = ort.InferenceSession(str(artifact.path), _session_options(options), providers=_PROVIDERS)
-    except Exception as error:  # noqa: BLE001 - the vendor's exceptions share no base class
+    except Exception as error:  # the vendor's exceptions share no base class
         raise UnsupportedError(f"ONNX Runtime cannot load it: {own_words(error)}") from error
     inputs, outputs = session.get_inputs(), session.get_outputs()
     yield _Session(artifact, options, session, inputs[0].name, outputs[0].name)
 
 
 def warm_up(options: SessionOptions) -> None:
-    """Run one convolution; raises UnsupportedError when the package is missing."""
-    require(INFO)
+    """Run one convolution."""
     import onnxruntime as ort
     from onnx import TensorProto, helper
 

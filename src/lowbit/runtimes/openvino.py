@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from lowbit.core.adapter import Floats, OpPrecision, RuntimeInfo, SessionOptions
 from lowbit.core.artifact import Artifact
-from lowbit.core.discover import require
 from lowbit.core.errors import UnsupportedError
 from lowbit.runtimes._edge import dequantize, is_channels_last, own_words, quantize
 
@@ -69,7 +68,6 @@ class _Session:
 @contextmanager
 def open_session(artifact: Artifact, options: SessionOptions) -> Iterator[_Session]:
     """Compile the file for `options.batch_size` images; raises UnsupportedError with OpenVINO's own words."""
-    require(INFO)
     import openvino as ov
 
     core = ov.Core()
@@ -90,14 +88,13 @@ def open_session(artifact: Artifact, options: SessionOptions) -> Iterator[_Sessi
         compiled = core.compile_model(model, "CPU", _properties(options, precision))
     except UnsupportedError:
         raise
-    except Exception as error:  # noqa: BLE001 - the vendor's exceptions share no base class
+    except Exception as error:  # the vendor's exceptions share no base class
         raise UnsupportedError(f"OpenVINO cannot load it: {own_words(error)}") from error
     yield _Session(compiled, compiled.create_infer_request(), batch_size, channels_last, source, target)
 
 
 def warm_up(options: SessionOptions) -> None:
-    """Run one convolution; raises UnsupportedError when the package is missing."""
-    require(INFO)
+    """Run one convolution."""
     import openvino as ov
     from openvino import opset13
 
@@ -184,8 +181,8 @@ def _operator(op: Any, batch: int) -> OpPrecision:
 
 def _macs(op: Any, op_type: str) -> int:
     """Multiply-accumulates; grouped weights are [G, O / G, I / G, …], whose product is the same."""
-    shapes = [tuple(port.get_shape()) for port in op.inputs()]
-    out = tuple(op.output(0).get_shape())
+    shapes: list[tuple[int, ...]] = [tuple(port.get_shape()) for port in op.inputs()]
+    out: tuple[int, ...] = tuple(op.output(0).get_shape())
     if op_type in _CONVOLUTIONS:
         return out[0] * prod(shapes[1]) * prod(out[2:])
     if op_type == "Deconvolution":

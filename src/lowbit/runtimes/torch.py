@@ -9,6 +9,7 @@ import numpy as np
 
 from lowbit.core.adapter import Floats, OpPrecision, RuntimeInfo, SessionOptions
 from lowbit.core.artifact import Artifact
+from lowbit.core.discover import require
 from lowbit.core.errors import UnsupportedError
 from lowbit.runtimes._edge import own_words
 
@@ -49,6 +50,7 @@ class TorchSession:
 
 def warm_up(options: SessionOptions) -> None:
     """Trace and run one convolution, so that TorchScript and oneDNN are resident."""
+    require(INFO)
     import torch
 
     _set_threads(options.threads)
@@ -60,6 +62,7 @@ def warm_up(options: SessionOptions) -> None:
 @contextmanager
 def open_session(artifact: Artifact, options: SessionOptions) -> Iterator[TorchSession]:
     """Load the file. Raises UnsupportedError where it is no TorchScript, or for a precision other than f32 and bf16."""
+    require(INFO)
     import torch
 
     precision = artifact.runtime_options.get("precision", "f32")

@@ -42,7 +42,7 @@ class Recorder(TorchDispatchMode):
         self.operators: list[OpPrecision] = []
         self._seen: Counter[str] = Counter()
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ARG002
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run `func` as it is and note what it did."""
         result = func(*args, **(kwargs or {}))
         if isinstance(result, torch.Tensor):
@@ -65,7 +65,9 @@ def _precision(name: str, kind: str, args: Any, result: torch.Tensor) -> OpPreci
         macs = result.numel() * left.shape[-1]
     else:
         word = _word(result)
-        return OpPrecision(name, kind, word, result.is_quantized, reason="" if result.is_quantized else "its values are float")
+        return OpPrecision(
+            name, kind, word, result.is_quantized, reason="" if result.is_quantized else "its values are float"
+        )
     if not quantized:
         return OpPrecision(name, kind, _word(left), False, macs=macs, reason="its operands are float")
     hybrid = short.endswith("_dynamic")

@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import onnx
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lowbit.core.adapter import Floats
 from lowbit.core.errors import BadInput
@@ -22,6 +22,7 @@ def load_module(
 ) -> Loaded:
     """Export `module`, in float32 and evaluation mode, and write the float graph; the source is the module itself."""
     module = module.float().eval().requires_grad_(requires_grad=False)
+    _plain_pools(module)
     check_module(module, request)
     model = write_float(
         export(module, request), request, name=name, source_digest=source_digest, random_weights=random_weights
@@ -93,6 +94,22 @@ def check_module(module: nn.Module, request: SourceRequest) -> None:
             f"{request.spec}: two images give {scores.dtype} of shape {list(scores.shape)}, expected float "
             "[2, classes]; end it with Flatten, or give a classifier"
         )
+
+
+class GlobalMean(nn.Module):
+    """AdaptiveAvgPool2d(1), [N, C, H, W] → [N, C, 1, 1], without its eye to memory layout."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The mean over both sides."""
+        return x.mean((2, 3), keepdim=True)
+
+
+def _plain_pools(module: nn.Module) -> None:
+    """Exchange global average pools: torch exports one that is fed channels last (Swin) as index arithmetic."""
+    for parent in list(module.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, nn.AdaptiveAvgPool2d) and child.output_size in (1, (1, 1)):
+                setattr(parent, name, GlobalMean())
 
 
 def _first_line(error: BaseException) -> str:

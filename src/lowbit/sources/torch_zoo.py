@@ -126,15 +126,15 @@ def _measure_norms(module: nn.Module, batches: Iterable[Tensor]) -> None:
 
 
 def _standardize(module: nn.Module, head: nn.Linear | nn.Conv2d, batches: Iterable[Tensor]) -> None:
-    """Scale and shift the head's outputs to mean 0 and standard deviation 1 each, over images and positions."""
+    """Scale and shift the head's outputs to mean 0 and standard deviation 1 each, over images."""
     seen: list[Tensor] = []
     hook = head.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
     for batch in batches:
         module(batch)
     hook.remove()
-    scores = torch.cat(seen)  # [N, outputs] or, before a pooling, [N, outputs, H, W]
-    axes = [axis for axis in range(scores.ndim) if axis != 1]
-    mean, deviation = scores.double().mean(axes), scores.double().std(axes)
+    scores = torch.cat(seen).double()  # [N, outputs] or, before a pooling, [N, outputs, H, W]
+    scores = scores.reshape(*scores.shape[:2], -1).mean(2)
+    mean, deviation = scores.mean(0), scores.std(0)
     scale = torch.where(deviation > 0, 1 / deviation, 1.0)
     bias = torch.zeros(len(mean)) if head.bias is None else head.bias
     head.bias = nn.Parameter(((bias - mean) * scale).float())

@@ -11,7 +11,7 @@ from lowbit.data.cache import batches
 
 
 class Calibration:
-    """Calibration images float32 [<= size, C, H, W], read again at every iteration; never more than one batch in memory.
+    """Calibration images float32 [<= size, C, H, W], read again at every iteration, one batch at a time.
 
     `seconds` is what the vendor's loops over them took so far, its own work included.
     """

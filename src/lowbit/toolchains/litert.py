@@ -1,12 +1,13 @@
 """The LiteRT toolchain: float ONNX → torch modules → `.tflite` (litert-torch), quantized by ai-edge-quantizer."""
 
-import os
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
 
 from lowbit.core.adapter import BuildRequest, Built, ToolchainInfo
+from lowbit.core.discover import require
 from lowbit.core.errors import UnsupportedError
 from lowbit.core.files import aside
 from lowbit.core.recipe import Recipe
@@ -28,7 +29,7 @@ INFO = ToolchainInfo(
     ),
     refuses={
         "bf16": "ai-edge-quantizer has no bfloat16, and LiteRT's CPU kernels compute float in 32 bits",
-        "int8-mixed": "LiteRT's int8 kernels take symmetric weights and asymmetric activations: int8-static is that already",
+        "int8-mixed": "int8-static is that already: symmetric weights, asymmetric activations",
     },
     fixed_batch=True,
 )
@@ -36,15 +37,12 @@ INFO = ToolchainInfo(
 
 def build(request: BuildRequest) -> Built:
     """Convert once a batch size, then quantize. Raises UnsupportedError in the vendor's words where a step refuses."""
+    require(INFO)
     import torch
 
     torch.set_num_threads(request.threads)
-    floats = request.cache / f"{request.model.digest}-b{request.batch_size}.tflite"
-    if not floats.exists():
-        with aside(floats) as path:
-            _convert(request, path)
-    calibration = Calibration(request, request.batch_size)
-    content = floats.read_bytes()
+    calibration = Calibration(request, 1)
+    content = _floats(request, request.batch_size)
     if request.recipe.options:
         content = _quantize(content, request, calibration)
     main = request.out / "model.tflite"
@@ -52,20 +50,27 @@ def build(request: BuildRequest) -> Built:
     return Built(main=main, calibration_s=calibration.seconds or None)
 
 
-def _convert(request: BuildRequest, path: Path) -> None:
-    """Write the float graph as a .tflite file whose batch size is fixed. The input stays NCHW, behind one transpose."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+def _floats(request: BuildRequest, batch_size: int) -> bytes:
+    """The float graph as a .tflite file with a fixed batch size, converted once a study. Its input stays NCHW."""
+    path = request.cache / f"{request.model.digest}-b{batch_size}.tflite"
+    if not path.exists():
+        with aside(path) as temporary:
+            _convert(request, batch_size, temporary)
+    return path.read_bytes()
+
+
+def _convert(request: BuildRequest, batch_size: int, path: Path) -> None:
     import litert_torch
     import torch
 
     from lowbit.graph.torch_importer import import_graph
 
-    module = import_graph(request.model.path).eval()
-    example = torch.zeros(request.batch_size, *request.model.input_shape)
+    module = import_graph(request.model.path)
+    example = torch.zeros(batch_size, *request.model.input_shape)
     try:
         litert_torch.convert(module, (example,)).export(str(path))
     except (RuntimeError, ValueError, NotImplementedError) as error:
-        raise UnsupportedError(f"litert-torch cannot convert the model: {error}") from error
+        raise UnsupportedError(f"litert-torch cannot convert the model: {shorten(str(error), 300)}") from error
 
 
 def _quantize(content: bytes, request: BuildRequest, calibration: Calibration) -> bytes:
@@ -83,28 +88,29 @@ def _quantize(content: bytes, request: BuildRequest, calibration: Calibration) -
     try:
         add(regex=".*", operation_name=TFLOperationName.ALL_SUPPORTED, **options)
         vendor = quantizer.Quantizer(content, recipe.get_quantization_recipe())
-        ranges = _ranges(content, recipe, calibration, request) if vendor.need_calibration else None
+        ranges = _ranges(recipe, request, calibration) if vendor.need_calibration else None
         result = vendor.quantize(ranges, enable_progress_report=False)
     except (RuntimeError, ValueError, NotImplementedError) as error:
-        raise UnsupportedError(f"ai-edge-quantizer cannot quantize the model: {error}") from error
+        raise UnsupportedError(f"ai-edge-quantizer cannot quantize the model: {shorten(str(error), 300)}") from error
     return bytes(result.quantized_model)
 
 
-def _ranges(content: bytes, recipe: Any, calibration: Calibration, request: BuildRequest) -> Any:
-    """Every tensor's range, the vendor's moving average of batch minima and maxima.
+def _ranges(recipe: Any, request: BuildRequest, calibration: Calibration) -> Any:
+    """Tensor name → range: the vendor's moving average over the images' minima and maxima.
 
-    `Quantizer.calibrate` copies all data into a list before it starts; its `Calibrator` keeps its state between
-    calls, so it gets one batch at a time. A last batch that is too short repeats its images: the file's batch is fixed.
+    Images go one by one through the file of batch 1, whose tensors have the same names: the ranges do not depend on
+    the batch size that is timed. `Quantizer.calibrate` copies all data into a list before it starts; its `Calibrator`
+    keeps what it saw between calls, so that memory does not grow.
     """
     from ai_edge_litert.interpreter import Interpreter
     from ai_edge_quantizer import calibrator
 
+    content = _floats(request, 1)
     ((signature, names),) = Interpreter(model_content=content).get_signature_list().items()
     (name,) = names["inputs"]
     observer = calibrator.Calibrator(content, num_threads=request.threads)
-    for batch in calibration:
-        full = np.resize(batch, (request.batch_size, *batch.shape[1:]))
-        observer.calibrate({signature: [{name: full}]}, recipe)
+    for image in calibration:
+        observer.calibrate({signature: [{name: image}]}, recipe)
     return observer.get_model_qsvs()
 
 

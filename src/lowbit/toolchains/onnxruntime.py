@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from lowbit.core.adapter import BuildRequest, Built, Floats, ToolchainInfo
-from lowbit.core.discover import require
 from lowbit.core.recipe import Recipe
 from lowbit.measure.host import facts, has_int8_dot_product
 from lowbit.toolchains._edge import Calibration, metadata
@@ -34,7 +33,7 @@ INFO = ToolchainInfo(
             8,
             "dynamic",
             options={"weight_type": "QUInt8"},  # with QInt8 weights, convolutions land in a kernel many times slower
-            note="ranges are taken over the whole batch, so scores depend on the batch size",
+            note="ranges are taken over the whole batch, so scores depend on its size; one scale for a whole weight",
             made_for=("onnxruntime",),
         ),
         Recipe("int8-static", 8, 8, "integer", options={"activation_type": "QUInt8", "weight_type": "QInt8"}),
@@ -44,6 +43,7 @@ INFO = ToolchainInfo(
             16,
             "integer",
             options={"activation_type": "QInt16", "weight_type": "QInt8"},
+            note="ONNX Runtime has no 16-bit integer kernels on CPUs: it rounds to 16 bits and computes in fp32",
             made_for=("onnxruntime",),
         ),
     ),
@@ -58,8 +58,7 @@ _CALIBRATION_BATCH = 8  # images; min-max ranges do not depend on it, memory doe
 
 
 def build(request: BuildRequest) -> Built:
-    """Write `model.onnx`. Raises UnsupportedError when the package is missing."""
-    require(INFO)
+    """Write `model.onnx`."""
     import onnx
 
     main = request.out / "model.onnx"
@@ -151,7 +150,7 @@ class _Reader:
 
 
 def _shorten(model: Any) -> None:
-    """Drop what only costs bytes: tensor names, names of quantizing nodes, the exporter's notes, shapes, unused domains.
+    """Drop what only costs bytes: tensor names, names of quantizing nodes, exporters' notes, shapes, unused domains.
 
     Names of all other nodes stay, since a report speaks of them, and so do those of inputs and outputs. Without this,
     a ResNet-20 in int8 is a third larger than its weights.

@@ -6,10 +6,12 @@ Quantization by torch.ao is deprecated in favour of torchao's; this file stays t
 import warnings
 from collections import Counter
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 from zipfile import ZipFile, ZipInfo
 
 from lowbit.core.adapter import BuildRequest, Built, ToolchainInfo
+from lowbit.core.discover import require
 from lowbit.core.errors import UnsupportedError
 from lowbit.core.recipe import Recipe
 from lowbit.toolchains._edge import Calibration, metadata
@@ -35,7 +37,7 @@ INFO = ToolchainInfo(
     ),
     refuses={
         "fp16": "torch's CPU kernels have no advantage from half precision, and TorchScript does not store it apart",
-        "int8-mixed": "torch's x86 kernels take symmetric weights and asymmetric activations: int8-static is that already",
+        "int8-mixed": "int8-static is that already: symmetric weights, asymmetric activations",
         "int16x8": "torch has no 16-bit integer activations",
         "int8-weight-only": "torch's FX quantization has no weight-only scheme for convolutions",
     },
@@ -47,6 +49,7 @@ _DEBUG = ".debug_pkl"  # records of source lines: paths of the machine that buil
 
 def build(request: BuildRequest) -> Built:
     """Import, quantize, trace and save. Raises UnsupportedError in torch's own words where a step refuses."""
+    require(INFO)
     import torch
 
     from lowbit.graph.torch_importer import import_graph
@@ -95,7 +98,7 @@ def _static(module: Any, example: Any, calibration: Calibration, backend: str) -
                 observed(torch.from_numpy(batch))
         return convert_fx(observed)
     except (RuntimeError, NotImplementedError) as error:
-        raise UnsupportedError(f"torch's FX quantization refuses the model: {error}") from error
+        raise UnsupportedError(f"torch's FX quantization refuses the model: {shorten(str(error), 300)}") from error
 
 
 def _save(module: Any, example: Any, path: Path, entries: dict[str, str]) -> None:
@@ -109,7 +112,7 @@ def _save(module: Any, example: Any, path: Path, entries: dict[str, str]) -> Non
         with torch.no_grad():
             frozen = torch.jit.freeze(torch.jit.trace(module, example, check_trace=False))
     except (RuntimeError, NotImplementedError) as error:
-        raise UnsupportedError(f"torch.jit.trace refuses the model: {error}") from error
+        raise UnsupportedError(f"torch.jit.trace refuses the model: {shorten(str(error), 300)}") from error
     graph = frozen.inlined_graph.copy()
     graph.eraseInput(0)  # self: after freezing nobody asks for it
     torch._C._create_function_from_graph("forward", graph).save(str(path))
@@ -117,7 +120,7 @@ def _save(module: Any, example: Any, path: Path, entries: dict[str, str]) -> Non
 
 
 def _tidy(path: Path, entries: dict[str, str]) -> None:
-    """Rewrite the archive without its debug records, and with `entries` as extra files (`torch.jit.load` reads them)."""
+    """Rewrite the archive without debug records, and with `entries` as extra files (`torch.jit.load` reads them)."""
     with ZipFile(path) as archive:
         records = [(record, archive.read(record)) for record in archive.infolist()]
     root = records[0][0].filename.partition("/")[0]

@@ -4,6 +4,7 @@ Exit status: 0 with a result; 28 when the disk is full and no result could be wr
 the parent says so.
 """
 
+import contextlib
 import errno
 import importlib
 import json
@@ -29,8 +30,7 @@ def main(job_path: str, result_path: str) -> int:
         save_json(Path(result_path), perform(plain))
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            traceback.print_exc()
-            return DISK_FULL
+            return DISK_FULL  # not even a log could be written now
         raise
     return 0
 
@@ -56,6 +56,7 @@ def perform(plain: dict[str, object]) -> jobs.JobResult:
 if __name__ == "__main__":
     die_with_parent()
     status = main(*sys.argv[1:])
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(status)  # the result is written: a vendor that crashes while it is unloaded must not change it

@@ -1,0 +1,184 @@
+"""`lowbit compare` through a real process: what comes out, and how it says that something is wrong."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lowbit.core.row import COLUMNS
+from tests.e2e.command import NULL, compare, environment, lowbit, make_project, rows
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    return make_project(tmp_path)
+
+
+def test_null_adapters_take_a_study_to_its_page(project: Path) -> None:
+    done = compare(*NULL, "--max-drop", "100", cwd=project)
+    assert done.returncode == 0, done.stderr
+    assert "null/" in done.stdout
+    found = rows(project)
+    assert all(tuple(row) == COLUMNS for row in found)
+    measured = [row for row in found if row["status"] == "measured"]
+    assert {row["recipe"] for row in measured} == {"fp32", "int8-static"}
+    for row in measured:
+        assert row["n_samples"] == 80  # 96 less the 16 that calibrated
+        assert row["top1_low"] <= row["top1"] <= row["top1_high"]
+        assert row["latency_p50_ms"] > 0
+        assert row["loadgen_valid"] is True
+        assert (project / "study" / row["artifact"]).is_file()
+    assert "<svg" in (project / "study" / "report.html").read_text()
+    assert max(row["speedup"] for row in measured if row["recipe"] == "fp32") == 1.0
+
+
+def test_onnxruntime_alone_needs_nothing_else(project: Path) -> None:
+    done = compare("--toolchains", "onnxruntime", "--runtimes", "onnxruntime", "--max-drop", "100", cwd=project)
+    assert done.returncode == 0, done.stderr + done.stdout
+    found = {row["recipe"]: row for row in rows(project)}
+    assert found["fp32"]["agreement"] == 1.0
+    assert found["fp32"]["kl"] < 1e-9
+    assert found["int8-static"]["status"] == "measured"
+    assert found["int8-static"]["int8_share"] == 1.0
+    assert found["bf16"]["status"] == "unsupported"
+    assert found["bf16"]["reason"]
+    manifest = json.loads((project / "study/artifacts/onnxruntime-int8-static/manifest.json").read_text())
+    assert manifest["preprocess"]["name"] == "unit"
+    assert manifest["calibration_samples"] == 16
+
+
+def test_a_cell_that_misbehaves_is_a_row_and_the_study_goes_on(project: Path) -> None:
+    recipes = "crash,hang,memory,refuse,raise,nan,constant,int8-static"
+    done = compare("--toolchains", "null", "--runtimes", "null", "--recipes", recipes, "--time-limit", "6", cwd=project)
+    assert done.returncode == 3, done.stderr
+    found = {row["recipe"]: row for row in rows(project)}
+    assert found["int8-static"]["status"] == "measured"
+    assert found["int8-static"]["speedup"] is None  # no fp32 row was asked for
+    assert found["refuse"]["status"] == "unsupported"
+    for recipe, word in {
+        "crash": "SIGSEGV", "hang": "within 6 s", "memory": "MemoryError", "raise": "told to fail",
+        "nan": "not finite", "constant": "the same for all 80",
+    }.items():  # fmt: skip
+        assert found[recipe]["status"] == "failed", recipe
+        assert word in found[recipe]["reason"], found[recipe]["reason"]
+        assert (project / "study" / found[recipe]["log"]).is_file()
+
+
+def test_json_prints_the_rows_alone_and_the_gate_has_its_status(project: Path) -> None:
+    done = compare(*NULL, "--json", "--gate", "--max-drop", "100", cwd=project)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == rows(project)
+    closed = compare("--toolchains", "null", "--runtimes", "null", "--recipes", "nan", "--gate", cwd=project)
+    assert closed.returncode == 1
+
+
+def test_report_draws_a_study_again_and_explains_a_row(project: Path) -> None:
+    compare("--toolchains", "onnxruntime", "--runtimes", "onnxruntime", "--recipes", "fp32,int8-static", cwd=project)
+    page = project / "study" / "report.html"
+    before = page.read_text()
+    page.unlink()
+    again = lowbit("report", "study", cwd=project)
+    assert again.returncode == 0, again.stderr
+    assert page.read_text() == before
+    why = lowbit("report", "study", "--why", "onnxruntime/int8-static@onnxruntime", cwd=project)
+    assert why.returncode == 0, why.stderr
+    assert "Conv" in why.stdout
+    unknown = lowbit("report", "study", "--why", "nobody/nothing@nowhere", cwd=project)
+    assert unknown.returncode == 2
+    assert "onnxruntime/fp32@onnxruntime" in unknown.stderr
+
+
+def test_two_commands_on_one_study(project: Path) -> None:
+    words = ["compare", "tiny.onnx", "--data", "data.npz", "--preprocess", "unit", "-o", "study", *NULL]
+    first = subprocess.Popen(
+        [sys.executable, "-m", "lowbit", *words, "--calibration-samples", "16", "--min-duration", "5"],
+        cwd=project, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert first.stderr is not None
+    first.stderr.readline()  # a job has ended: the study is its own
+    second = lowbit(*words, cwd=project)
+    first.kill()
+    first.communicate()
+    assert second.returncode == 2
+    assert f"process {first.pid}" in second.stderr
+
+
+def test_a_callable_in_a_file_is_a_model(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(
+        "import torch\n"
+        "def net():\n"
+        "    torch.manual_seed(0)\n"
+        "    return torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(),"
+        " torch.nn.Linear(144, 4))\n"
+    )
+    make_project(tmp_path)
+    done = compare(*NULL, "--max-drop", "100", cwd=tmp_path, model="net.py:net")
+    assert done.returncode == 0, done.stderr
+    assert rows(tmp_path)[0]["model"] == "net"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--recipes", "int9"], ["int9", "int8-static", "fp32"]),
+        (["--toolchains", "tensorrt"], ["tensorrt", "onnxruntime"]),
+        (["--runtimes", "coreml"], ["coreml", "openvino"]),
+        (["--calibration-samples", "1"], ["calibration", "1", "at least 2"]),
+        (["--batch-size", "4"], ["--batch-size 4", "single-stream"]),
+        (["--preprocess", "vgg"], ["vgg", "imagenet"]),
+        (["--preprocess", "unit,size=3"], ["size", "resize"]),
+        (["--labels", "missing.json"], ["missing.json"]),
+        (["--data", "nowhere"], ["nowhere"]),
+        (["--rounds", "0"], ["--rounds 0"]),
+    ],
+)
+def test_bad_options_end_with_one_clear_message(project: Path, arguments: list[str], words: list[str]) -> None:
+    check_refused(compare(*arguments, cwd=project), words)
+
+
+def check_refused(done: subprocess.CompletedProcess[str], words: list[str]) -> None:
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    message = done.stderr.splitlines()[-1]
+    for word in words:
+        assert word in message, message
+
+
+def test_bad_files_end_with_one_clear_message(project: Path) -> None:
+    whole = (project / "tiny.onnx").read_bytes()
+    (project / "cut.onnx").write_bytes(whole[: len(whole) // 2])
+    check_refused(compare(cwd=project, model="cut.onnx"), ["cut.onnx"])
+    check_refused(compare(cwd=project, model="absent.onnx"), ["absent.onnx", "no such file"])
+    (project / "notes.txt").write_text("not a model")
+    check_refused(compare(cwd=project, model="notes.txt"), ["notes.txt", "expected"])
+    np.savez(project / "floats.npz", x=np.zeros((8, 8, 8, 3), np.float32), y=np.zeros(8, int))
+    check_refused(compare(cwd=project, data="floats.npz"), ["float32", "uint8"])
+    rng = np.random.default_rng(0)
+    np.savez(project / "many.npz", x=rng.integers(0, 256, (60, 8, 8, 3), dtype=np.uint8), y=np.arange(60) % 6)
+    check_refused(compare(cwd=project, data="many.npz"), ["6 classes", "4 outputs"])
+    np.savez(project / "wide.npz", x=rng.integers(0, 256, (60, 9, 9, 3), dtype=np.uint8), y=np.arange(60) % 4)
+    check_refused(compare(cwd=project, data="wide.npz"), ["3 × 8 × 8", "3 × 9 × 9"])
+    (project / "wrong.yaml").write_text("resize: 8\ncorp: 8\n")
+    check_refused(compare("--preprocess", "wrong.yaml", cwd=project), ["corp", "crop"])
+    assert compare(*NULL, "--max-drop", "100", cwd=project).returncode == 0  # and nothing was harmed
+    kept = (project / "study" / "results.json").read_bytes()
+    check_refused(compare(cwd=project, model="cut.onnx"), ["cut.onnx"])
+    assert (project / "study" / "results.json").read_bytes() == kept
+
+
+def test_no_command_imports_a_vendor_before_it_must() -> None:
+    vendors = ("torch", "onnxruntime", "openvino", "nncf", "tensorflow", "ai_edge_litert", "litert_torch", "onnx")
+    for statement in ("import lowbit", "from lowbit.cli.main import parser; parser().format_help()"):
+        code = f"{statement}; import sys; print([v for v in {vendors!r} if v in sys.modules])"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == "[]", statement
+
+
+def test_doctor_names_the_machine_and_every_adapter(tmp_path: Path) -> None:
+    done = lowbit("doctor", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for word in ("processor", "onnxruntime", "openvino", "nncf", "litert", "torch", "int8"):
+        assert word in done.stdout

@@ -1,0 +1,74 @@
+"""A runtime of somebody else's, in one file, without touching lowbit."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.command import compare, make_project, rows
+
+TOY = '''
+"""A toy: it reads ONNX files, and guesses from the mean colour of the image."""
+from contextlib import contextmanager
+
+import numpy as np
+
+from lowbit.core.adapter import OpPrecision, RuntimeInfo
+
+INFO = RuntimeInfo(name="toy", packages=(), extra=None, reads=("onnx",))
+
+
+class Toy:
+    def __init__(self, outputs):
+        self.outputs = outputs
+
+    def predict(self, images):
+        return np.outer(images.mean(axis=(1, 2, 3)), np.arange(self.outputs)).astype(np.float32)
+
+    def executed_precision(self):
+        return [OpPrecision("guess", "Guess", "f32", False)]
+
+
+def warm_up(options):
+    pass
+
+
+@contextmanager
+def open_session(artifact, options):
+    yield Toy(artifact.outputs)
+'''
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    return make_project(tmp_path)
+
+
+def install(folder: Path, name: str, source: str, group: str) -> Path:
+    """A package as pip would leave it: one module and its entry point."""
+    site = folder / "site"
+    info = site / f"{name}_runtime-1.0.dist-info"
+    info.mkdir(parents=True)
+    (site / f"{name}_runtime.py").write_text(source)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}-runtime\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[{group}]\n{name} = {name}_runtime\n")
+    return site
+
+
+def test_a_runtime_in_one_file_appears_in_the_table(project: Path) -> None:
+    site = install(project, "toy", TOY, "lowbit.runtimes")
+    words = ("--toolchains", "onnxruntime", "--recipes", "fp32", "--runtimes", "toy,onnxruntime", "--max-drop", "100")
+    done = compare(*words, cwd=project, PYTHONPATH=str(site))
+    assert done.returncode == 0, done.stderr
+    found = {row["runtime"]: row for row in rows(project)}
+    assert found["toy"]["intended"] is False
+    assert found["onnxruntime"]["agreement"] == 1.0
+    assert "toy" in done.stdout
+    assert found["toy"]["status"] in ("measured", "failed")  # a guess may lose by more than the 2-point rule allows
+
+
+def test_an_entry_point_that_is_broken_is_named(project: Path) -> None:
+    site = install(project, "broken", "import no_such_vendor_package\n", "lowbit.runtimes")
+    done = compare("--runtimes", "broken", cwd=project, PYTHONPATH=str(site))
+    assert done.returncode == 2
+    assert "no_such_vendor_package" in done.stderr
+    assert "Traceback" not in done.stderr

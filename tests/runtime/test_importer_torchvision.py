@@ -1,0 +1,107 @@
+"""torchvision's networks, exported by torch and imported again: outputs, a free batch, gradients.
+
+Their random weights are degenerate (zero heads, BatchNorm that lets signals die out over the layers), so that a
+difference would be invisible: `lively` gives every network outputs that differ between images.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+import torch
+from torch import nn
+from torch.export import Dim
+
+from lowbit.graph.torch_importer import import_graph
+
+SMALL = [("squeezenet1_1", 64), ("shufflenet_v2_x0_5", 64), ("mobilenet_v3_small", 64), ("mnasnet0_5", 64)]
+LARGE = [
+    ("alexnet", 96),
+    ("vgg19", 64),
+    ("resnet18", 64),
+    ("resnet50", 64),
+    ("densenet121", 64),
+    ("mobilenet_v2", 64),
+    ("mobilenet_v3_large", 64),
+    ("efficientnet_b0", 64),
+    ("regnet_y_400mf", 64),
+    ("convnext_tiny", 64),
+    ("vit_b_16", 224),
+    ("swin_t", 64),
+    ("googlenet", 64),
+]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def torchvision() -> Any:
+    """torchvision beside a torch without its compiled operators, which it only needs to be declared."""
+    if not hasattr(torch.ops.torchvision, "nms"):
+        for name in ("nms", "qnms"):
+            torch.library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    return pytest.importorskip("torchvision")
+
+
+def lively(network: nn.Module, size: int) -> nn.Module:
+    """Zero and tiny parameters redrawn, BatchNorm's statistics taken from a batch of noise."""
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.abs().max() < 1e-4:
+                parameter.normal_(0, 0.2)
+    for layer in network.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.momentum = None  # the plain mean over all batches
+        if isinstance(layer, nn.Dropout):
+            layer.p = 0.0
+    with torch.no_grad():
+        network.train()(torch.randn(8, 3, size, size))
+    return network.eval()
+
+
+def hold_to_onnxruntime(torchvision: Any, folder: Path, name: str, size: int) -> None:
+    torch.manual_seed(0)
+    options = {"init_weights": True, "aux_logits": False} if name == "googlenet" else {}
+    network = lively(torchvision.models.get_model(name, weights=None, num_classes=50, **options), size)
+    path = folder / f"{name}.onnx"
+    example = torch.randn(2, 3, size, size)
+    torch.onnx.export(network, (example,), path, dynamo=True, dynamic_shapes=({0: Dim("batch")},), verbose=False)
+
+    module, x = import_graph(path), torch.randn(3, 3, size, size)
+    session_options = ort.SessionOptions()
+    session_options.intra_op_num_threads = 1
+    session = ort.InferenceSession(path, session_options, providers=["CPUExecutionProvider"])
+    expected = session.run(None, {session.get_inputs()[0].name: x.numpy()})[0]
+    spread = np.abs(expected - expected.mean(axis=0)).max()  # between images: what a wrong import would change
+    assert spread > 0.01
+    scores = module(x)
+    tolerance = 1e-4 * max(1.0, float(np.abs(expected).max()))
+    np.testing.assert_allclose(scores.detach().numpy(), expected, atol=tolerance)
+    assert tolerance < spread / 10
+    np.testing.assert_allclose(module(x[:1]).detach().numpy(), expected[:1], atol=tolerance)
+
+    torch.autograd.grad(scores.sum(), list(module.parameters()))  # raises when one is not reached
+    trace = cast(Any, torch.jit).trace(module, (example,), check_trace=False)
+    torch.testing.assert_close(trace(x), scores, atol=tolerance, rtol=0)
+    program = torch.export.export(module, (example,), dynamic_shapes={"x": {0: Dim("batch")}})
+    torch.testing.assert_close(program.module()(x), scores, atol=tolerance, rtol=0)
+
+
+@pytest.mark.parametrize(("name", "size"), SMALL)
+def test_small_network(torchvision: Any, tmp_path: Path, name: str, size: int) -> None:
+    hold_to_onnxruntime(torchvision, tmp_path, name, size)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "size"), LARGE)
+def test_large_network(torchvision: Any, tmp_path: Path, name: str, size: int) -> None:
+    hold_to_onnxruntime(torchvision, tmp_path, name, size)

@@ -1,0 +1,119 @@
+"""The OpenVINO and NNCF adapters beyond their contracts: precision, other vendors' files, what lies on disk."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import openvino as ov
+import pytest
+from onnx import TensorProto, helper
+
+from lowbit.core.adapter import BuildRequest, SessionOptions
+from lowbit.core.artifact import Artifact
+from lowbit.core.codec import from_plain
+from lowbit.core.errors import UnsupportedError
+from lowbit.core.model import FloatModel
+from lowbit.core.preprocess import Preprocess
+from lowbit.core.samples import Samples
+from lowbit.runtimes import openvino as runtime
+from lowbit.runtimes.find import runtimes
+from lowbit.toolchains import nncf as toolchain
+
+PREPROCESS = Preprocess("unit")
+
+
+def build(recipe: str, model: FloatModel, samples: Samples, out: Path) -> Artifact:
+    chosen = next(r for r in toolchain.INFO.recipes if r.name == recipe)
+    built = toolchain.build(BuildRequest(model, chosen, samples, PREPROCESS, out, out, 1, threads=1, seed=0))
+    return Artifact(built.main, "openvino-ir", "", model.input_shape, model.outputs, None, chosen.runtime_options)
+
+
+def test_fp32_is_fp32_and_bf16_is_bf16(tiny_model: FloatModel, tiny_samples: Samples, tmp_path: Path) -> None:
+    """Unasked, OpenVINO would run both in bf16 on a CPU that can."""
+    for recipe, word in (("fp32", "f32"), ("bf16", "bf16")):
+        out = tmp_path / recipe
+        out.mkdir()
+        if recipe == "bf16" and "BF16" not in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            pytest.skip("this CPU has no bfloat16")
+        with runtime.open_session(build(recipe, tiny_model, tiny_samples, out), SessionOptions()) as session:
+            assert {o.precision for o in session.executed_precision() if o.macs} == {word}
+    assert (tmp_path / "fp32/model.bin").read_bytes() == (tmp_path / "bf16/model.bin").read_bytes()
+
+
+def test_weight_only_is_int8_on_disk_and_float_in_the_kernels(
+    tiny_model: FloatModel, tiny_samples: Samples, tmp_path: Path
+) -> None:
+    artifact = build("int8-weight-only", tiny_model, tiny_samples, tmp_path)
+    constants = [op for op in ov.Core().read_model(artifact.path).get_ops() if op.get_type_name() == "Constant"]
+    kinds = {tuple(op.get_output_shape(0)): op.get_output_element_type(0).get_type_name() for op in constants}
+    assert [kinds[shape] for shape in ((8, 3, 3, 3), (8, 8, 3, 3), (4, 8))] == ["i8"] * 3
+    with runtime.open_session(artifact, SessionOptions()) as session:
+        assert not any(o.integer for o in session.executed_precision() if o.macs)
+
+
+def test_preprocessing_travels_in_the_file(tiny_model: FloatModel, tiny_samples: Samples, tmp_path: Path) -> None:
+    for recipe in ("fp32", "int8-static", "int8-weight-only"):
+        model = ov.Core().read_model(build(recipe, tiny_model, tiny_samples, tmp_path).path)
+        stored = json.loads(model.get_rt_info(["lowbit", "preprocess"]).astype(str))
+        assert from_plain(Preprocess, stored) == PREPROCESS
+
+
+def test_names_of_the_users_file_stay(tiny_model: FloatModel, tiny_samples: Samples, tmp_path: Path) -> None:
+    """Also those that look like OpenVINO's own numbering."""
+    model = onnx.load(tiny_model.path)
+    for node, name in zip(model.graph.node, ("Conv_0", "Relu_77"), strict=False):
+        node.name = name
+    path = tmp_path / "named.onnx"
+    onnx.save(model, path)
+    named = FloatModel(path, "", "named", "", "", "input", "logits", (3, 8, 8), 4, probabilities=False)
+    xml = build("fp32", named, tiny_samples, tmp_path).path.read_text()
+    assert 'name="Relu_77"' in xml
+
+
+def test_every_session_size_gives_the_same(tiny_model: FloatModel, tiny_samples: Samples, tmp_path: Path) -> None:
+    artifact = build("int8-static", tiny_model, tiny_samples, tmp_path)
+    x = np.ascontiguousarray(tiny_samples.images[:7].transpose(0, 3, 1, 2), dtype=np.float32) / np.float32(255)
+    seen = []
+    for size in (7, 8, 64):
+        with runtime.open_session(artifact, SessionOptions(batch_size=size)) as session:
+            seen.append(session.predict(x))
+    np.testing.assert_array_equal(seen[0], seen[1])
+    np.testing.assert_array_equal(seen[0], seen[2])
+
+
+def test_refusals_keep_the_vendors_words(tmp_path: Path) -> None:
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 8, 8])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    graph = helper.make_graph([helper.make_node("NoSuchOperator", ["x"], ["y"])], "odd", [x], [y])
+    path = tmp_path / "odd.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    session = runtime.open_session(Artifact(path, "onnx", "", (3, 8, 8), 4), SessionOptions())
+    with pytest.raises(UnsupportedError, match="NoSuchOperator") as caught, session:
+        pass
+    assert caught.value.__cause__ is not None
+
+
+def test_bfloat16_needs_a_cpu_that_has_it(
+    tiny_model: FloatModel, tiny_samples: Samples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifact = build("bf16", tiny_model, tiny_samples, tmp_path)
+
+    monkeypatch.setattr(ov.Core, "get_property", lambda core, device, name: ["FP32", "INT8"])
+    with pytest.raises(UnsupportedError, match="no bfloat16"), runtime.open_session(artifact, SessionOptions()):
+        pass
+
+
+@pytest.mark.parametrize("name", ["cifar10-resnet8.tflite", "cifar10-resnet8-int8-mlperftiny.tflite"])
+def test_tflite_agrees_with_litert(name: str, shared: Path) -> None:
+    """NHWC input, and with it integer input and output in the second file; both are hidden at the edge."""
+    litert = runtimes(("litert",))["litert"]
+    x = np.random.default_rng(0).integers(0, 256, (8, 3, 32, 32)).astype(np.float32)
+    artifact = Artifact(shared / "models" / name, "tflite", "", (3, 32, 32), 10, batch_size=1)
+    scores = []
+    for found in (litert, runtime):
+        with found.open_session(artifact, SessionOptions()) as session:
+            scores.append(np.concatenate([session.predict(image[None]) for image in x]))
+    tolerance = 1e-5 if "int8" not in name else 0.15  # two int8 implementations round differently
+    np.testing.assert_allclose(scores[0], scores[1], atol=tolerance)
+    assert (scores[0].argmax(1) == scores[1].argmax(1)).all()

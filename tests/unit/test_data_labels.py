@@ -1,0 +1,65 @@
+"""Each class of the data has one output of the model, or the user is asked."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lowbit.core.errors import BadInput
+from lowbit.data.labels import output_index
+
+ANIMALS = ("cat", "dog", "owl")
+
+
+def test_as_many_outputs_as_classes_need_no_file() -> None:
+    assert output_index(ANIMALS, 3, None) == (0, 1, 2)
+
+
+def test_a_file_decides(tmp_path: Path) -> None:
+    file = tmp_path / "labels.json"
+    file.write_text(json.dumps({"owl": 0, "cat": 281, "dog": 1000}))
+    assert output_index(ANIMALS, 1001, file) == (281, 1000, 0)
+
+
+def test_the_shared_mapping_is_accepted(shared: Path) -> None:
+    file = shared / "data/imagenette/labels.json"
+    mapping = json.loads(file.read_text())
+    names = sorted(mapping, reverse=True)
+    assert output_index(names, 1001, file) == tuple(mapping[name] for name in names)
+
+
+@pytest.mark.parametrize(("names", "outputs", "said"), [(ANIMALS, 2, "2 outputs"), (ANIMALS, 1000, "--labels")])
+def test_other_numbers_are_no_guess(names: tuple[str, ...], outputs: int, said: str) -> None:
+    with pytest.raises(BadInput) as error:
+        output_index(names, outputs, None)
+    assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('{"cat": 1, "dog": 2}', "owl"),
+        ('{"cat": 1, "dog": 2, "owl": 3, "cow": 4}', "no class cow"),
+        ('{"cat": 1, "dog": 2, "owl": 10}', "'owl' → 10"),
+        ('{"cat": 1, "dog": 2, "owl": -1}', "'owl' → -1"),
+        ('{"cat": 1, "dog": 2, "owl": true}', "'owl' → True"),
+        ('{"cat": 1, "dog": 2, "owl": "3"}', "'owl' → '3'"),
+        ('{"cat": 1, "dog": 2, "owl": 2}', "'dog' and 'owl'"),
+        ('{"cat": 1, "dog": 2, "owl": 3, "cat": 4}', "'cat' stands there twice"),
+        ('["cat", "dog", "owl"]', "an object"),
+        ('{"cat": 1', "not JSON"),
+        ("\udcff", "cannot be read"),
+    ],
+)
+def test_a_wrong_file_is_refused(tmp_path: Path, content: str, said: str) -> None:
+    file = tmp_path / "labels.json"
+    file.write_bytes(content.encode("utf-8", "surrogateescape"))
+    with pytest.raises(BadInput) as error:
+        output_index(ANIMALS, 10, file)
+    assert said in str(error.value)
+    assert str(file) in str(error.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"absent\.json"):
+        output_index(ANIMALS, 10, tmp_path / "absent.json")
