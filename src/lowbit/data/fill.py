@@ -4,7 +4,6 @@ A process is started as a plain command that reads its share from standard input
 threads) and not by `multiprocessing` (which would import the user's script a second time).
 """
 
-import ctypes
 import os
 import pickle
 import selectors
@@ -22,11 +21,12 @@ import numpy as np
 import numpy.typing as npt
 
 from lowbit.core.errors import BadInput, LowbitError
+from lowbit.core.lifeline import die_with_parent
 from lowbit.core.preprocess import Preprocess
 from lowbit.data.picture import DataPart
 
 _REPORT_EVERY = 50  # pictures
-_PR_SET_PDEATHSIG = 1  # prctl(2)
+_WRITE_BEHIND = 1 << 20  # bytes
 _WORD = Struct("i")  # pipes keep so short a message in one piece
 _BAD_INPUT = -1
 
@@ -55,7 +55,8 @@ def fill(share: Share, report: Report) -> None:
     start = np.load(share.file, mmap_mode="r").offset
     finished = 0
     here: int | None = None  # the row at which the file stands
-    with share.file.open("r+b") as file:  # not through the map: a full disk is then an error and not a SIGBUS
+    # Not through a memory map, where a full disk is a SIGBUS and written pages count as this process's memory.
+    with share.file.open("r+b", buffering=_WRITE_BEHIND) as file:
         pictures = share.part.pictures(share.indices.tolist())
         for picture, row in zip(pictures, share.rows.tolist(), strict=True):
             pixels = picture.pixels(share.preprocess)
@@ -116,12 +117,9 @@ def main() -> None:
 
     A word is a number of finished pictures, or _BAD_INPUT, which the message to the user follows.
     """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     parent, shares = pickle.load(sys.stdin.buffer)
-    if os.getppid() != parent:
-        sys.exit("the parent process is gone")
+    die_with_parent(parent)
     try:
         for share in shares:
             fill(share, lambda finished: _say(_WORD.pack(finished)))

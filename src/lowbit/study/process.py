@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lowbit.worker.lifeline import PARENT_VARIABLE
+from lowbit.core.lifeline import PARENT_VARIABLE
 
 _QUIET = {
     "HF_HUB_OFFLINE": "1",

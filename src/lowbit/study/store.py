@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -73,6 +74,17 @@ def locked(folder: Path) -> Iterator[Store]:
             ) from error
         os.ftruncate(handle, 0)
         os.pwrite(handle, str(os.getpid()).encode(), 0)
+        _sweep(folder)
         yield Store(folder)
     finally:
         os.close(handle)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a killed command had written aside and not yet put in place (core.files)."""
+    for room in ("artifacts", "cache", "cells"):
+        for path in [*(folder / room).rglob(".*")]:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)

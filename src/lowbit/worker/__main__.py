@@ -16,8 +16,8 @@ from pathlib import Path
 
 from lowbit.core.codec import save_json, to_plain
 from lowbit.core.errors import BadInput, UnsupportedError
+from lowbit.core.lifeline import PARENT_VARIABLE, die_with_parent
 from lowbit.worker import jobs
-from lowbit.worker.lifeline import die_with_parent
 
 DISK_FULL = errno.ENOSPC
 
@@ -54,7 +54,7 @@ def perform(plain: dict[str, object]) -> jobs.JobResult:
 
 
 if __name__ == "__main__":
-    die_with_parent()
+    die_with_parent(int(os.environ[PARENT_VARIABLE]))
     status = main(*sys.argv[1:])
     with contextlib.suppress(OSError):
         sys.stdout.flush()
