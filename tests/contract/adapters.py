@@ -39,7 +39,7 @@ def need(info: RuntimeInfo | ToolchainInfo) -> None:
 def images(samples: Samples) -> Floats:
     """What `Preprocess("unit")` makes of the samples: float32 [N, C, H, W], 0..1."""
     x: Floats = np.ascontiguousarray(samples.images.transpose(0, 3, 1, 2), dtype=np.float32)
-    return np.divide(x, 255, dtype=np.float32)
+    return x / np.float32(255)
 
 
 def expected(model: FloatModel, x: Floats) -> Floats:
@@ -53,7 +53,8 @@ def expected(model: FloatModel, x: Floats) -> Floats:
 
     first = np.maximum(conv(x, weights["w1"], weights["b1"]), 0)
     second = np.maximum(conv(first, weights["w2"], weights["b2"]) + first, 0)
-    return (second.mean(axis=(2, 3)) @ weights["w3"].T + weights["b3"]).astype(np.float32)
+    scores: Floats = (second.mean(axis=(2, 3)) @ weights["w3"].T + weights["b3"]).astype(np.float32)
+    return scores
 
 
 @dataclass(eq=False)

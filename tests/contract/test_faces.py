@@ -13,7 +13,10 @@ from lowbit.core.errors import UnsupportedError
 from tests.contract.adapters import RUNTIMES, TOOLCHAINS
 
 VENDORS = ("torch", "torchvision", "onnxruntime", "openvino", "nncf", "tensorflow", "ai_edge_litert", "litert_torch")
-FACES = [adapter.INFO for adapter in (*RUNTIMES.values(), *TOOLCHAINS.values())]
+FACES: list[RuntimeInfo | ToolchainInfo] = [
+    *(runtime.INFO for runtime in RUNTIMES.values()),
+    *(toolchain.INFO for toolchain in TOOLCHAINS.values()),
+]
 face = pytest.mark.parametrize("info", FACES, ids=[f"{type(info).__name__}-{info.name}" for info in FACES])
 
 

@@ -122,7 +122,28 @@ def test_importing_draws_no_random_numbers(tiny_model: FloatModel) -> None:
     torch.testing.assert_close(torch.rand(3), expected)
 
 
-def network(path: Path, nodes: list[onnx.NodeProto], inputs: dict[str, list[int | str]], *weights: Floats) -> Path:
+def test_a_pool_with_uneven_padding_survives_fx_quantization(tmp_path: Path) -> None:
+    """TensorFlow's SAME pooling pads one end only: no observer may see its -∞."""
+    pool: dict[str, Any] = {"kernel_shape": [3, 3], "strides": [2, 2], "auto_pad": "SAME_UPPER"}
+    nodes = [
+        helper.make_node("Conv", ["x", "w0"], ["a"], "first"),
+        helper.make_node("MaxPool", ["a"], ["b"], "pool", **pool),
+        helper.make_node("Conv", ["b", "w0"], ["y"], "second"),
+    ]
+    weight = np.random.default_rng(0).normal(0, 0.5, (4, 4, 1, 1)).astype(np.float32)
+    path = network(tmp_path / "n.onnx", nodes, {"x": ["batch", 4, 8, 8]}, weight)
+    module, x = import_graph(path), images(16, 4, 8, 8)
+    prepared = quantize_fx.prepare_fx(module, get_default_qconfig_mapping("x86"), (x,))
+    with torch.no_grad():
+        prepared(x)
+        scores, quantized = module(x), quantize_fx.convert_fx(prepared)(x)
+    np.testing.assert_allclose(scores.numpy(), in_onnxruntime(path, x), atol=1e-4)
+    assert (scores - quantized).abs().max() < 0.05 * scores.abs().max()
+
+
+def network(
+    path: Path, nodes: list[onnx.NodeProto], inputs: dict[str, list[int | str]], *weights: Floats, opset: int = 20
+) -> Path:
     graph = helper.make_graph(
         nodes,
         "network",
@@ -130,7 +151,7 @@ def network(path: Path, nodes: list[onnx.NodeProto], inputs: dict[str, list[int 
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
         [numpy_helper.from_array(weight, f"w{i}") for i, weight in enumerate(weights)],
     )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10), path)
     return path
 
 
@@ -172,4 +193,12 @@ def test_a_graph_that_is_no_classifier_of_images_is_refused(
 ) -> None:
     path = network(tmp_path / "n.onnx", [helper.make_node("Relu", ["x"], ["y"], "relu")], inputs)
     with pytest.raises(BadInput, match=message):
+        import_graph(path)
+
+
+def test_an_old_opset_is_refused(tmp_path: Path) -> None:
+    """Softmax meant something else before opset 13: a silent difference."""
+    nodes = [helper.make_node("Softmax", ["x"], ["y"], "softmax")]
+    path = network(tmp_path / "n.onnx", nodes, {"x": ["batch", 3, 4]}, opset=12)
+    with pytest.raises(BadInput, match="opset 12; expected 13"):
         import_graph(path)

@@ -227,6 +227,11 @@ def test_matmul_keeps_a_bias_that_others_look_past(tmp_path: Path) -> None:
     check(tmp_path, nodes, (4, 5), {"w": floats(5, 6), "b": floats(6)})
 
 
+def test_matmul_of_constants_is_folded_with_an_add_behind_it(tmp_path: Path) -> None:
+    nodes = [node("MatMul", "a b", "m"), node("Add", "m c", "s"), node("Mul", "x s")]
+    check(tmp_path, nodes, (4, 5), {"a": floats(4, 3), "b": floats(3, 5), "c": floats(5)})
+
+
 def test_matmul_with_constants_that_make_no_linear(tmp_path: Path) -> None:
     check(tmp_path, [node("MatMul", "x w")], (2, 4, 5), {"w": floats(2, 5, 3)})
     check(tmp_path, [node("MatMul", "w x")], (4, 5), {"w": floats(3, 4)})

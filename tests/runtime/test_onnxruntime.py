@@ -111,6 +111,27 @@ def test_the_profiled_session_has_the_kernels_of_the_measured_one(
     assert seen == Counter(op in runtime._INTEGER for op in executed if op in runtime._OPERANDS)
 
 
+def test_a_real_network_runs_on_integers(shared: Path, tmp_path: Path) -> None:
+    """ResNet-20 with its Slice and Pad shortcuts: a stem, three stages of six convolutions, and a classifier."""
+    stages = [
+        16 * 3 * 9 * 32**2 + 6 * 16 * 16 * 9 * 32**2,
+        32 * 9 * 16**2 * (16 + 5 * 32),
+        64 * 9 * 8**2 * (32 + 5 * 64),
+    ]
+    pictures = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
+    samples = Samples(tmp_path, "calibration", "", ("a",), pictures, np.zeros(4, np.int64))
+    path = shared / "models/cifar10-resnet20.onnx"
+    model = FloatModel(path, "", "resnet20", "", "", "input", "logits", (3, 32, 32), 10, probabilities=False)
+    for recipe, integer in (("int8-static", True), ("int8-dynamic", True), ("int16x8", False)):
+        build(recipe, model, samples, tmp_path)
+        operators = multiplying(tmp_path / "model.onnx", (3, 32, 32), 10)
+        assert sum(o.macs for o in operators) == sum(stages) + 64 * 10
+        assert {o.integer for o in operators} == {integer}
+    weights = sum(np.prod(i.dims) for i in onnx.load(path).graph.initializer)
+    build("int8-static", model, samples, tmp_path)
+    assert (tmp_path / "model.onnx").stat().st_size < 1.1 * weights  # a byte a weight, and little else
+
+
 def test_macs_of_every_kind_of_layer(tmp_path: Path) -> None:
     """Counted by hand: outputs times the products that each of them sums."""
     make = helper.make_node

@@ -20,9 +20,11 @@ from lowbit.core.samples import Samples
 from lowbit.data.datasets import open_dataset
 from lowbit.data.declare import parse
 from lowbit.data.preprocess import to_input
+from lowbit.sources import torch_digits
 from lowbit.sources._edge import Loaded, Predict, SourceRequest
 from lowbit.sources.check import check_against_source
 from lowbit.sources.find import every, find
+from lowbit.sources.torch_zoo import random_network
 
 
 @pytest.fixture(autouse=True)
@@ -110,9 +112,10 @@ def test_what_is_no_model_is_told_the_forms(spec: str) -> None:
 
 def test_choosing_and_digesting_imports_no_vendor(tmp_path: Path, tiny_model: FloatModel) -> None:
     (tmp_path / "net.py").write_text("import torch\n")
+    specs = ["digits-cnn", "torchvision:resnet18", str(tiny_model.path), f"{tmp_path}/net.py:f"]
     code = (
         "import sys\nfrom lowbit.sources.find import find\n"
-        f"for spec in ['digits-cnn', 'torchvision:resnet18', {str(tiny_model.path)!r}, {str(tmp_path / 'net.py:f')!r}]:\n"
+        f"for spec in {specs!r}:\n"
         "    assert find(spec).fingerprint(spec, None)\n"
         "print(sorted({'torch', 'torchvision', 'onnxruntime', 'sklearn'} & set(sys.modules)))"
     )
@@ -411,10 +414,10 @@ def test_the_shared_resnet18_reaches_its_accuracy(tmp_path: Path, shared: Path) 
 
 def varied(scores: Floats) -> bool:
     """More than one class, and no score is the same for all images."""
-    return len(set(scores.argmax(1).tolist())) > 1 and bool((scores.std(0) > 0.05).all())
+    return len(set(scores.argmax(1).tolist())) > 1 and bool((scores.std(0) > 0.02).all())
 
 
-@pytest.mark.parametrize("name", ["squeezenet1_1", "mobilenet_v3_small"])
+@pytest.mark.parametrize("name", ["squeezenet1_1", "resnet18"])
 def test_random_networks_tell_images_apart(tmp_path: Path, name: str) -> None:
     asked = request(f"torchvision:{name}", tmp_path, (3, 64, 64), preprocess="imagenet", outputs=10)
     model, scores = checked(asked)
@@ -423,11 +426,16 @@ def test_random_networks_tell_images_apart(tmp_path: Path, name: str) -> None:
 
 
 def test_random_weights_follow_the_seed(tmp_path: Path) -> None:
-    digests = [
-        load(request("torchvision:squeezenet1_1", tmp_path / str(run), (3, 32, 32), outputs=4, seed=seed)).model.digest
-        for run, seed in enumerate([0, 0, 1])
-    ]
-    assert digests[0] == digests[1] != digests[2]
+    first, again, other = (
+        random_network(
+            "mobilenet_v3_small", request("torchvision:mobilenet_v3_small", tmp_path, (3, 32, 32), seed=seed)
+        )
+        .state_dict()
+        .values()
+        for seed in (0, 0, 1)
+    )
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(first, other, strict=True))
 
 
 @pytest.mark.slow
@@ -461,7 +469,7 @@ def test_random_networks_at_full_size(tmp_path: Path, name: str) -> None:
 
 def test_digits_cnn_reaches_what_it_should(tmp_path: Path) -> None:
     """At least 98.4 % on the 450 test images, the figure of the article it comes from, with its 32,810 parameters."""
-    asked = request("digits-cnn", tmp_path / "a", (1, 8, 8), preprocess="unit,channels=grey")
+    asked = request("digits-cnn", tmp_path, (1, 8, 8), preprocess="unit,channels=grey")
     model, _ = checked(asked)
     test = open_dataset("digits").test
     images = to_input(
@@ -470,7 +478,18 @@ def test_digits_cnn_reaches_what_it_should(tmp_path: Path) -> None:
     assert (opened(model)(images).argmax(1) == test.labels).mean() >= 0.984
     graph = onnx.load(model.path).graph
     assert sum(int(np.prod(tensor.dims)) for tensor in graph.initializer if tensor.data_type == 1) == 32_810
-    assert load(request("digits-cnn", tmp_path / "b", (1, 8, 8))).model.digest == model.digest, "trained twice the same"
+
+
+def test_digits_cnn_is_trained_the_same_every_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever torch drew before and however many threads it was given."""
+    monkeypatch.setattr(torch_digits, "EPOCHS", 1)
+    first = torch_digits.trained().state_dict()
+    torch.rand(3)
+    torch.set_num_threads(2)
+    second = torch_digits.trained().state_dict()
+    assert torch.get_num_threads() == 2, "training gives the threads back"
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not torch.equal(first["0.weight"], torch_digits.trained(seed=1).state_dict()["0.weight"])
 
 
 def test_digits_cnn_takes_digits_only(tmp_path: Path) -> None:

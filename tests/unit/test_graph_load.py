@@ -249,8 +249,8 @@ def training() -> onnx.ModelProto:
     model = classifier()
     model.graph.node[2].input[0] = "dropped"
     model.graph.node.insert(2, helper.make_node("Dropout", ["flat", "ratio", "train"], ["dropped"], "drop"))
-    model.graph.initializer.append(numpy_helper.from_array(np.float32(0.5), "ratio"))
-    model.graph.initializer.append(numpy_helper.from_array(np.bool_(True), "train"))
+    model.graph.initializer.append(numpy_helper.from_array(np.array(0.5, np.float32), "ratio"))
+    model.graph.initializer.append(numpy_helper.from_array(np.array(True), "train"))
     return model
 
 

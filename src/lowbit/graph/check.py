@@ -45,14 +45,11 @@ def image_input(model: onnx.ModelProto) -> onnx.ValueInfoProto:
 
 
 def dims(value: onnx.ValueInfoProto) -> list[int | str | None] | None:
-    """Shape of `value`: an int, a symbol's name or None (unknown) an axis; None when even the rank is unknown."""
+    """Shape of `value`: an int, a symbol's name or None (unknown; some write 0) an axis; None without even a rank."""
     tensor = value.type.tensor_type
     if not tensor.HasField("shape"):
         return None
-    return [
-        dim.dim_value if dim.HasField("dim_value") else (dim.dim_param or None)  #
-        for dim in tensor.shape.dim
-    ]
+    return [dim.dim_value if dim.dim_value > 0 else (dim.dim_param or None) for dim in tensor.shape.dim]
 
 
 def _inlined(model: onnx.ModelProto) -> onnx.ModelProto:

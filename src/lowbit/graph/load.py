@@ -23,11 +23,7 @@ def load_graph(path: Path) -> onnx.ModelProto:
     folder = path.parent
     tensors = [tensor for tensor in _tensors(model) if external_data_helper.uses_external_data(tensor)]
     total = path.stat().st_size + sum(_external_bytes(path, tensor) for tensor in tensors)
-    if total > LARGEST_BYTES:
-        raise BadInput(
-            f"{path}: {total / 2**30:.1f} GiB of weights, expected less than 2 GiB, the limit of one ONNX file; "
-            "use a smaller classifier"
-        )
+    _check_size(path, total)
     for tensor in tensors:
         external_data_helper.load_external_data_for_tensor(tensor, str(folder))
         tensor.data_location = onnx.TensorProto.DEFAULT
@@ -49,9 +45,12 @@ def read_model(path: Path) -> onnx.ModelProto:
     """The model without its external data. BadInput when the file is missing, or no ONNX."""
     if not path.is_file():
         raise BadInput(f"{path}: no such file; expected the path of an .onnx file")
+    _check_size(path, path.stat().st_size)
     model = onnx.ModelProto()
     try:
         model.ParseFromString(path.read_bytes())
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror}); look at the file's permissions") from error
     except DecodeError as error:
         raise BadInput(
             f"{path}: not an ONNX model, or cut short ({path.stat().st_size:,} bytes; {error}); "
@@ -63,6 +62,14 @@ def read_model(path: Path) -> onnx.ModelProto:
             f"{path}: not an ONNX model, or cut short: it has {missing}; export the model or copy the file again"
         )
     return model
+
+
+def _check_size(path: Path, size: int) -> None:
+    if size > LARGEST_BYTES:
+        raise BadInput(
+            f"{path}: {size / 2**30:.1f} GiB of weights, expected less than 2 GiB, the limit of one ONNX file; "
+            "use a smaller classifier"
+        )
 
 
 def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:

@@ -26,7 +26,7 @@ class Builder:
     def __init__(self) -> None:
         self.root = nn.Module()
         self.graph = fx.Graph()
-        self.op: Op | None = None
+        self.op = Op(name="x", type="input", opset=0, inputs=(), attributes={})
         self._observed: dict[fx.Node, tuple[Any, ...]] = {}
         self._parameters: dict[tuple[Constant, bool], nn.Parameter] = {}
         self._attributes: dict[Constant, fx.Node] = {}
@@ -53,7 +53,6 @@ class Builder:
 
     def layer(self, module: nn.Module, *args: fx.Node) -> fx.Node:
         """A submodule named after the ONNX node, applied to `args`."""
-        assert self.op is not None
         name = self._unique(self.op.name)
         self.root.add_module(name, module.eval())
         node = self.graph.call_module(name, args)
@@ -89,7 +88,6 @@ class Builder:
 
     def buffer(self, suffix: str, array: npt.NDArray[Any]) -> fx.Node:
         """A tensor that the running operator needs and nobody trains (indices, divisors)."""
-        assert self.op is not None
         name = self._unique(f"{self.op.name}_{suffix}")
         tensor = to_torch(array)
         self.root.register_buffer(name, tensor)
@@ -101,7 +99,6 @@ class Builder:
             return value
         if isinstance(value, Constant):
             return self.attribute(value)
-        assert self.op is not None
         raise self.op.unsupported("it takes a size that depends on the batch as a tensor")
 
     def operand(self, value: Value | None) -> Any:
@@ -123,7 +120,6 @@ class Builder:
         """x's sizes from `first_axis` on, which must not depend on the batch."""
         sizes = self.shape(x)[first_axis:]
         if any(isinstance(size, fx.Node) for size in sizes):
-            assert self.op is not None
             raise self.op.unsupported("it needs sizes that depend on the batch")
         return sizes
 
@@ -151,14 +147,12 @@ class Builder:
                 with torch.device("meta"), torch.no_grad():
                     results.append(function(*args, **kwargs))
             except (RuntimeError, ValueError, IndexError, TypeError) as error:
-                assert self.op is not None
                 raise self.op.unsupported(f"with a batch of {_BATCHES[which]}, torch says: {error}") from error
         return self._remember(node, tuple(results))
 
     def _remember(self, node: fx.Node, observed: tuple[Any, ...]) -> fx.Node:
         self._observed[node] = observed
-        if self.op is not None:
-            node.meta["onnx_node"] = self.op.name
+        node.meta["onnx_node"] = self.op.name
         return node
 
     def _unique(self, name: str) -> str:

@@ -12,7 +12,7 @@ import onnx_ir as ir
 import torch
 from onnx import helper
 from onnx.reference import ReferenceEvaluator
-from torch import fx, nn
+from torch import fx
 
 from lowbit.core.errors import BadInput
 from lowbit.graph import (
@@ -37,17 +37,26 @@ _OPERATORS: dict[str, Handler] = {
 }
 
 
-def import_graph(path: Path) -> nn.Module:
+_OLDEST_OPSET = 13  # Softmax got its present meaning; Squeeze, Unsqueeze, Split and ReduceSum their inputs
+
+
+def import_graph(path: Path) -> fx.GraphModule:
     """The module of the ONNX graph at `path`, in eval mode: x [batch, C, H, W] → its output, or a tuple of outputs.
 
-    The graph must be clean: opset 13 or newer, one input, no local functions. Raises BadInput when it has several
-    inputs or an input of unknown size, UnsupportedError with the operator and the node for what cannot be carried over.
+    The graph must be clean: opset 13 or newer, one input, no local functions, nodes in order. Raises BadInput for an
+    older opset, several inputs, an input of unknown size; UnsupportedError names an operator that cannot be carried
+    over, and its node.
     """
     model = ir.load(path)
+    opset = model.opset_imports.get("", 0)
+    if opset < _OLDEST_OPSET:
+        raise BadInput(
+            f"{path} has ONNX opset {opset}; expected {_OLDEST_OPSET} or newer, since older operators mean other "
+            "things by the same name: convert it with onnx.version_converter"
+        )
     builder = Builder()
     values: dict[ir.Value, Value] = _initializers(model.graph)
     values[_only_input(model, path)] = _placeholder(builder, _only_input(model, path))
-    opset = model.opset_imports.get("", 0)
     for node in model.graph:
         if node.outputs[0] not in values:  # an Add may have been taken into the Linear before it
             _import_node(builder, node, values, opset)
@@ -55,9 +64,7 @@ def import_graph(path: Path) -> nn.Module:
     builder.graph.output(outputs[0] if len(outputs) == 1 else tuple(outputs))
     module = fx.GraphModule(builder.root, builder.graph, class_name="ImportedGraph")
     module.graph.eliminate_dead_code()  # sizes that were asked for on the way and turned out to be fixed
-    module.delete_all_unused_submodules()
-    module.recompile()
-    return module.eval()
+    return fx.GraphModule(module, module.graph, class_name="ImportedGraph").eval()  # keeps only what is used
 
 
 def _initializers(graph: ir.Graph) -> dict[ir.Value, Value]:
@@ -148,14 +155,15 @@ def _fold(node: ir.Node, op: Op) -> tuple[Value, ...]:
 
 def _bias_behind(node: ir.Node, values: dict[ir.Value, Value]) -> ir.Node | None:
     """The Add of a constant vector that is all that becomes of a MatMul with a constant matrix: together a Linear."""
-    weight = node.inputs[1]
+    x, weight = (None if value is None else values.get(value) for value in node.inputs)
     uses = node.outputs[0].uses()
-    constant = None if weight is None else values.get(weight)
-    if len(uses) != 1 or node.outputs[0].is_graph_output() or not isinstance(constant, Constant):
+    if not isinstance(x, fx.Node) or not isinstance(weight, Constant):
+        return None
+    if len(uses) != 1 or node.outputs[0].is_graph_output():
         return None
     add = next(iter(uses)).node
     others = [values.get(value) for value in add.inputs if value is not None and value is not node.outputs[0]]
     if add.op_type != "Add" or len(others) != 1 or not isinstance(others[0], Constant):
         return None
-    is_linear = constant.array.ndim == 2 and others[0].array.shape == constant.array.shape[1:]
+    is_linear = weight.array.ndim == 2 and others[0].array.shape == weight.array.shape[1:]
     return add if is_linear else None

@@ -15,7 +15,7 @@ class Runtime(Protocol):
     INFO: RuntimeInfo
 
     def open_session(self, artifact: Artifact, options: SessionOptions) -> AbstractContextManager[Session]:
-        """Load the artifact; raises UnsupportedError where the vendor refuses. Its packages must be there (`require`)."""
+        """Load the artifact; raises UnsupportedError where the vendor refuses it. Call `require(INFO)` first."""
         ...
 
     def warm_up(self, options: SessionOptions) -> None:

@@ -87,7 +87,7 @@ class LiteRTSession:
         tensors = {detail["index"]: detail for detail in self.interpreter.get_tensor_details()}
         operators = self.interpreter._get_ops_details()
         dequantized = {
-            out: tensors[op["inputs"][0]]["dtype"]
+            out: _word(tensors[op["inputs"][0]])
             for op in operators
             if op["op_name"] == "DEQUANTIZE"
             for out in op["outputs"]
@@ -188,14 +188,14 @@ def _macs(kind: str, left: dict[str, Any], right: dict[str, Any], result: dict[s
 
 def _word(tensor: dict[str, Any]) -> str:
     """A tensor's type, short: f32, s8 …"""
-    name = np.dtype(tensor["dtype"]).name
+    name: str = np.dtype(tensor["dtype"]).name
     return _SHORT.get(name, name)
 
 
 def _one_operator() -> bytes:
     """A model of one 1 × 1 convolution, [1, 1, 1, 1] to [1, 1, 1, 1]."""
-    import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
+    from ai_edge_litert.tools import flatbuffer_utils
 
     def tensor(name: str, shape: list[int], buffer: int) -> Any:
         made = schema.TensorT()
@@ -225,6 +225,4 @@ def _one_operator() -> bytes:
     model = schema.ModelT()
     model.version = 3
     model.operatorCodes, model.subgraphs, model.buffers = [code], [graph], [buffer(), buffer(1.0), buffer(0.0)]
-    builder = flatbuffers.Builder()
-    builder.Finish(model.Pack(builder), _MAGIC)
-    return bytes(builder.Output())
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))

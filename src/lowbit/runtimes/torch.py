@@ -40,10 +40,11 @@ class TorchSession:
         from lowbit.runtimes.torch_recorder import Recorder
 
         image = torch.zeros(1, *self.sample)
+        recorder = Recorder()
         with torch.inference_mode():
             for _ in range(_RUNS_UNTIL_SETTLED):
                 self.model(image)
-            with Recorder() as recorder:
+            with recorder:
                 self.model(image)
         return recorder.operators
 
@@ -54,9 +55,10 @@ def warm_up(options: SessionOptions) -> None:
     import torch
 
     _set_threads(options.threads)
+    jit: Any = torch.jit  # carries no types
     with torch.inference_mode():
         image = torch.zeros(1, 1, 1, 1)
-        torch.jit.trace(torch.nn.Conv2d(1, 1, 1).eval(), image, check_trace=False)(image)
+        jit.trace(torch.nn.Conv2d(1, 1, 1).eval(), image, check_trace=False)(image)
 
 
 @contextmanager
@@ -69,21 +71,22 @@ def open_session(artifact: Artifact, options: SessionOptions) -> Iterator[TorchS
     if precision not in ("f32", "bf16"):
         raise UnsupportedError(f"the torch runtime computes in f32 or bf16, not in {precision!r}")
     _set_threads(options.threads)
+    jit: Any = torch.jit  # carries no types
     try:
-        model = torch.jit.load(str(artifact.path), map_location="cpu").eval()
+        model = jit.load(str(artifact.path), map_location="cpu").eval()
     except RuntimeError as error:
         raise UnsupportedError(f"torch cannot load the file: {own_words(error)}", "build it again") from error
     if precision == "bf16":
-        model = _in_bf16(model, torch.zeros(1, *artifact.input_shape))
+        model = _in_bf16(model)
     yield TorchSession(model, artifact.input_shape)
 
 
-def _in_bf16(model: Any, example: Any) -> Any:
-    """`model` traced again under autocast and frozen, so that its weights are cast once and not at every call."""
+def _in_bf16(model: Any) -> Any:
+    """`model` frozen under autocast, which writes the casts into the graph: weights are cast once and not every call."""
     import torch
 
-    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16, cache_enabled=False):
-        return torch.jit.freeze(torch.jit.trace(model, example, check_trace=False))
+    with torch.autocast("cpu", dtype=torch.bfloat16, cache_enabled=False):
+        return torch.jit.freeze(model)
 
 
 def _set_threads(threads: int) -> None:

@@ -34,11 +34,11 @@ _PRODUCTS = {  # matrix products → the place of the left operand [..., K]
 }
 
 
-class Recorder(TorchDispatchMode):
+class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch gives its base class no types
     """Collects in `operators` one OpPrecision for every operator that makes a tensor. Run it on one sample."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.operators: list[OpPrecision] = []
         self._seen: Counter[str] = Counter()
 

@@ -71,11 +71,11 @@ def _fit(net: nn.Module, images: Tensor, labels: Tensor) -> nn.Module:
     optimizer = torch.optim.AdamW(net.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(EPOCHS):
-        for chosen in torch.randperm(len(images)).split(BATCH):
+        for chosen in torch.split(torch.randperm(len(images)), BATCH):
             scores = net(_distorted(images[chosen]))
             loss = functional.cross_entropy(scores, labels[chosen], label_smoothing=SMOOTHING)
             optimizer.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             optimizer.step()
             schedule.step()
     return net

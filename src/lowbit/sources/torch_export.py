@@ -50,7 +50,7 @@ def export(module: nn.Module, request: SourceRequest) -> onnx.ModelProto:
                 external_data=False,
                 verbose=False,
             )
-    except (torch.onnx.OnnxExporterError, torch.onnx.errors.OnnxExporterWarning) as error:
+    except torch.onnx.OnnxExporterError as error:
         raise BadInput(
             f"{request.spec}: torch cannot export it to ONNX with a free batch size: {_first_line(error)}; "
             "write its forward without data-dependent control flow, or export it yourself and give the .onnx file"

@@ -1,5 +1,6 @@
 """torchvision's networks, their heads sized to the weights or to the data, and random ones that tell images apart."""
 
+import ctypes
 import difflib
 import importlib
 import importlib.util
@@ -83,7 +84,7 @@ def _torchvision() -> ModuleType:
     folders = (spec.submodule_search_locations if spec is not None else None) or ()
     for library in (file for folder in folders for file in Path(folder).glob("_C*.so")):
         try:
-            torch.ops.load_library(str(library))
+            ctypes.CDLL(str(library))
         except OSError:
             for operator in ("nms", "qnms"):
                 torch.library.define(
@@ -126,15 +127,15 @@ def _measure_norms(module: nn.Module, batches: Iterable[Tensor]) -> None:
 
 
 def _standardize(module: nn.Module, head: nn.Linear | nn.Conv2d, batches: Iterable[Tensor]) -> None:
-    """Scale and shift the head's outputs to mean 0 and standard deviation 1 each, over images."""
+    """Scale and shift the head's outputs to mean 0 and standard deviation 1 each, over images and positions."""
     seen: list[Tensor] = []
-    hook = head.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
+    # cloned: SqueezeNet's ReLU, which comes next, works in place
+    hook = head.register_forward_hook(lambda _head, _inputs, output: seen.append(output.clone()))
     for batch in batches:
         module(batch)
     hook.remove()
-    scores = torch.cat(seen).double()  # [N, outputs] or, before a pooling, [N, outputs, H, W]
-    scores = scores.reshape(*scores.shape[:2], -1).mean(2)
-    mean, deviation = scores.mean(0), scores.std(0)
+    scores = torch.cat(seen).double().transpose(0, 1).flatten(1)  # [outputs, N], before a pooling (N H W)
+    mean, deviation = scores.mean(1), scores.std(1)
     scale = torch.where(deviation > 0, 1 / deviation, 1.0)
     bias = torch.zeros(len(mean)) if head.bias is None else head.bias
     head.bias = nn.Parameter(((bias - mean) * scale).float())
@@ -142,7 +143,7 @@ def _standardize(module: nn.Module, head: nn.Linear | nn.Conv2d, batches: Iterab
 
 
 def _check_varied(scores: Tensor, request: SourceRequest) -> None:
-    classes = len(scores.argmax(1).unique())
+    classes = len(set(scores.argmax(1).tolist()))
     if classes < 2 or not bool(scores.isfinite().all()):
         raise LowbitError(
             f"{request.spec}: with random weights all of {len(scores)} calibration images get one class, or "

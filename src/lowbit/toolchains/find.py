@@ -13,7 +13,7 @@ class Toolchain(Protocol):
     INFO: ToolchainInfo
 
     def build(self, request: BuildRequest) -> Built:
-        """Fill `request.out`; raises UnsupportedError where the vendor refuses. Its packages must be there (`require`)."""
+        """Fill `request.out`; raises UnsupportedError where the vendor refuses. Call `require(INFO)` first."""
         ...
 
 

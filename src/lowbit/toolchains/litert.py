@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from lowbit.core.adapter import BuildRequest, Built, ToolchainInfo
+from lowbit.core.digest import of_value
 from lowbit.core.discover import require
 from lowbit.core.errors import UnsupportedError
 from lowbit.core.files import aside
@@ -21,10 +22,24 @@ INFO = ToolchainInfo(
     made_for=("litert",),
     recipes=(
         Recipe("fp32", 32, 32, "float"),
-        Recipe("fp16", 16, 32, "float", {"add": "weight_only", "num_bits": 16, "algorithm_key": "float_casting"}),
+        Recipe(
+            "fp16",
+            16,
+            32,
+            "float",
+            {"add": "weight_only", "num_bits": 16, "algorithm_key": "float_casting"},
+            note="storage only: on a CPU LiteRT casts the weights back to fp32 and computes in fp32",
+        ),
         Recipe("int8-dynamic", 8, 8, "dynamic", {"add": "dynamic", "num_bits": 8}),
         Recipe("int8-static", 8, 8, "integer", {"add": "static", "activation_num_bits": 8, "weight_num_bits": 8}),
-        Recipe("int16x8", 8, 16, "integer", {"add": "static", "activation_num_bits": 16, "weight_num_bits": 8}),
+        Recipe(
+            "int16x8",
+            8,
+            16,
+            "integer",
+            {"add": "static", "activation_num_bits": 16, "weight_num_bits": 8},
+            note="XNNPACK has no 16-bit integer kernels: LiteRT's own ones are many times slower",
+        ),
         Recipe("int8-weight-only", 8, 32, "weight-only", {"add": "weight_only", "num_bits": 8}),
     ),
     refuses={
@@ -51,8 +66,11 @@ def build(request: BuildRequest) -> Built:
 
 
 def _floats(request: BuildRequest, batch_size: int) -> bytes:
-    """The float graph as a .tflite file with a fixed batch size, converted once a study. Its input stays NCHW."""
-    path = request.cache / f"{request.model.digest}-b{batch_size}.tflite"
+    """The float graph as a .tflite file with a fixed batch size, converted once a study. Its input stays NCHW.
+
+    The name holds the vendors' versions: a file that an older converter made must not answer for a newer one.
+    """
+    path = request.cache / f"{request.model.digest}-{of_value(require(INFO))}-b{batch_size}.tflite"
     if not path.exists():
         with aside(path) as temporary:
             _convert(request, batch_size, temporary)
@@ -69,7 +87,7 @@ def _convert(request: BuildRequest, batch_size: int, path: Path) -> None:
     example = torch.zeros(batch_size, *request.model.input_shape)
     try:
         litert_torch.convert(module, (example,)).export(str(path))
-    except (RuntimeError, ValueError, NotImplementedError) as error:
+    except (RuntimeError, ValueError) as error:
         raise UnsupportedError(f"litert-torch cannot convert the model: {shorten(str(error), 300)}") from error
 
 
@@ -90,25 +108,27 @@ def _quantize(content: bytes, request: BuildRequest, calibration: Calibration) -
         vendor = quantizer.Quantizer(content, recipe.get_quantization_recipe())
         ranges = _ranges(recipe, request, calibration) if vendor.need_calibration else None
         result = vendor.quantize(ranges, enable_progress_report=False)
-    except (RuntimeError, ValueError, NotImplementedError) as error:
+    except (RuntimeError, ValueError) as error:
         raise UnsupportedError(f"ai-edge-quantizer cannot quantize the model: {shorten(str(error), 300)}") from error
     return bytes(result.quantized_model)
 
 
 def _ranges(recipe: Any, request: BuildRequest, calibration: Calibration) -> Any:
-    """Tensor name → range: the vendor's moving average over the images' minima and maxima.
+    """Tensor name → the smallest and the largest value over all images.
 
+    Min-max as elsewhere: the vendor's default, a moving average over the images, depends on their order and forgets.
     Images go one by one through the file of batch 1, whose tensors have the same names: the ranges do not depend on
     the batch size that is timed. `Quantizer.calibrate` copies all data into a list before it starts; its `Calibrator`
     keeps what it saw between calls, so that memory does not grow.
     """
     from ai_edge_litert.interpreter import Interpreter
     from ai_edge_quantizer import calibrator
+    from ai_edge_quantizer.utils.qsv_utils import min_max_update
 
     content = _floats(request, 1)
     ((signature, names),) = Interpreter(model_content=content).get_signature_list().items()
     (name,) = names["inputs"]
-    observer = calibrator.Calibrator(content, num_threads=request.threads)
+    observer = calibrator.Calibrator(content, num_threads=request.threads, qsv_update_func=min_max_update)
     for image in calibration:
         observer.calibrate({signature: [{name: image}]}, recipe)
     return observer.get_model_qsvs()

@@ -76,8 +76,9 @@ def _dynamic(module: Any) -> tuple[Any, tuple[str, ...]]:
 
     if not any(isinstance(part, torch.nn.Linear) for part in module.modules()):
         raise UnsupportedError("torch quantizes only Linear layers dynamically, and this model has none")
-    quantized = torch.ao.quantization.quantize_dynamic(module, {torch.nn.Linear}, dtype=torch.qint8)
-    floats = Counter(type(part).__name__ for part in quantized.modules() if any(True for _ in part.parameters(False)))
+    ao: Any = torch.ao.quantization  # carries no types
+    quantized = ao.quantize_dynamic(module, {torch.nn.Linear}, dtype=torch.qint8)
+    floats = Counter(type(part).__name__ for part in quantized.modules() if list(part.parameters(recurse=False)))
     stays = ", ".join(f"{count} {name}" for name, count in sorted(floats.items()))
     return quantized, (f"stays float: {stays} (torch quantizes only Linear dynamically)",) if stays else ()
 
@@ -97,7 +98,7 @@ def _static(module: Any, example: Any, calibration: Calibration, backend: str) -
             for batch in calibration:
                 observed(torch.from_numpy(batch))
         return convert_fx(observed)
-    except (RuntimeError, NotImplementedError) as error:
+    except RuntimeError as error:
         raise UnsupportedError(f"torch's FX quantization refuses the model: {shorten(str(error), 300)}") from error
 
 
@@ -108,14 +109,16 @@ def _save(module: Any, example: Any, path: Path, entries: dict[str, str]) -> Non
     """
     import torch
 
+    jit: Any = torch.jit  # carries no types
     try:
         with torch.no_grad():
-            frozen = torch.jit.freeze(torch.jit.trace(module, example, check_trace=False))
-    except (RuntimeError, NotImplementedError) as error:
+            frozen = jit.freeze(jit.trace(module, example, check_trace=False))
+    except RuntimeError as error:
         raise UnsupportedError(f"torch.jit.trace refuses the model: {shorten(str(error), 300)}") from error
     graph = frozen.inlined_graph.copy()
     graph.eraseInput(0)  # self: after freezing nobody asks for it
-    torch._C._create_function_from_graph("forward", graph).save(str(path))
+    function: Any = torch._C._create_function_from_graph("forward", graph)
+    function.save(str(path))
     _tidy(path, entries)
 
 
