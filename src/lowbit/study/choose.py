@@ -64,7 +64,6 @@ def _why(row: Row, float_top1: float | None, optimize: str, max_drop: float, eli
     drop = drop_points(row, float_top1)
     assert drop is not None
     words = {"latency": "fastest", "size": "smallest", "memory": "least memory"}[optimize]
-    lost = "agrees with float on all but" if float_top1 is None else "loses" if drop >= 0 else "gains"
     figures = [
         f"{row.latency_p50_ms:.3g} ms" if row.latency_p50_ms is not None else f"{row.samples_per_s:.0f} samples/s"
     ]
@@ -72,11 +71,22 @@ def _why(row: Row, float_top1: float | None, optimize: str, max_drop: float, eli
         figures.append(f"{row.speedup:.2f}× the best fp32")
     if row.size_bytes is not None:
         figures.append(f"{row.size_bytes / 1e6:.2f} MB")
-    unit = "points" if float_top1 is not None else "% of the images"
     return (
-        f"{row.name}: {words} of {eligible} that lose at most {max_drop:g} points ({', '.join(figures)}); "
-        f"it {lost} {abs(drop):.2f} {unit}"
+        f"{row.name}: {words} of {eligible} that lose at most {_points(max_drop)} ({', '.join(figures)}); "
+        f"{_against_float(drop, float_top1)}"
     )
+
+
+def _against_float(drop: float, float_top1: float | None) -> str:
+    if float_top1 is None:
+        return f"it agrees with float on {100 - drop:.2f} % of the images"
+    if round(drop, 2) == 0:
+        return "it is as accurate as float"
+    return f"it {'loses' if drop > 0 else 'gains'} {abs(drop):.2f} points against float"
+
+
+def _points(count: float) -> str:
+    return f"{count:g} point" if count == 1 else f"{count:g} points"
 
 
 def _nothing(rows: Sequence[Row], float_top1: float | None, max_drop: float) -> str:
@@ -85,4 +95,4 @@ def _nothing(rows: Sequence[Row], float_top1: float | None, max_drop: float) -> 
     if not drops:
         return "no version was measured in a runtime it was made for"
     least, name = min(drops)
-    return f"no version stays within {max_drop:g} points of float; the closest is {name}, which loses {least:.2f}"
+    return f"no version stays within {_points(max_drop)} of float; the closest is {name}, which loses {least:.2f}"

@@ -314,8 +314,8 @@ def _warnings(model: FloatModel, settings: Settings) -> tuple[str, ...]:
     found = []
     if model.random_weights:
         found.append(
-            "random weights: nobody trained this network, so no accuracy is printed, only agreement with float"
+            "Random weights: nobody trained this network, so no accuracy is printed, only agreement with float."
         )
     if settings.rounds == 1:
-        found.append("one timing round: there is no spread, so close latencies cannot be told apart")
+        found.append("One timing round: there is no spread, so that close latencies cannot be told apart.")
     return tuple(found)

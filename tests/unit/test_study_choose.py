@@ -1,0 +1,68 @@
+from dataclasses import replace
+
+from lowbit.core.row import Row
+from lowbit.study.choose import choose
+
+ROW = Row(
+    model="m", data="d", n_samples=1000, toolchain="t", recipe="fp32", weight_bits=32, activation_bits=32,
+    runtime="r", intended=True, scenario="single-stream", status="measured", top1=0.90, agreement=1.0,
+    size_bytes=1000, latency_p50_ms=1.0, latency_p50_low_ms=0.98, latency_p50_high_ms=1.02, samples_per_s=1000.0,
+    speedup=1.0, threads=1, batch_size=1, official=False, peak_memory_bytes=500, host_id="h",
+)  # fmt: skip
+FAST = replace(ROW, recipe="int8", top1=0.895, latency_p50_ms=0.5, latency_p50_low_ms=0.49, latency_p50_high_ms=0.51)
+POOR = replace(FAST, recipe="int4", top1=0.85, latency_p50_ms=0.2, size_bytes=100)
+
+
+def test_the_fastest_within_the_drop_wins() -> None:
+    choice = choose([ROW, POOR, FAST], 0.90, optimize="latency", max_drop=1.0)
+    assert choice.row == 2
+    assert choice.tied == ()
+    assert "0.50 points" in choice.reason
+    assert choose([ROW, POOR, FAST], 0.90, optimize="latency", max_drop=5.0).row == 1
+
+
+def test_other_goals() -> None:
+    small = replace(ROW, recipe="small", size_bytes=10, peak_memory_bytes=900)
+    assert choose([ROW, small, FAST], 0.90, optimize="size", max_drop=1.0).row == 1
+    lean = replace(ROW, recipe="lean", peak_memory_bytes=0)
+    assert choose([ROW, lean, FAST], 0.90, optimize="memory", max_drop=1.0).row == 1
+
+
+def test_a_lead_inside_the_noise_is_a_tie() -> None:
+    close = replace(FAST, recipe="close", latency_p50_ms=0.515)
+    apart = replace(FAST, recipe="apart", latency_p50_ms=0.53)
+    choice = choose([ROW, FAST, close, apart], 0.90, optimize="latency", max_drop=1.0)
+    assert choice.row == 1
+    assert choice.tied == (close.name,)
+
+
+def test_what_is_not_intended_or_failed_never_wins() -> None:
+    alien = replace(FAST, intended=False)
+    broken = replace(FAST, status="failed", reason="x")
+    assert choose([alien, broken, ROW], 0.90, optimize="latency", max_drop=1.0).row == 2
+
+
+def test_nothing_within_the_drop_names_the_closest() -> None:
+    choice = choose([replace(ROW, top1=0.88), POOR], 0.90, optimize="latency", max_drop=1.0)
+    assert choice.row is None
+    assert "t/fp32@r, which loses 2.00" in choice.reason
+    assert "within 1 point of" in choice.reason
+    assert choose([], 0.9, optimize="latency", max_drop=1.0).row is None
+
+
+def test_without_accuracy_agreement_stands_in() -> None:
+    rows = [replace(ROW, top1=None), replace(FAST, top1=None, agreement=0.995), replace(POOR, top1=None, agreement=0.9)]
+    choice = choose(rows, None, optimize="latency", max_drop=1.0)
+    assert choice.row == 1
+    assert "99.50 %" in choice.reason
+
+
+def test_offline_compares_rates() -> None:
+    def offline(row: Row, rate: float) -> Row:
+        return replace(
+            row, scenario="offline", latency_p50_ms=None, latency_p50_low_ms=None, latency_p50_high_ms=None,
+            samples_per_s=rate,
+        )  # fmt: skip
+
+    rows = [offline(ROW, 1000.0), offline(FAST, 3000.0)]
+    assert choose(rows, 0.90, optimize="latency", max_drop=1.0).row == 1

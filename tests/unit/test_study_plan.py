@@ -1,0 +1,54 @@
+import pytest
+
+from lowbit.core.adapter import RuntimeInfo, ToolchainInfo
+from lowbit.core.errors import BadInput
+from lowbit.core.recipe import Recipe
+from lowbit.study.plan import make_plan
+
+FP32, INT8 = Recipe("fp32", 32, 32, "float"), Recipe("int8-static", 8, 8, "integer")
+MAKER = ToolchainInfo("maker", ("numpy",), None, "onnx", ("native",), (FP32, INT8), {"bf16": "it has none"})
+NATIVE = RuntimeInfo("native", ("numpy",), None, ("onnx",))
+ALIEN = RuntimeInfo("alien", ("numpy",), None, ("tflite", "onnx"))
+ABSENT = RuntimeInfo("absent", ("no-such-package-at-all",), "openvino", ("onnx",))
+
+
+def test_every_runtime_that_reads_the_format_gets_the_file_intended_ones_first() -> None:
+    plan = make_plan([MAKER], [ALIEN, NATIVE])
+    assert [(build.recipe.name, build.runtimes) for build in plan.builds] == [
+        ("fp32", ("native", "alien")),
+        ("int8-static", ("native", "alien")),
+    ]
+    assert [(item.recipe, item.reason) for item in plan.impossible] == [("bf16", "it has none")]
+    assert plan.builds[0].versions.keys() == {"numpy"}
+
+
+def test_a_missing_package_is_a_reason_with_its_remedy() -> None:
+    plan = make_plan([MAKER], [NATIVE, ABSENT])
+    assert plan.missing == {"absent": "no-such-package-at-all is not installed: pip install 'lowbit[openvino]'"}
+    assert plan.builds[0].runtimes == ("native", "absent")
+    lacking = ToolchainInfo("lacking", ("no-such-package-at-all",), "litert", "onnx", ("native",), (FP32, INT8))
+    plan = make_plan([lacking], [NATIVE])
+    assert plan.builds == ()
+    assert [item.recipe for item in plan.impossible] == ["fp32", "int8-static"]
+    assert all("lowbit[litert]" in item.reason for item in plan.impossible)
+
+
+def test_recipes_narrow_and_an_unknown_one_lists_the_choices() -> None:
+    plan = make_plan([MAKER], [NATIVE], ("bf16", "fp32"))
+    assert [build.recipe.name for build in plan.builds] == ["fp32"]
+    assert [item.recipe for item in plan.impossible] == ["bf16"]
+    with pytest.raises(BadInput, match=r"'int9'.*bf16, fp32, int8-static"):
+        make_plan([MAKER], [NATIVE], ("int9",))
+
+
+def test_a_recipe_of_its_own_may_be_made_for_fewer_runtimes() -> None:
+    own = Recipe("int16x8", 8, 16, "integer", made_for=("alien",))
+    maker = ToolchainInfo("maker", (), None, "onnx", ("native", "alien"), (FP32, own))
+    plan = make_plan([maker], [ALIEN, NATIVE])
+    assert [build.made_for for build in plan.builds] == [("native", "alien"), ("alien",)]
+    assert plan.builds[1].runtimes == ("alien", "native")
+
+
+def test_nothing_left_to_measure_is_bad_input() -> None:
+    with pytest.raises(BadInput, match="nothing to measure"):
+        make_plan([ToolchainInfo("m", (), None, "strange", ("native",), (FP32,))], [NATIVE])
