@@ -19,7 +19,6 @@ def add_to(commands: Any) -> None:
         help="make and measure every quantized version of a model",
         description="Make every quantized version of MODEL that the installed toolchains can make, run each on every "
         "runtime that can read it, under MLPerf's load generator, and end with a table, a page, and the file to ship.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         argument_default=argparse.SUPPRESS,
     )
     command.set_defaults(run=run)
@@ -88,7 +87,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def print_places(result: "StudyResult") -> None:
-    """Where the page and the file to ship lie."""
+    """How true the float graph is to its source, and where the page and the file to ship lie."""
+    difference = result.report.model.difference
+    if difference is not None:
+        print(f"model {result.report.model.source}: the float graph differs by at most {difference:.1e}")
     winner = result.winner
     if winner is not None and winner.artifact is not None:
         print(f"ship  {result.folder / winner.artifact}")

@@ -287,7 +287,7 @@ def _finish(
     float_top1 = None if model.random_weights else accuracy.correct / accuracy.n_samples
     packages = versions(["lowbit", "numpy", "onnx", "pillow", "mlcommons-loadgen"])
     report = Report(
-        title=f"{model.name} on {common.data}",
+        title=f"{model.name}{' (random weights)' if model.random_weights else ''} on {common.data}",
         model=model,
         data=request.data,
         preprocess=request.preprocess,
