@@ -56,7 +56,11 @@ def torchvision() -> Any:
 
 
 def lively(network: nn.Module, size: int) -> nn.Module:
-    """Zero and tiny parameters redrawn, BatchNorm's statistics taken from a batch of noise."""
+    """Zero and tiny parameters redrawn, BatchNorm's statistics from a batch of noise; He's weights without it."""
+    if not any(isinstance(layer, nn.BatchNorm2d | nn.LayerNorm) for layer in network.modules()):
+        for layer in network.modules():
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(layer.weight)
     with torch.no_grad():
         for parameter in network.parameters():
             if parameter.abs().max() < 1e-4:

@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import openvino as ov
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from lowbit.core.adapter import BuildRequest, SessionOptions
 from lowbit.core.artifact import Artifact
@@ -19,6 +19,7 @@ from lowbit.core.samples import Samples
 from lowbit.runtimes import openvino as runtime
 from lowbit.runtimes.find import runtimes
 from lowbit.toolchains import nncf as toolchain
+from tests.models import tiny_samples as make_samples
 
 PREPROCESS = Preprocess("unit")
 
@@ -47,7 +48,7 @@ def test_weight_only_is_int8_on_disk_and_float_in_the_kernels(
     artifact = build("int8-weight-only", tiny_model, tiny_samples, tmp_path)
     constants = [op for op in ov.Core().read_model(artifact.path).get_ops() if op.get_type_name() == "Constant"]
     kinds = {tuple(op.get_output_shape(0)): op.get_output_element_type(0).get_type_name() for op in constants}
-    assert [kinds[shape] for shape in ((8, 3, 3, 3), (8, 8, 3, 3), (4, 8))] == ["i8"] * 3
+    assert [kinds[shape] for shape in ((8, 3, 3, 3), (8, 8, 3, 3), (4, 8))] == ["u8"] * 3
     with runtime.open_session(artifact, SessionOptions()) as session:
         assert not any(o.integer for o in session.executed_precision() if o.macs)
 
@@ -117,3 +118,33 @@ def test_tflite_agrees_with_litert(name: str, shared: Path) -> None:
     tolerance = 1e-5 if "int8" not in name else 0.15  # two int8 implementations round differently
     np.testing.assert_allclose(scores[0], scores[1], atol=tolerance)
     assert (scores[0].argmax(1) == scores[1].argmax(1)).all()
+
+
+def test_depthwise_convolutions_run_on_integers(tmp_path: Path) -> None:
+    """NNCF mistakes a kernel's column for a channel where a Reshape stands before grouped weights."""
+    rng = np.random.default_rng(0)
+    nodes = [
+        helper.make_node("Conv", ["x", "w1"], ["a"], "wide", kernel_shape=[1, 1]),
+        helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("Conv", ["b", "w2"], ["c"], "depthwise", kernel_shape=[3, 3], pads=[1, 1, 1, 1], group=16),
+        helper.make_node("GlobalAveragePool", ["c"], ["d"]),
+        helper.make_node("Flatten", ["d"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "depthwise",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 8, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 16])],
+        [
+            numpy_helper.from_array(rng.normal(size=(16, 3, 1, 1)).astype(np.float32), "w1"),
+            numpy_helper.from_array(rng.normal(size=(16, 1, 3, 3)).astype(np.float32), "w2"),
+        ],
+    )
+    path = tmp_path / "depthwise.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    model = FloatModel(path, "", "depthwise", "", "", "x", "y", (3, 8, 8), 16, probabilities=False)
+    with runtime.open_session(
+        build("int8-static", model, make_samples(tmp_path), tmp_path), SessionOptions()
+    ) as session:
+        operators = {o.name.split("/")[0]: o.integer for o in session.executed_precision() if o.macs}
+    assert operators == {"wide": True, "depthwise": True}

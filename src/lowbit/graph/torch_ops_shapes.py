@@ -163,6 +163,21 @@ def gather_elements(b: Builder, op: Op) -> Value:
     return b.call(torch.gather, b.tensor(op.get(0)), op.attribute("axis", 0), b.tensor(op.get(1)))
 
 
+def gather_nd(b: Builder, op: Op) -> Value:
+    """GatherND by constant indices [..., k] into the first k axes, which become one: adaptive pooling."""
+    x, indices = op.tensor(0), op.constant(1).array
+    if op.attribute("batch_dims", 0):
+        raise op.unsupported("batch_dims")
+    k, sizes = indices.shape[-1], b.shape(x)
+    if any(isinstance(size, fx.Node) for size in sizes[:k]):
+        raise op.unsupported("it picks along the batch")
+    places = tuple(indices[..., axis] % sizes[axis] for axis in range(k))
+    rows = np.ravel_multi_index(places, sizes[:k])
+    x = b.call(torch.reshape, x, (math.prod(sizes[:k]), *sizes[k:]))
+    picked = b.call(torch.index_select, x, 0, b.buffer("indices", rows.reshape(-1)))
+    return b.call(torch.reshape, picked, (*rows.shape, *sizes[k:]))
+
+
 def pad(b: Builder, op: Op) -> Value:
     """Pad: constant, reflect, edge or wrap; `axes` since opset 18. Negative amounts cut."""
     x = op.tensor(0)
@@ -218,6 +233,7 @@ OPERATORS: dict[str, Handler] = {
     "Slice": slice_,
     "Gather": gather,
     "GatherElements": gather_elements,
+    "GatherND": gather_nd,
     "Pad": pad,
     "ConstantOfShape": constant_of_shape,
     "Range": range_,

@@ -82,7 +82,7 @@ def open_session(artifact: Artifact, options: SessionOptions) -> Iterator[TorchS
 
 
 def _in_bf16(model: Any) -> Any:
-    """`model` frozen under autocast, which writes the casts into the graph: weights are cast once and not every call."""
+    """`model` frozen under autocast, which writes the casts into the graph: weights are cast once, not every call."""
     import torch
 
     with torch.autocast("cpu", dtype=torch.bfloat16, cache_enabled=False):

@@ -23,7 +23,10 @@ def samples_key(request: StudyRequest, fingerprint: str) -> str:
 def model_key(request: StudyRequest, fingerprint: str, versions: Mapping[str, str], samples: str) -> str:
     """Of the float graph: the source's fingerprint and packages, and the samples that it was checked on."""
     return digest.of_value(
-        [__version__, "model", request.model, fingerprint, versions, samples, request.preprocess, request.settings.seed]
+        [
+            __version__, "model", request.model, fingerprint, versions, samples, request.preprocess,
+            request.settings.seed, request.settings.threads,
+        ]
     )
 
 

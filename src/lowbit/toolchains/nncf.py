@@ -20,7 +20,7 @@ INFO = ToolchainInfo(
         Recipe("bf16", 32, 16, "float", runtime_options={"precision": "bf16"}, note="the fp32 file, run in bf16"),
         Recipe("int8-static", 8, 8, "integer", options={"preset": "performance"}),
         Recipe("int8-mixed", 8, 8, "integer", options={"preset": "mixed"}),
-        Recipe("int8-weight-only", 8, 32, "weight-only", options={"mode": "int8_sym"}),
+        Recipe("int8-weight-only", 8, 32, "weight-only", options={"mode": "int8_asym"}),
     ),
     refuses={
         "int8-dynamic": "NNCF fixes activation ranges at calibration; it has no dynamic quantization of convolutions",
@@ -38,6 +38,8 @@ def build(request: BuildRequest) -> Built:
     calibration = Calibration(request, 1)
     model = ov.Core().read_model(request.model.path)
     given = {node.get_friendly_name() for node in model.get_ops() if node.get_friendly_name() != node.get_name()}
+    _fold_constants(model)
+    _number_by_place(model, given)  # NNCF makes names out of names
     if "preset" in recipe.options:
         model = _quantize(model, recipe, calibration, len(request.calibration))
     elif "mode" in recipe.options:
@@ -48,6 +50,19 @@ def build(request: BuildRequest) -> Built:
     main = request.out / "model.xml"
     ov.save_model(model, main, compress_to_fp16=recipe.name == "fp16")
     return Built(main, calibration_s=calibration.seconds or None)
+
+
+def _fold_constants(model: Any) -> None:
+    """Compute now what depends on constants only.
+
+    OpenVINO reads a grouped convolution's weights as a Constant behind a Reshape. NNCF then takes a kernel's column for
+    a channel, and OpenVINO runs those layers in float: MobileNetV2 would lose 2.7 points more.
+    """
+    from openvino.passes import ConstantFolding, Manager
+
+    passes = Manager()
+    passes.register_pass(ConstantFolding())
+    passes.run_passes(model)
 
 
 def _quantize(model: Any, recipe: Recipe, calibration: Calibration, count: int) -> Any:
@@ -63,7 +78,7 @@ def _quantize(model: Any, recipe: Recipe, calibration: Calibration, count: int) 
 
 
 def _compress(model: Any, recipe: Recipe) -> Any:
-    """Weights in int8 on disk, one scale a channel, for convolutions as for matrix products."""
+    """Weights in 8 bits on disk, scale and zero point a channel, for convolutions as for matrix products."""
     import nncf
 
     return nncf.compress_weights(model, mode=nncf.CompressWeightsMode(recipe.options["mode"]))
@@ -75,6 +90,6 @@ def _number_by_place(model: Any, given: set[str]) -> None:
     `given`: the names that stood in the user's file; they stay.
     """
     for place, node in enumerate(model.get_ordered_ops()):
-        name, kind = node.get_friendly_name(), node.get_type_name()
-        if name not in given and re.fullmatch(rf"{kind}_\d+", name):
-            node.set_friendly_name(f"{kind}_at_{place}")
+        name = node.get_friendly_name()
+        if name not in given and re.fullmatch(r"[A-Za-z]+_\d+", name):
+            node.set_friendly_name(f"{node.get_type_name()}_at_{place}")
