@@ -24,8 +24,15 @@ def model_key(request: StudyRequest, fingerprint: str, versions: Mapping[str, st
     """Of the float graph: the source's fingerprint and packages, and the samples that it was checked on."""
     return digest.of_value(
         [
-            __version__, "model", request.model, fingerprint, versions, samples, request.preprocess,
-            request.settings.seed, request.settings.threads,
+            __version__,
+            "model",
+            request.model,
+            fingerprint,
+            versions,
+            samples,
+            request.preprocess,
+            request.settings.seed,
+            request.settings.threads,
         ]
     )
 
