@@ -16,6 +16,7 @@ from torch import nn
 from torch.export import Dim
 
 from lowbit.graph.torch_importer import import_graph
+from lowbit.sources.torch_operators import declare_torchvision_operators
 
 NETWORKS = [
     ("squeezenet1_1", 64),
@@ -49,9 +50,7 @@ def _one_thread() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def torchvision() -> Any:
     """torchvision beside a torch without its compiled operators, which it only needs to be declared."""
-    if not hasattr(torch.ops.torchvision, "nms"):
-        for name in ("nms", "qnms"):
-            torch.library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    declare_torchvision_operators()
     return pytest.importorskip("torchvision")
 
 

@@ -143,7 +143,14 @@ def python(code: str, *arguments: object) -> subprocess.Popen[str]:
         "from lowbit.data.cache import *\nfrom lowbit.data.datasets import *\nfrom lowbit.data.preprocess import *\n"
     )
     command = [sys.executable, "-c", program + textwrap.dedent(code), *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts
+    )
+
+
+def heed_interrupts() -> None:
+    """A shell starts background jobs with Ctrl-C ignored, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 MAKE = """

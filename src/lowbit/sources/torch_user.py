@@ -9,6 +9,7 @@ from types import ModuleType
 from torch import nn
 
 from lowbit.core.errors import BadInput
+from lowbit.sources.torch_operators import declare_torchvision_operators
 
 
 def make_module(spec: str) -> nn.Module:
@@ -42,6 +43,7 @@ def make_module(spec: str) -> nn.Module:
 def _imported(where: str, spec: str) -> ModuleType:
     """The user's module; its own folder (a file) or the current one (a dotted name) is searched first for imports."""
     path = Path(where)
+    declare_torchvision_operators()  # the user's code may well import torchvision
     sys.path.insert(0, str(path.resolve().parent if where.endswith(".py") else Path.cwd()))
     try:
         return _run_file(path) if where.endswith(".py") else importlib.import_module(where)

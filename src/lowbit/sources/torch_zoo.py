@@ -1,11 +1,8 @@
 """torchvision's networks, their heads sized to the weights or to the data, and random ones that tell images apart."""
 
-import ctypes
 import difflib
 import importlib
-import importlib.util
 from collections.abc import Iterable
-from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,6 +16,7 @@ from lowbit.core.errors import BadInput, LowbitError
 from lowbit.data.preprocess import to_input
 from lowbit.sources._edge import SourceRequest
 from lowbit.sources.torch_export import check_module
+from lowbit.sources.torch_operators import declare_torchvision_operators
 from lowbit.sources.torch_weights import put_weights, read_weights
 
 IMAGENET_CLASSES = 1000
@@ -75,21 +73,8 @@ def check_name(name: str) -> None:
         raise BadInput(f"torchvision:{name}: torchvision has no classifier of this name; {near}")
 
 
-@cache
 def _torchvision() -> ModuleType:
-    """torchvision, whose Python side fails on import where its compiled one does not load (a CUDA build beside CPU
-    torch) unless the two operators that it decorates are declared. Classifiers use neither.
-    """
-    spec = importlib.util.find_spec("torchvision")
-    folders = (spec.submodule_search_locations if spec is not None else None) or ()
-    for library in (file for folder in folders for file in Path(folder).glob("_C*.so")):
-        try:
-            ctypes.CDLL(str(library))
-        except OSError:
-            for operator in ("nms", "qnms"):
-                torch.library.define(
-                    f"torchvision::{operator}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-                )
+    declare_torchvision_operators()
     return importlib.import_module("torchvision")
 
 

@@ -85,11 +85,12 @@ def mark_miscomputed(cells: Iterable[CellState]) -> None:
                 continue
             p_value = _paired(cell.right, best_cell.right)
             if p_value < _WORSE_P:
+                p_text = f"p = {p_value:.1g}" if p_value else "p < 1e-300"
                 share, better = 100 * accuracy.correct / accuracy.n_samples, 100 * best.correct / best.n_samples
                 cell.broken = (
                     "failed",
                     f"top-1 {share:.2f} % in {cell.runtime}, but {better:.2f} % for the same file in "
-                    f"{best_cell.runtime} (McNemar p = {p_value:.1g}): {cell.runtime} computes it wrongly",
+                    f"{best_cell.runtime} (McNemar {p_text}): {cell.runtime} computes it wrongly",
                 )
 
 
