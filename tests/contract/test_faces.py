@@ -47,8 +47,9 @@ def test_a_missing_package_is_said_with_its_remedy(
         return "1.0" if package in info.packages else there(package)
 
     monkeypatch.setattr(metadata, "version", version)
-    with pytest.raises(UnsupportedError, match=f"^{missing} is not installed$") as caught:
+    with pytest.raises(UnsupportedError) as caught:
         require(info)
+    assert caught.value.reason == f"{missing} is not installed"
     assert caught.value.remedy == f"pip install '{f'lowbit[{info.extra}]' if info.extra else 'lowbit'}'"
 
 

@@ -149,11 +149,26 @@ def test_half_a_file_is_refused(runtime: Runtime, factory: Factory, tmp_path: Pa
         pass
 
 
+def test_a_file_that_is_gone_is_no_refusal(runtime: Runtime, factory: Factory, tmp_path: Path) -> None:
+    """A refusal would be kept for good."""
+    gone = replace(made_for(runtime, "fp32", factory), path=tmp_path / "gone")
+    with pytest.raises(FileNotFoundError), runtime.open_session(gone, OPTIONS):
+        pass
+
+
 def damaged(good: Artifact, folder: Path, content: bytes) -> Artifact:
     """A copy of `good`, whatever stands beside its main file included, with other content."""
     copied = shutil.copytree(good.path.parent, folder / "damaged") / good.path.name
     copied.write_bytes(content)
     return replace(good, path=copied)
+
+
+@pytest.mark.parametrize("recipe", ["fp32", "int8-dynamic", "int8-static"])
+def test_every_operator_off_integers_says_why(runtime: Runtime, recipe: str, factory: Factory) -> None:
+    with runtime.open_session(made_for(runtime, recipe, factory), OPTIONS) as session:
+        operators = session.executed_precision()
+    assert len(operators) > len(MACS)
+    assert all(bool(operator.reason) is not operator.integer for operator in operators), operators
 
 
 def test_warms_up(runtime: Runtime) -> None:

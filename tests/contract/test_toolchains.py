@@ -7,6 +7,7 @@ import pytest
 
 from lowbit.core import digest
 from lowbit.core.adapter import SessionOptions
+from lowbit.core.files import TEMPORARY
 from lowbit.core.samples import Samples
 from tests.contract.adapters import (
     BATCH,
@@ -81,6 +82,21 @@ def test_main_file_lies_in_the_folder(name: str, recipe: str, factory: Factory) 
     artifact = factory(name, recipe)
     assert artifact.path.is_file()
     assert artifact.path.parent.parent == factory.folder
+
+
+@pytest.mark.parametrize(("name", "recipe"), EVERY)
+def test_nothing_temporary_is_left(name: str, recipe: str, factory: Factory) -> None:
+    """Every file in the folder is shipped."""
+    folder = factory(name, recipe).path.parent
+    assert [path for path in folder.iterdir() if path.name.startswith(TEMPORARY)] == []
+
+
+@pytest.mark.parametrize("name", sorted(set(PROMISED) & set(TOOLCHAINS)))
+def test_widths_mean_the_same_everywhere(name: str) -> None:
+    """Weights as stored, activations as computed on: fp16 is storage only, and bf16 is the fp32 file."""
+    widths = {"fp32": (32, 32), "fp16": (16, 32), "bf16": (32, 16), "int16x8": (8, 16), "int8-weight-only": (8, 32)}
+    for recipe in TOOLCHAINS[name].INFO.recipes:
+        assert (recipe.weight_bits, recipe.activation_bits) == widths.get(recipe.name, (8, 8)), recipe.name
 
 
 @pytest.mark.parametrize("name", STATIC)

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import psutil
 import pytest
 
 from tests import models
-from tests.e2e.command import NULL, compare, environment, make_project, rows
+from tests.e2e.command import NULL, compare, environment, lowbit, make_project, rows
 
 WORDS = (
     "compare", "tiny.onnx", "--data", "data.npz", "--preprocess", "unit", "-o", "study",
@@ -149,6 +150,72 @@ def test_what_changed_is_measured_anew_and_nothing_else(project: Path) -> None:
     artifact.write_text(artifact.read_text() + " ")  # somebody edits a file that the study made
     edited = compare(*NULL, cwd=project)
     assert "build" in stages(edited.stderr)
+
+
+def test_weights_that_only_the_users_code_knows_of_are_noticed(tmp_path: Path) -> None:
+    project = make_project(tmp_path)
+    (project / "net.py").write_text(
+        "import torch\n"
+        "def net():\n"
+        "    layers = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 4))\n"
+        "    layers.load_state_dict(torch.load('inner.pt', weights_only=True))\n"
+        "    return layers\n"
+    )
+    write = "import torch, sys; torch.manual_seed(int(sys.argv[1])); "
+    write += "torch.save(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 4)).state_dict(), 'inner.pt')"
+
+    def kl_with(seed: str) -> tuple[float, set[str]]:
+        subprocess.run([sys.executable, "-c", write, seed], cwd=project, check=True)
+        done = compare(*NULL, "--max-drop", "100", cwd=project, model="net.py:net")
+        assert done.returncode == 0, done.stderr
+        return rows(project)[0]["kl"], stages(done.stderr)
+
+    first, _ = kl_with("1")
+    other, ran = kl_with("2")
+    assert first != other
+    assert "accuracy" in ran
+    same, ran = kl_with("2")
+    assert same == other
+    assert ran == {"model"}  # the graph is made anew to see that nothing changed
+
+
+def test_what_is_damaged_or_removed_is_made_again(project: Path) -> None:
+    assert compare(*NULL, "--max-drop", "100", cwd=project).returncode == 0
+    study = project / "study"
+    expected = [{key: row[key] for key in ("toolchain", "recipe", "top1", "agreement", "kl")} for row in rows(project)]
+    accuracy = next(study.glob("cells/*/accuracy.json"))
+    for damage in (
+        lambda: accuracy.write_text(accuracy.read_text()[:100]),
+        lambda: next(study.glob("artifacts/*/manifest.json")).write_text("{"),
+        lambda: shutil.rmtree(next(path for path in study.glob("cache/samples-*") if path.is_dir())),
+        lambda: shutil.rmtree(next(path for path in study.glob("cache/model-*") if path.is_dir())),
+        lambda: shutil.rmtree(next(path for path in study.glob("cache/reference-*") if path.is_dir())),
+        lambda: next(study.glob("cells/*/right.npy")).unlink(),
+        lambda: (study / "study.json").write_text('{"report": {}, "cells": {}}'),
+    ):
+        damage()
+        again = compare(*NULL, "--max-drop", "100", cwd=project)
+        assert again.returncode == 0, again.stderr
+        found = [{key: row[key] for key in expected[0]} for row in rows(project)]
+        assert found == expected
+
+
+def test_a_damaged_study_is_told_so(project: Path) -> None:
+    assert compare(*NULL, "--max-drop", "100", cwd=project).returncode == 0
+    (project / "study" / "study.json").write_text('{"report": {}, "cells": {}}')
+    done = lowbit("report", "study", cwd=project)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "repeat `lowbit compare`" in done.stderr
+
+
+def test_a_folder_with_other_things_is_left_alone(project: Path) -> None:
+    own = project / "study" / "cache" / ".mine"
+    own.mkdir(parents=True)
+    done = compare(*NULL, cwd=project)
+    assert done.returncode == 2
+    assert "is not empty and holds no study" in done.stderr
+    assert own.is_dir()
 
 
 def test_more_rounds_keep_the_earlier_ones(project: Path) -> None:

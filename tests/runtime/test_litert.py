@@ -1,6 +1,8 @@
 """LiteRT for real: what the toolchain writes, what the interpreter then executes, and where both refuse."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -155,6 +157,59 @@ def test_preprocessing_travels_in_the_file(build: Builder) -> None:
         said = json.loads(bytes(buffers["lowbit.preprocess"]))
         assert said["name"] == "unit"
         assert said["scale"] == PREPROCESS.scale
+
+
+def test_the_one_operator_model_is_what_its_comment_says() -> None:
+    from ai_edge_litert.interpreter import Interpreter
+
+    assert one_convolution() == runtime._ONE_CONVOLUTION
+    interpreter = Interpreter(model_content=runtime._ONE_CONVOLUTION, num_threads=1)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], np.full((1, 1, 1, 1), 3, np.float32))
+    interpreter.invoke()
+    assert interpreter.get_tensor(interpreter.get_output_details()[0]["index"]) == 3
+
+
+def one_convolution() -> bytes:
+    """What `runtime._ONE_CONVOLUTION` was made with: 1 x 1, from [1, 1, 1, 1] to [1, 1, 1, 1], weight 1, bias 0."""
+    from ai_edge_litert import schema_py_generated as schema
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    def tensor(shape: list[int], buffer: int) -> Any:
+        made = schema.TensorT()
+        made.shape, made.buffer = shape, buffer
+        return made
+
+    def buffer(*values: float) -> Any:
+        made = schema.BufferT()
+        made.data = np.array(values, np.float32).view(np.uint8) if values else None
+        return made
+
+    code = schema.OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.CONV_2D
+    options = schema.Conv2DOptionsT()
+    options.strideH = options.strideW = 1
+    operator = schema.OperatorT()
+    operator.inputs, operator.outputs = [0, 1, 2], [3]
+    operator.builtinOptionsType, operator.builtinOptions = schema.BuiltinOptions.Conv2DOptions, options
+    graph = schema.SubGraphT()
+    graph.tensors = [tensor([1, 1, 1, 1], 0), tensor([1, 1, 1, 1], 1), tensor([1], 2), tensor([1, 1, 1, 1], 0)]
+    graph.inputs, graph.outputs, graph.operators = [0], [3], [operator]
+    model = schema.ModelT()
+    model.version = 3
+    model.operatorCodes, model.subgraphs, model.buffers = [code], [graph], [buffer(), buffer(1.0), buffer(0.0)]
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+def test_warming_up_imports_no_tool() -> None:
+    """What it imports is charged to LiteRT."""
+    code = (
+        "import sys; from lowbit.core.adapter import SessionOptions; from lowbit.runtimes import litert as runtime;"
+        "runtime.warm_up(SessionOptions());"
+        "print(*(f'ai_edge_litert.{name}' in sys.modules for name in ('interpreter', 'schema_py_generated')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "False"]
 
 
 def test_channels_last_files_get_their_layout(shared: Path) -> None:

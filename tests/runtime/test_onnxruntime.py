@@ -1,6 +1,8 @@
 """The ONNX Runtime adapters beyond their contracts: what the files hold, and what executed precision sees."""
 
 import json
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -158,6 +160,31 @@ def test_a_float_operator_says_who_feeds_it(tiny_model: FloatModel, tiny_samples
     operators = multiplying(tmp_path / "model.onnx", (3, 8, 8), 4)
     assert {o.name for o in operators} == {"conv1", "conv2", "fc"}
     assert all("dequantized first" in o.reason for o in operators)
+
+
+def test_the_one_operator_model_is_what_its_comment_says() -> None:
+    shape = [1, 8, 8, 8]
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["x", "w"], ["y"])],
+        "one operator",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
+        [numpy_helper.from_array(np.ones((8, 8, 1, 1), np.float32), "w")],
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    assert onnx.load_from_string(runtime._ONE_CONVOLUTION) == made
+    onnx.checker.check_model(made, full_check=True)
+
+
+def test_warming_up_imports_no_tool() -> None:
+    """What it imports is charged to ONNX Runtime."""
+    code = (
+        "import sys; from lowbit.core.adapter import SessionOptions;"
+        "from lowbit.runtimes import onnxruntime as runtime;"
+        "runtime.warm_up(SessionOptions()); print('onnxruntime' in sys.modules, 'onnx' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "False"]
 
 
 def test_refusals_keep_the_vendors_words(tmp_path: Path) -> None:

@@ -95,6 +95,23 @@ def test_refusals_keep_the_vendors_words(tmp_path: Path) -> None:
     assert caught.value.__cause__ is not None
 
 
+def test_want_of_memory_is_no_refusal(tmp_path: Path) -> None:
+    """OpenVINO folds constants when it opens a file; these would take 128 TiB."""
+    nodes = [
+        helper.make_node("ConstantOfShape", ["s"], ["a"]),
+        helper.make_node("ReduceMax", ["a"], ["b"], keepdims=0),
+        helper.make_node("Add", ["x", "b"], ["y"]),
+    ]
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 8, 8])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    graph = helper.make_graph(nodes, "huge", [x], [y], [numpy_helper.from_array(np.array([1 << 45]), "s")])
+    path = tmp_path / "huge.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    session = runtime.open_session(Artifact(path, "onnx", "", (3, 8, 8), 4), SessionOptions())
+    with pytest.raises(MemoryError), session:
+        pass
+
+
 def test_bfloat16_needs_a_cpu_that_has_it(
     tiny_model: FloatModel, tiny_samples: Samples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

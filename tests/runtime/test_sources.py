@@ -1,9 +1,11 @@
 """Every kind of model becomes a float graph that scores as its source does."""
 
+import os
 import pickle
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,8 @@ from lowbit.data.datasets import open_dataset
 from lowbit.data.declare import parse
 from lowbit.data.preprocess import to_input
 from lowbit.sources import torch_digits
-from lowbit.sources._edge import Loaded, Predict, SourceRequest
+from lowbit.sources._edge import Loaded, Predict, SourceRequest, versions
+from lowbit.sources._float import GRAPH
 from lowbit.sources.check import check_against_source
 from lowbit.sources.find import every, find
 from lowbit.sources.torch_zoo import random_network
@@ -305,6 +308,60 @@ def test_the_fingerprint_follows_the_code_its_neighbours_and_the_weights(net: Pa
     assert len(set(seen)) == 5
     (net.parent / "stranger.py").write_text("not imported by it")
     assert find(spec).fingerprint(spec, weights) == seen[-1]
+
+
+INNER = """
+from pathlib import Path
+import torch
+from torch import nn
+
+def make():
+    net = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 5))
+    net.load_state_dict(torch.load(Path(__file__).with_name("inner.pt")))
+    return net
+"""
+
+
+def exported(spec: str, out: Path) -> bytes:
+    return load(request(spec, out, (3, 8, 8))).model.path.read_bytes()
+
+
+def exported_elsewhere(spec: str, out: Path) -> bytes:
+    """The same in a process of its own, as in a study, where sets have another order."""
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom tests.runtime.test_sources import exported\n"
+        "exported(sys.argv[1], Path(sys.argv[2]))"
+    )
+    environment = os.environ | {"PYTHONHASHSEED": "1"}
+    root = Path(__file__).parents[2]
+    subprocess.run([sys.executable, "-c", code, spec, str(out)], cwd=root, env=environment, check=True)
+    return (out / GRAPH).read_bytes()
+
+
+def test_weights_that_the_code_reads_itself_are_seen_in_the_graph_alone(tmp_path: Path) -> None:
+    """What `stable=False` stands on: the same module gives the same bytes, other weights give others."""
+    spec, inner = f"{tmp_path / 'net.py'}:make", tmp_path / "inner.pt"
+    (tmp_path / "net.py").write_text(INNER)
+    weights = {name.replace("6.", "4."): tensor for name, tensor in state().items() if not name.startswith("1.")}
+    torch.save(weights, inner)
+    before = find(spec).fingerprint(spec, None)
+    first = exported(spec, tmp_path / "first")
+    assert exported_elsewhere(spec, tmp_path / "again") == first
+    torch.save({**weights, "4.bias": weights["4.bias"] + 1}, inner)
+    assert exported(spec, tmp_path / "other") != first
+    assert find(spec).fingerprint(spec, None) == before
+    assert [source.INFO.name for source in every() if not source.INFO.stable] == ["python"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"), [("torchvision", "torchvision:NAME cannot be loaded: "), ("python", "package.module:name cannot")]
+)
+def test_a_missing_package_is_named_with_its_remedy(kind: str, said: str) -> None:
+    (info,) = (source.INFO for source in every() if source.INFO.name == kind)
+    with pytest.raises(BadInput) as error:
+        versions(replace(info, packages=("torch", "lowbit-no-such-package")))
+    assert said in str(error.value)
+    assert "lowbit-no-such-package is not installed: pip install 'lowbit[torch]'" in str(error.value)
 
 
 # --- weights that do not fit ------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from lowbit.core.host import Host
 from lowbit.core.model import FloatModel
 from lowbit.core.preprocess import Preprocess
 from lowbit.core.row import Row
-from lowbit.core.settings import Settings
+from lowbit.core.settings import MULTI_STREAM_SAMPLES, Scenario, Settings
 from lowbit.core.study import Choice, Reference, Report
 
 N_SAMPLES = 10_000
@@ -236,8 +236,36 @@ def random_weights() -> Report:
         base,
         model=replace(base.model, random_weights=True),
         reference=None,
-        warnings=("random weights: nobody trained this network, so no accuracy is shown",),
+        rows=tuple(
+            replace(row, top1=None, top1_low=None, top1_high=None, top5=None, p_value=None) for row in base.rows
+        ),
+        warnings=("Random weights: nobody trained this network, so no accuracy is printed.",),
     )
+
+
+def timed_as(scenario: Scenario) -> Report:
+    """The same study in another scenario: offline has rates but no latency, a multi-stream query is 8 samples."""
+    base = report()
+    if scenario == "offline":
+        rows = tuple(
+            replace(
+                row,
+                scenario=scenario,
+                latency_p50_ms=None,
+                latency_p50_low_ms=None,
+                latency_p50_high_ms=None,
+                latency_p90_ms=None,
+                latency_p99_ms=None,
+            )
+            for row in base.rows
+        )
+    else:
+        each = MULTI_STREAM_SAMPLES if scenario == "multi-stream" else 1
+        rows = tuple(
+            replace(row, scenario=scenario, samples_per_s=row.samples_per_s and row.samples_per_s * each)
+            for row in base.rows
+        )
+    return replace(base, settings=replace(base.settings, scenario=scenario), rows=rows)
 
 
 def nothing_measured() -> Report:

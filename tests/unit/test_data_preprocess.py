@@ -120,8 +120,10 @@ def test_a_yaml_file_says_the_same(tmp_path: Path) -> None:
     file = tmp_path / "p.yaml"
     file.write_text("name: imagenet\nresize: null\ncrop: 32\nscale: 1/128\nmean: [0.1, 0.2, 0.3]\nstd: 0.5\n")
     assert parse(str(file)) == parse("imagenet,resize=none,crop=32,scale=1/128,mean=0.1:0.2:0.3,std=0.5")
-    file.write_text("resize: none\n")
+    file.write_text("resize: none\ncrop: ~\n")
     assert parse(str(file)) == parse("unit")
+    file.write_text("mean: 1:2:3\n")  # to YAML 1.1 a number, 3,723
+    assert parse(str(file)) == parse("unit,mean=1:2:3")
 
 
 @pytest.mark.parametrize(
@@ -131,8 +133,16 @@ def test_a_yaml_file_says_the_same(tmp_path: Path) -> None:
         ("name: foo", "'foo' is none of"),
         ("- 1", "key: value"),
         ("a: [", "not YAML"),
-        ("resize: true", "resize=True"),
-        ("resize: 2.5", "resize=2.5"),
+        ("a: " + "[" * 5000, "not YAML"),
+        ("resize: true", "resize='true'"),
+        ("resize: 2.5", "resize='2.5'"),
+        ("resize: [1, 2]", "resize=['1', '2'] was given, the shorter side"),
+        ("crop: {a: 1}", "crop={'a': '1'} was given, the side"),
+        ("resize: 2020-01-01", "resize='2020-01-01'"),
+        ("scale: 2020-99-99", "scale='2020-99-99'"),
+        ("std: {a: 1}", "std="),
+        ("interpolation: {a: 1}", "interpolation="),
+        ("? [1]\n: 2", "not YAML"),
         ("mean: [1, x]", "mean="),
         ("scale: [1]", "scale="),
         ("channels: [rgb]", "channels="),

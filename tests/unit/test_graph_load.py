@@ -87,6 +87,12 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         load_graph(tmp_path / "nowhere.onnx")
 
 
+def test_a_folder_with_a_models_name_is_called_one(tmp_path: Path) -> None:
+    (tmp_path / "dir.onnx").mkdir()
+    with pytest.raises(BadInput, match=r"dir\.onnx: a folder; expected the path of an \.onnx file"):
+        load_graph(tmp_path / "dir.onnx")
+
+
 @pytest.mark.parametrize("content", [b"", b"this is no protobuf at all, but a line of text", bytes(range(256))])
 def test_no_model(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "model.onnx"

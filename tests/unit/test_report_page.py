@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from lowbit.core.figures import Optimize
 from lowbit.core.study import Report
 from lowbit.report.page import page
 from tests.unit import report_example as example
@@ -114,19 +115,53 @@ def test_an_accuracy_far_below_the_others_does_not_flatten_the_plot() -> None:
 def test_random_weights_show_no_accuracy_anywhere() -> None:
     html = page(example.random_weights())
     assert "91.73" not in html and "91.80" not in html
-    assert "random weights" in html and "Agreement with float against latency" in html
+    assert "Random weights" in html and "Agreement with float against latency" in html
 
 
-@pytest.mark.parametrize("scenario", ["offline", "multi-stream"])
-def test_other_scenarios_are_drawn(scenario: str) -> None:
+def places(report: Report) -> dict[int, float]:
+    """Each mark's place across the Pareto plot, in percent, by its row's index."""
+    found = re.findall(r'<svg x="([\d.]+)%"[^>]*><g class="mark [^>]*?data-row="(\d+)"', page(report))
+    return {int(index): float(x) for x, index in found}
+
+
+def test_offline_is_drawn_by_rate_and_says_nothing_of_latency() -> None:
+    report = example.timed_as("offline")
+    html = page(report)
+    shown = html.split("</style>")[1].split("<script>")[0]  # with the tooltips' data, without the page's own code
+    assert not re.search("p50|latency|whisker", shown, re.IGNORECASE)
+    assert "ms a sample" in html and "Accuracy against time" in html and "3058 samples a second" in html
+    # the rates are those of one sample at a time, so the marks stand where they stood
+    assert len(places(report)) == 26 and places(report) == places(example.report())
+
+
+def test_multi_stream_is_drawn_by_the_latency_of_a_query_of_eight() -> None:
+    report = example.timed_as("multi-stream")
+    html = page(report)
+    assert "p50 latency, ms a query" in html and "a query is 8 images" in html and "ms a sample" not in html
+    assert places(report) == places(example.report())
+
+
+@pytest.mark.parametrize(("optimize", "why"), [("latency", "within the spread of the rounds"), ("size", "same size")])
+def test_ties_are_the_studys_own_and_explained_by_what_was_optimized(optimize: Optimize, why: str) -> None:
     base = example.report()
-    settings = replace(base.settings, scenario="offline" if scenario == "offline" else "multi-stream")
-    rows = tuple(
-        replace(row, scenario=scenario, latency_p50_ms=None, latency_p50_low_ms=None, latency_p50_high_ms=None)
-        if scenario == "offline"
-        else replace(row, scenario=scenario)
-        for row in base.rows
+    html = page(replace(base, choice=replace(base.choice, optimize=optimize)))
+    (ties,) = re.findall(r'<p class="ties">(.*?)</p>', html)
+    assert why in ties and ties.endswith(": nncf/int8-mixed@openvino.")
+    assert 'class="ties"' not in page(replace(base, choice=replace(base.choice, tied=())))
+
+
+def test_timings_that_loadgen_rejects_are_counted_beside_the_title() -> None:
+    base = example.report()
+    rows = tuple(replace(row, loadgen_valid=False) if row.runtime == "torch" else row for row in base.rows)
+    assert "LoadGen calls 4 timings invalid" in page(replace(base, rows=rows))
+    assert "invalid" not in page(base)
+
+
+def test_whiskers_are_explained_only_where_they_are_drawn() -> None:
+    base = example.report()
+    once = tuple(
+        replace(r, latency_p50_low_ms=r.latency_p50_ms, latency_p50_high_ms=r.latency_p50_ms) for r in base.rows
     )
-    html = page(replace(base, settings=settings, rows=rows))
-    assert html.count('class="mark ') == 26
-    assert ("ms a sample" in html) == (scenario == "offline")
+    for report, drawn in ((base, True), (replace(base, rows=once), False)):
+        html = page(report)
+        assert ('class="whisker"' in html) == ("Whiskers span" in html) == drawn

@@ -40,6 +40,11 @@ def test_what_rounds_to_zero_has_no_sign() -> None:
     assert [words.signed(p) for p in (-0.001, 0.004, -0.08, 0.12)] == ["0.00", "0.00", "\u22120.08", "+0.12"]
 
 
+def test_no_p_value_is_printed_as_zero() -> None:
+    written = [words.p_value(p) for p in (1.0, 0.0494, 0.001, 0.00099, 5e-324, 0.0, None)]
+    assert written == ["1.000", "0.049", "0.001", "< 0.001", "< 0.001", "< 1e-300", "–"]
+
+
 def test_an_integer_share_is_never_rounded_up() -> None:
     row = next(row for row in example.rows() if row.name == "torch/int8-static@torch")
     shares = [words.falls_short(replace(row, int8_share=share)) for share in (0.99999, 0.62, 1.0, None)]
@@ -138,3 +143,8 @@ def test_the_notebook_shows_measured_rows_and_escapes_names() -> None:
     assert html.count("<tr") == 27
     assert "<img" not in html and "&lt;img" in html
     assert "91.73" not in notebook_html(example.random_weights())
+
+
+def test_the_notebook_shows_rates_where_there_is_no_latency() -> None:
+    html = notebook_html(example.timed_as("offline"))
+    assert "samples/s" in html and ">3058<" in html and "p50" not in html

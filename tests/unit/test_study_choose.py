@@ -31,9 +31,17 @@ def test_other_goals() -> None:
 def test_a_lead_inside_the_noise_is_a_tie() -> None:
     close = replace(FAST, recipe="close", latency_p50_ms=0.515)
     apart = replace(FAST, recipe="apart", latency_p50_ms=0.53)
-    choice = choose([ROW, FAST, close, apart], 0.90, optimize="latency", max_drop=1.0)
+    noise = {FAST.name: 0.04, close.name: 0.01, apart.name: 0.01}
+    choice = choose([ROW, FAST, close, apart], 0.90, optimize="latency", max_drop=1.0, noise=noise)
     assert choice.row == 1
     assert choice.tied == (close.name,)
+    assert choose([ROW, FAST, close, apart], 0.90, optimize="latency", max_drop=1.0).tied == ()
+
+
+def test_one_file_in_two_runtimes_ties_in_size_only_when_equal() -> None:
+    twin, larger = replace(FAST, runtime="s"), replace(FAST, runtime="u", size_bytes=1001)
+    choice = choose([FAST, twin, larger], 0.90, optimize="size", max_drop=1.0, noise={FAST.name: 0.5})
+    assert choice.tied == (twin.name,)
 
 
 def test_what_is_not_intended_or_failed_never_wins() -> None:
@@ -65,4 +73,7 @@ def test_offline_compares_rates() -> None:
         )  # fmt: skip
 
     rows = [offline(ROW, 1000.0), offline(FAST, 3000.0)]
-    assert choose(rows, 0.90, optimize="latency", max_drop=1.0).row == 1
+    choice = choose(rows, 0.90, optimize="latency", max_drop=1.0, noise={FAST.name: 0.1})
+    assert (choice.row, choice.tied) == (1, ())
+    close = offline(replace(FAST, recipe="close"), 2800.0)
+    assert choose([*rows, close], 0.90, optimize="latency", max_drop=1.0, noise={FAST.name: 0.1}).tied == (close.name,)

@@ -87,10 +87,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def print_places(result: "StudyResult") -> None:
-    """How true the float graph is to its source, and where the page and the file to ship lie."""
-    difference = result.report.model.difference
-    if difference is not None:
-        print(f"model {result.report.model.source}: the float graph differs by at most {difference:.1e}")
+    """Where the page and the file to ship lie."""
     winner = result.winner
     if winner is not None and winner.artifact is not None:
         print(f"ship  {result.folder / winner.artifact}")

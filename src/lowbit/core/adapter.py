@@ -1,7 +1,5 @@
 """The faces of adapters: what a toolchain makes, what a runtime reads, what a session does."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -9,7 +7,6 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from lowbit.core.artifact import Artifact
 from lowbit.core.model import FloatModel
 from lowbit.core.preprocess import Preprocess
 from lowbit.core.recipe import Recipe
@@ -115,8 +112,3 @@ class Session(Protocol):
     def executed_precision(self) -> list[OpPrecision]:
         """Every executed operator with the precision it ran in. May open a second, profiled session."""
         ...
-
-
-Build = Callable[[BuildRequest], Built]
-OpenSession = Callable[[Artifact, SessionOptions], AbstractContextManager[Session]]
-Batches = Iterator[Floats]

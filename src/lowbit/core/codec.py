@@ -5,8 +5,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+from cattrs.errors import BaseValidationError
 from cattrs.preconf.json import JsonConverter, make_converter
 
+from lowbit.core.errors import DamagedFile
 from lowbit.core.files import write_text
 
 T = TypeVar("T")
@@ -36,5 +38,8 @@ def save_json(path: Path, value: Any) -> None:
 
 
 def load_json(cls: type[T], path: Path) -> T:
-    """Read what `save_json` wrote."""
-    return from_plain(cls, json.loads(path.read_text()))
+    """Read what `save_json` wrote; raises DamagedFile where that no longer is what lies there."""
+    try:
+        return from_plain(cls, json.loads(path.read_text()))
+    except (ValueError, BaseValidationError) as error:
+        raise DamagedFile(f"{path}: no longer a whole {cls.__name__} as this version of lowbit writes it") from error

@@ -18,11 +18,19 @@ class Face(Protocol):
     """What a `ToolchainInfo` and a `RuntimeInfo` have in common."""
 
     @property
-    def name(self) -> str: ...  # noqa: D102
+    def name(self) -> str:
+        """What users call it."""
+        ...
+
     @property
-    def packages(self) -> tuple[str, ...]: ...  # noqa: D102
+    def packages(self) -> tuple[str, ...]:
+        """PyPI names."""
+        ...
+
     @property
-    def extra(self) -> str | None: ...  # noqa: D102
+    def extra(self) -> str | None:
+        """The extra of lowbit that installs them."""
+        ...
 
 
 def adapters(package: str, group: str, named: Sequence[str] = ()) -> dict[str, ModuleType]:
@@ -85,12 +93,14 @@ def _loaders(package: str, group: str) -> dict[str, Callable[[], ModuleType]]:
 
 
 def _load(entry: metadata.EntryPoint) -> ModuleType:
+    """The adapter behind `entry`; raises BadInput where there is none."""
     try:
         module: ModuleType = entry.load()
-    except ImportError as error:
+        module.INFO.hidden  # noqa: B018 - asked for here, where its absence can still be laid at the entry point's door
+    except Exception as error:  # a boundary: what another's module may raise while it is imported nobody knows
         raise BadInput(
-            f"the entry point {entry.group}: {entry.name} = {entry.value} cannot be imported ({error}); "
-            "repair or uninstall its package"
+            f"the entry point {entry.group}: {entry.name} = {entry.value} cannot be imported "
+            f"({type(error).__name__}: {error}); repair or uninstall its package"
         ) from error
     return module
 

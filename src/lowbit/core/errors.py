@@ -13,10 +13,19 @@ class UnsupportedError(LowbitError):
     """This toolchain or runtime cannot do that: `reason` in the vendor's own words, `remedy` what the user may do."""
 
     def __init__(self, reason: str, remedy: str = "") -> None:
-        super().__init__(reason)
+        super().__init__(with_remedy(reason, remedy))
         self.reason = reason
         self.remedy = remedy
 
 
 class MeasurementError(LowbitError):
-    """A model loaded but what it did cannot be counted: NaN outputs, constant outputs, an invalid LoadGen run."""
+    """A model loaded but what it did cannot be counted: NaN outputs, constant outputs, an unfinished LoadGen run."""
+
+
+class DamagedFile(LowbitError):  # noqa: N818 - the file is damaged
+    """A file that lowbit wrote is not what it was: cut off, edited, or of another version."""
+
+
+def with_remedy(reason: str, remedy: str) -> str:
+    """One line: the reason and, where there is one, what to do."""
+    return f"{reason}: {remedy}" if remedy else reason

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+TEMPORARY = ".lowbit-tmp."  # how the names of what is written aside begin, so that leftovers can be told and removed
+
 
 def write_text(path: Path, text: str) -> None:
     """Replace `path` by `text` in one step; its folder is made when missing."""
@@ -18,7 +20,7 @@ def write_text(path: Path, text: str) -> None:
 def aside(path: Path) -> Iterator[Path]:
     """A temporary file beside `path` that takes its place when the block ends well, and vanishes when it does not."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=path.suffix)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=TEMPORARY, suffix=path.suffix)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -33,7 +35,7 @@ def aside(path: Path) -> Iterator[Path]:
 def folder_aside(path: Path) -> Iterator[Path]:
     """A temporary folder beside `path` that takes its place when the block ends well, instead of an older one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name[:40]}."))
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=TEMPORARY))
     try:
         yield temporary
         temporary.chmod(0o755)

@@ -11,7 +11,7 @@ class Accuracy:
     """What an accuracy pass counted on `n_samples` images; shares are fractions, `kl` is in nats.
 
     `correct` counts top-1 hits; `b` and `c` are McNemar's discordant pairs: float right, this wrong; and the reverse.
-    `precision` lists what was executed. `load_s`: opening the file; `import_s`: importing the runtime.
+    `precision` lists what was executed.
     """
 
     n_samples: int
@@ -23,8 +23,6 @@ class Accuracy:
     c: int
     p_value: float
     precision: tuple[OpPrecision, ...]
-    import_s: float
-    load_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +30,8 @@ class Timing:
     """One round under LoadGen. Latencies are per query, in ms (None offline); `verdict` is LoadGen's own word.
 
     peak_memory_bytes: peak resident memory above the level after the runtime's warm-up, one sample resident.
-    load_before, load_during, load_after: cores kept busy by other work; disturbed: too much of it for a fair figure.
+    load_s: opening the file; import_s: importing the runtime. load_before, load_during, load_after: cores kept busy by
+    other work; disturbed: too much of it for a fair figure.
     """
 
     latency_p50_ms: float | None

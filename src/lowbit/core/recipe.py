@@ -10,9 +10,13 @@ Claim = Literal["float", "integer", "dynamic", "weight-only"]
 class Recipe:
     """`claim` is what the row says of itself: `integer` and `dynamic` rows are held to their executed precision.
 
-    weight_bits and activation_bits: widths of what a convolution or matrix product is fed. `options`: the vendor's own
-    arguments. `runtime_options`: what a session must be told ("precision": "bf16"). `note`: what a user must know.
-    made_for: the runtimes this recipe's files are meant for; empty: those of the toolchain.
+    weight_bits: width of the weights as the file stores them. activation_bits: width of the activations that the
+    kernel of a convolution or matrix product is meant to get where the file is made for. So fp16 that is only stored
+    is 16/32, and an fp32 file that runs in bf16 is 32/16. Whether integer kernels ran, executed precision says.
+
+    `options`: the vendor's own arguments. `runtime_options`: what a session must be told ("precision": "bf16").
+    `note`: what a user must know. made_for: the runtimes this recipe's files are meant for; empty: those of the
+    toolchain.
     """
 
     name: str

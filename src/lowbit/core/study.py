@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from lowbit.core.figures import Optimize
 from lowbit.core.host import Host
 from lowbit.core.model import FloatModel
 from lowbit.core.preprocess import Preprocess
@@ -27,7 +28,7 @@ class Choice:
 
     row: int | None
     reason: str
-    optimize: str
+    optimize: Optimize
     max_drop: float
     tied: tuple[str, ...] = ()
 
@@ -37,7 +38,7 @@ class Report:
     """All that a table or a page shows. `command` repeats the study; `versions` of every package that took part.
 
     class_names of the data; among: argmax over the outputs of the "model" or of the "data"; calibration_samples: how
-    many images calibrated; warnings: what must stand in the title (random weights, rows of another host).
+    many images calibrated; warnings: what must stand in the title (random weights, one round only).
     """
 
     title: str

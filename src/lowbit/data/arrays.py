@@ -10,7 +10,7 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
-from lowbit.core.errors import BadInput, UnsupportedError
+from lowbit.core.errors import BadInput
 from lowbit.data.picture import Dataset, Picture
 
 Bytes = npt.NDArray[np.uint8]
@@ -102,8 +102,8 @@ def open_digits() -> Dataset:
         from sklearn.datasets import load_digits
         from sklearn.model_selection import train_test_split
     except ImportError as error:
-        raise UnsupportedError(
-            "the data `digits` come with scikit-learn, which is missing", "pip install 'lowbit[torch]'"
+        raise BadInput(
+            "the data `digits` come with scikit-learn, which is not installed: pip install 'lowbit[torch]'"
         ) from error
     digits = load_digits()
     images = np.rint(digits.images * (255 / 16)).astype(np.uint8)

@@ -1,10 +1,9 @@
 """The sample cache: pictures decoded and resized once, in parallel, and memory-mapped by everyone afterwards."""
 
-import logging
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,14 +16,10 @@ from lowbit.core.errors import BadInput
 from lowbit.core.files import folder_aside
 from lowbit.core.preprocess import Preprocess
 from lowbit.core.samples import Part, Samples
-from lowbit.data.fill import Report, Share, fill, fill_in_parallel
+from lowbit.data.fill import Share, fill, fill_in_parallel
 from lowbit.data.picture import Dataset
 from lowbit.data.preprocess import to_input
 from lowbit.data.split import split
-
-log = logging.getLogger(__name__)
-
-Progress = Callable[[int, int], None]  # pictures done, pictures in all
 
 _PICTURES_A_PROCESS = 250  # fewer are decoded before another process has started
 
@@ -49,7 +44,6 @@ def make_samples(
     limit: int | None,
     out: Path,
     workers: int,
-    progress: Progress | None = None,
 ) -> None:
     """Write `out/calibration` and `out/evaluation`, each images.npy, labels.npy and meta.json; whole or not at all.
 
@@ -57,8 +51,6 @@ def make_samples(
     picture that cannot be read, pictures of different sizes, a split that leaves nothing, and a full disk.
     """
     chosen = split(dataset, calibration_samples=calibration_samples, seed=seed, limit=limit)
-    if chosen.note:
-        log.warning("%s: %s", dataset.name, chosen.note)
     model = next(chosen.evaluation_from.pictures(chosen.evaluation[:1].tolist()))
     shape = model.pixels(preprocess).shape
     total = len(chosen.calibration) + len(chosen.evaluation)
@@ -75,22 +67,18 @@ def make_samples(
             rows = np.argsort(indices)  # read in the data's order, written in the split's
             for shares, some in zip(shares_of, np.array_split(rows, workers), strict=True):
                 shares.append(Share(source, indices[some], some, preprocess, images, shape, model.name))
-        report = _counting(progress, total)
         if workers == 1:
             for share in shares_of[0]:
-                fill(share, report)
+                fill(share)
         else:
-            fill_in_parallel(shares_of, report)
+            fill_in_parallel(shares_of)
         _describe(folder, "calibration", dataset.class_names, chosen.note)
         _describe(folder, "evaluation", dataset.class_names)
 
 
 def open_samples(folder: Path, part: Part) -> Samples:
     """The `part` of the cache that `make_samples` wrote into `folder`; images are mapped, not read."""
-    home = folder / part
-    if not (home / "meta.json").is_file():
-        raise BadInput(f"{home}: no samples here; a folder that lowbit's sample cache wrote was expected")
-    meta = load_json(Meta, home / "meta.json")
+    home, meta = folder / part, _meta(folder, part)
     labels = np.load(home / "labels.npy")
     labels.setflags(write=False)
     return Samples(
@@ -101,6 +89,11 @@ def open_samples(folder: Path, part: Part) -> Samples:
         images=np.load(home / "images.npy", mmap_mode="r"),
         labels=labels,
     )
+
+
+def note_of(folder: Path) -> str:
+    """What the user should know about how the calibration pictures in `folder` were chosen; empty for nothing."""
+    return _meta(folder, "calibration").note
 
 
 def batches(samples: Samples, preprocess: Preprocess, size: int) -> Iterator[npt.NDArray[np.float32]]:
@@ -125,16 +118,11 @@ def _allocate(path: Path, shape: tuple[int, ...]) -> None:
         ) from error
 
 
-def _counting(progress: Progress | None, total: int) -> Report:
-    done = 0
-
-    def report(finished: int) -> None:
-        nonlocal done
-        done += finished
-        if progress is not None:
-            progress(done, total)
-
-    return report
+def _meta(folder: Path, part: Part) -> Meta:
+    path = folder / part / "meta.json"
+    if not path.is_file():
+        raise BadInput(f"{path.parent}: no samples here; a folder that lowbit's sample cache wrote was expected")
+    return load_json(Meta, path)
 
 
 def _describe(folder: Path, part: Part, class_names: tuple[str, ...], note: str = "") -> None:

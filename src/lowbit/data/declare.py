@@ -30,6 +30,7 @@ PRESETS = {
         Preprocess("raw", scale=1.0),
     )
 }
+_NO_SIDE = ("none", "null", "~")  # the last two are YAML's words for it
 _LARGEST_SIDE = 8192  # pixels; more is a slip of the finger, and would fill the memory before anyone is told
 
 
@@ -67,12 +68,15 @@ def _pairs(parts: Iterable[str], text: str) -> Iterable[tuple[str, str]]:
 
 
 def _read_yaml(path: Path) -> tuple[str, dict[str, Any]]:
-    """The preset's name (`unit` when the file names none) and what the file changes in it."""
+    """The preset's name (`unit` when the file names none) and what the file changes in it.
+
+    Scalars stay text, as on the command line: YAML would make a date of 2020-01-01 and 3,723 of 1:2:3.
+    """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader)
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"preprocessing file {path}: cannot be read ({error})") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise BadInput(f"preprocessing file {path}: not YAML ({' '.join(str(error).split())})") from error
     if not isinstance(content, dict):
         raise BadInput(
@@ -121,10 +125,10 @@ def _as_text(value: Any) -> str:
 
 
 def _side(value: Any) -> int | None:
-    if value is None or (isinstance(value, str) and value.lower() == "none"):
-        return None
-    if isinstance(value, (bool, float)):
+    if not isinstance(value, str):
         raise ValueError(value)
+    if value.lower() in _NO_SIDE:
+        return None
     side = int(value)
     if not 1 <= side <= _LARGEST_SIDE:
         raise ValueError(side)
@@ -133,9 +137,9 @@ def _side(value: Any) -> int | None:
 
 def _number(value: Any) -> float:
     """A finite number, or a fraction like 1/255."""
-    if not isinstance(value, (str, int, float)) or isinstance(value, bool):
+    if not isinstance(value, str):
         raise ValueError(value)
-    above, slash, below = str(value).partition("/")
+    above, slash, below = value.partition("/")
     number = float(above) / float(below) if slash else float(above)
     if not math.isfinite(number):
         raise ValueError(value)

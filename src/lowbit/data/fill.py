@@ -10,11 +10,10 @@ import selectors
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from struct import Struct
 from typing import IO
 
 import numpy as np
@@ -25,12 +24,8 @@ from lowbit.core.lifeline import die_with_parent
 from lowbit.core.preprocess import Preprocess
 from lowbit.data.picture import DataPart
 
-_REPORT_EVERY = 50  # pictures
 _WRITE_BEHIND = 1 << 20  # bytes
-_WORD = Struct("i")  # pipes keep so short a message in one piece
-_BAD_INPUT = -1
-
-Report = Callable[[int], None]
+_BAD_INPUT = 2  # status of a process that leaves a message to the user
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,11 +44,10 @@ class Share:
     model_name: str
 
 
-def fill(share: Share, report: Report) -> None:
-    """Do one share, telling `report` how many pictures were finished since the last time."""
+def fill(share: Share) -> None:
+    """Do one share. BadInput, with the picture's name, for one that cannot be read or has another size."""
     row_size = int(np.prod(share.shape))
     start = np.load(share.file, mmap_mode="r").offset
-    finished = 0
     here: int | None = None  # the row at which the file stands
     # Not through a memory map, where a full disk is a SIGBUS and written pages count as this process's memory.
     with share.file.open("r+b", buffering=_WRITE_BEHIND) as file:
@@ -70,14 +64,9 @@ def fill(share: Share, report: Report) -> None:
                 file.seek(start + row * row_size)
             file.write(pixels.data)
             here = row + 1
-            finished += 1
-            if finished == _REPORT_EVERY:
-                report(finished)
-                finished = 0
-    report(finished)
 
 
-def fill_in_parallel(shares: Sequence[Sequence[Share]], report: Report) -> None:
+def fill_in_parallel(shares: Sequence[Sequence[Share]]) -> None:
     """Do every list of shares in a process of its own; the first that fails stops all of them, and is raised here."""
     processes: list[subprocess.Popen[bytes]] = []
     try:
@@ -89,8 +78,8 @@ def fill_in_parallel(shares: Sequence[Sequence[Share]], report: Report) -> None:
                 selector.register(_output(process), selectors.EVENT_READ, process)
             while selector.get_map():
                 for key, _ in selector.select():
-                    if not _listen(key.data, report):
-                        selector.unregister(key.fileobj)
+                    _check_end(key.data)
+                    selector.unregister(key.fileobj)
     finally:
         for process in processes:
             process.kill()
@@ -98,33 +87,27 @@ def fill_in_parallel(shares: Sequence[Sequence[Share]], report: Report) -> None:
             _output(process).close()
 
 
-def _listen(process: subprocess.Popen[bytes], report: Report) -> bool:
-    """Pass on what the process has to say; False when it ended well, an error when it did not."""
-    word = os.read(_output(process).fileno(), _WORD.size)  # no more than that: the rest must wake `select` again
-    if not word:
-        if status := process.wait():
-            raise LowbitError(f"decoding pictures: a process ended with status {status}; see the log above")
-        return False
-    (count,) = _WORD.unpack(word)
-    if count == _BAD_INPUT:
-        raise BadInput(_output(process).read().decode())
-    report(count)
-    return True
+def _check_end(process: subprocess.Popen[bytes]) -> None:
+    """Raise what went wrong in a process whose output can be read: it is ending, for it says nothing before."""
+    message = _output(process).read().decode()
+    status = process.wait()
+    if status == _BAD_INPUT:
+        raise BadInput(message)
+    if status:
+        raise LowbitError(f"decoding pictures: a process ended with status {status}; see the log above")
 
 
 def main() -> None:
-    """A decoding process: its job comes from standard input, words go to standard output.
-
-    A word is a number of finished pictures, or _BAD_INPUT, which the message to the user follows.
-    """
+    """A decoding process: its job comes from standard input; a message to the user, if any, goes to standard output."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     parent, shares = pickle.load(sys.stdin.buffer)
     die_with_parent(parent)
     try:
         for share in shares:
-            fill(share, lambda finished: _say(_WORD.pack(finished)))
+            fill(share)
     except BadInput as error:
-        _say(_WORD.pack(_BAD_INPUT) + str(error).encode())
+        sys.stdout.buffer.write(str(error).encode())
+        sys.exit(_BAD_INPUT)
 
 
 def _start() -> subprocess.Popen[bytes]:
@@ -141,11 +124,6 @@ def _send(process: subprocess.Popen[bytes], job: tuple[int, Sequence[Share]]) ->
 def _output(process: subprocess.Popen[bytes]) -> IO[bytes]:
     assert process.stdout is not None
     return process.stdout
-
-
-def _say(message: bytes) -> None:
-    sys.stdout.buffer.write(message)
-    sys.stdout.flush()
 
 
 def _size(shape: tuple[int, ...]) -> str:

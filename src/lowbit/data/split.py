@@ -10,6 +10,7 @@ from lowbit.data.picture import DataPart, Dataset
 
 Indices = npt.NDArray[np.int64]
 _CALIBRATION, _LIMIT = 0, 1  # streams of random numbers, so that a limit does not move the calibration set
+_FEWEST = 2  # pictures of either kind: one has no range, and cannot show that a model tells pictures apart
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,28 +29,25 @@ class Split:
 def split(dataset: Dataset, *, calibration_samples: int, seed: int, limit: int | None = None) -> Split:
     """Draw `calibration_samples` from `train`, else from `test`, and leave them out of it; evaluate the rest.
 
-    `limit`: evaluate a random part of that many pictures. Raises BadInput when nothing sensible is left.
+    `limit`: evaluate a random part of that many pictures. Both numbers are at least 2, as a study's request makes sure;
+    BadInput when the data leave fewer than 2 pictures to calibrate with or to evaluate.
     """
-    if calibration_samples < 2:
-        raise BadInput(f"--calibration-samples {calibration_samples}: a range needs at least 2 pictures; 512 are usual")
-    if limit is not None and limit < 1:
-        raise BadInput(f"--limit {limit}: at least 1 picture must be evaluated")
-    if seed < 0:
-        raise BadInput(f"--seed {seed}: 0 or a larger number was expected")
     source = dataset.train or dataset.test
     drawn = np.random.default_rng([seed, _CALIBRATION]).permutation(len(source.labels))[:calibration_samples]
     note = ""
     if dataset.train is None:
         evaluation = np.setdiff1d(np.arange(len(source.labels)), drawn)
-        if len(evaluation) == 0:
+        if len(evaluation) < _FEWEST:
             raise BadInput(
                 f"{dataset.name}: {len(source.labels)} pictures and no training part: --calibration-samples "
-                f"{calibration_samples} leaves none to evaluate; ask for fewer, or add training pictures"
+                f"{calibration_samples} leaves {len(evaluation)} to evaluate, at least {_FEWEST} are needed; "
+                "ask for fewer, or add training pictures"
             )
     else:
         evaluation = np.arange(len(dataset.test.labels))
-        if len(drawn) < 2:
-            raise BadInput(f"{dataset.name}: {len(drawn)} training picture; calibration needs at least 2")
+        for part, count in (("training", len(drawn)), ("test", len(evaluation))):
+            if count < _FEWEST:
+                raise BadInput(f"{dataset.name}: {count} {part} picture, at least {_FEWEST} are needed; add some")
         if len(drawn) < calibration_samples:
             note = f"{calibration_samples} calibration samples were asked for; the training part has {len(drawn)}"
     if limit is not None:

@@ -44,7 +44,8 @@ def files_of(path: Path) -> list[Path]:
 def read_model(path: Path) -> onnx.ModelProto:
     """The model without its external data. BadInput when the file is missing, or no ONNX."""
     if not path.is_file():
-        raise BadInput(f"{path}: no such file; expected the path of an .onnx file")
+        found = "a folder" if path.is_dir() else "not a file" if path.exists() else "no such file"
+        raise BadInput(f"{path}: {found}; expected the path of an .onnx file")
     _check_size(path, path.stat().st_size)
     model = onnx.ModelProto()
     try:

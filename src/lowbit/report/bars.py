@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from lowbit.core.figures import rate
 from lowbit.core.row import Row
 from lowbit.core.study import Report
 from lowbit.report import ranking, scale, words
@@ -13,15 +14,15 @@ _APART = 5  # pixels between the marks of one version's runtimes
 
 
 def speed(report: Report, marks: Marks) -> Markup:
-    """Speed by recipe and runtime, longest bar fastest; the whisker spans the rounds' medians."""
-    rows = [row for row in ranking.measured(report) if _rate(row) is not None]
+    """Speed by recipe and runtime, longest bar fastest; the whisker spans the rounds' medians (offline: none)."""
+    rows = [row for row in ranking.measured(report) if rate(row) is not None]
     if not rows:
         return el("p", "No row was timed.", class_="empty")
-    top = max(_rate(row) or 0.0 for row in rows) * 1.06
-    unit = next((rate / row.speedup for row in rows if row.speedup and (rate := _rate(row))), None)
+    top = max(rate(row) or 0.0 for row in rows) * 1.06
+    unit = next((each / row.speedup for row in rows if row.speedup and (each := rate(row))), None)
     mark = None if unit is None else f"--one:{unit / top * 100:.2f}%"
     groups: dict[str, list[Row]] = {recipe: [] for recipe in ranking.recipes(report)}
-    for row in sorted(rows, key=lambda row: -(_rate(row) or 0.0)):
+    for row in sorted(rows, key=lambda row: -(rate(row) or 0.0)):
         groups[row.recipe].append(row)
     blocks = [
         join([el("h4", recipe), *(_bar(row, report, marks, top) for row in group)])
@@ -31,18 +32,11 @@ def speed(report: Report, marks: Marks) -> Markup:
     return el("div", *blocks, class_="bars" + (" one" if mark else ""), style=mark)
 
 
-def _rate(row: Row) -> float | None:
-    """What bars are long by: samples (offline) or queries a second."""
-    if row.scenario == "offline":
-        return row.samples_per_s
-    return None if not row.latency_p50_ms else 1000 / row.latency_p50_ms
-
-
 def _bar(row: Row, report: Report, marks: Marks, top: float) -> Markup:
-    rate = _rate(row) or 0.0
-    ink = [el("span", class_=f"bar {marks.colour(row.runtime)}", style=f"width:{rate / top * 100:.2f}%")]
+    length = (rate(row) or 0.0) / top * 100
+    ink = [el("span", class_=f"bar {marks.colour(row.runtime)}", style=f"width:{length:.2f}%")]
     low, high = row.latency_p50_low_ms, row.latency_p50_high_ms
-    if row.scenario != "offline" and low and high and low < high:
+    if low and high and low < high:
         left, right = 100_000 / high / top, min(100.0, 100_000 / low / top)
         ink.append(el("span", class_="whisker", style=f"left:{left:.2f}%;width:{right - left:.2f}%"))
     value = f"{words.significant(row.samples_per_s)} /s" if row.scenario == "offline" else _ms(row)
@@ -154,7 +148,11 @@ def _loss(recipe: str, rows: Sequence[Row], report: Report, marks: Marks, axis: 
         "div",
         el("span", el("span", recipe, class_="who"), class_="name"),
         el("span", *ink, class_="track"),
-        el("span", words.signed(lost), class_="number strong" + ("" if ranking.meets(first, report) else " bad")),
+        el(
+            "span",
+            words.signed(lost),
+            class_="number strong" + (" bad" if ranking.loses_too_much(first, report) else ""),
+        ),
         el("span", words.p_value(first.p_value), class_="number"),
         class_="line",
     )

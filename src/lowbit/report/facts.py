@@ -43,7 +43,7 @@ def _data(report: Report) -> list[tuple[str, str]]:
         ("channels", pre.channels),
     ]
     if model.difference is not None:
-        pairs.append(("float graph", f"differs from its source by at most {model.difference:.1e}"))
+        pairs.append(("float graph", words.fidelity(model.difference)))
     return pairs
 
 
@@ -94,6 +94,12 @@ def glossary(report: Report) -> Markup:
     query = "one image"
     if report.settings.scenario == "multi-stream":
         query = f"{MULTI_STREAM_SAMPLES} images"
+    timing: tuple[tuple[str, str], ...] = (
+        ("p50, p90, p99", f"half, 90 % and 99 % of all queries were answered within this time; a query is {query}."),
+        ("whisker", "smallest and largest median of the rounds: the noise. A lead inside it is a tie."),
+    )
+    if report.settings.scenario == "offline":
+        timing = (("samples a second", "of all samples, handed over at once; median of the rounds."),)
     words_used = (
         ("version", "one file: a recipe carried out by a toolchain (made by). A runtime (run by) executes it."),
         (words.NOT_INTENDED, "a runtime that the file was not made for. It can read the file, so it was tried."),
@@ -111,10 +117,9 @@ def glossary(report: Report) -> Markup:
         ),
         ("agreement", "share of images on which the version predicts the same class as the float model."),
         ("KL", "mean Kullback–Leibler divergence from the float model's probabilities; 0 means the same."),
-        ("p50, p90, p99", f"half, 90 % and 99 % of all queries were answered within this time; a query is {query}."),
-        ("whisker", "smallest and largest median of the rounds: the noise. A lead inside it is a tie."),
+        *timing,
         ("speed-up", "how many times faster than the fastest fp32 row of this study."),
-        ("Pareto front", "the rows that no other row beats in both accuracy and latency."),
+        ("Pareto front", "the rows that no other row beats in both accuracy and speed."),
         ("peak memory", "largest resident memory, less what the runtime itself needs before it loads the model."),
         (
             "integer share",

@@ -11,11 +11,11 @@ _LEFT = "text-align:left"
 
 def notebook_html(report: Report) -> str:
     """Measured rows best first, the winner in bold, and how many cells failed or are unsupported."""
-    report = ranking.publishable(report)
     rows = ranking.measured(report)
     best = ranking.winner(report)
     named = "top-1 %" if ranking.float_top1(report) is not None else "same as float %"
-    headings = ("version", "run by", named, "Δ points", "size", "p50 ms", "speed-up")
+    timed = "samples/s" if report.settings.scenario == "offline" else "p50 ms"
+    headings = ("version", "run by", named, "Δ points", "size", timed, "speed-up")
     head = el("tr", *(el("th", text, style=_LEFT if i < 2 else _RIGHT) for i, text in enumerate(headings)))
     body = [_line(row, report, row is best) for row in rows]
     others = ", ".join(
@@ -44,7 +44,7 @@ def _line(row: Row, report: Report, best: bool) -> Markup:
         words.percent(quality),
         words.signed(ranking.gained(row, report)),
         words.size(row.size_bytes),
-        words.significant(row.latency_p50_ms),
+        words.significant(row.samples_per_s if row.scenario == "offline" else row.latency_p50_ms),
         words.times(row.speedup),
     )
     cells = [el("td", text, style=_LEFT) for text in left] + [el("td", text, style=_RIGHT) for text in right]

@@ -18,7 +18,6 @@ from lowbit.report.tips import tips
 
 def page(report: Report) -> str:
     """The whole page: style, script and data are inside, and its policy forbids the browser any request."""
-    report = ranking.publishable(report)
     marks = marks_of(report.rows)
     return Template(_asset("page.html")).substitute(
         title=el("title", f"{report.title} · lowbit"),
@@ -28,6 +27,8 @@ def page(report: Report) -> str:
         heading=_heading(report),
         verdict=_verdict(report),
         quality="Accuracy" if ranking.float_top1(report) is not None else "Agreement with float",
+        price="time" if _offline(report) else "latency",
+        whiskers=" Whiskers span the medians of the rounds." if ranking.has_spread(report) else "",
         key=_key(marks, any(not row.intended for row in report.rows)),
         pareto=pareto(report, marks),
         speed=speed(report, marks),
@@ -38,6 +39,11 @@ def page(report: Report) -> str:
         facts=facts.facts(report),
         glossary=facts.glossary(report),
     )
+
+
+def _offline(report: Report) -> bool:
+    """Offline, all samples are one query: there is no latency, only a rate."""
+    return report.settings.scenario == "offline"
 
 
 def _asset(name: str) -> str:
@@ -79,9 +85,8 @@ def _verdict(report: Report) -> Markup:
     ]
     said = [el("p", ranking.reason(report), class_="reason")]
     if report.choice.tied:
-        said.append(
-            el("p", f"Ties with it, within the spread of the rounds: {', '.join(report.choice.tied)}.", class_="ties")
-        )
+        why = words.TIE[report.choice.optimize]
+        said.append(el("p", f"Ties with it ({why}): {', '.join(report.choice.tied)}.", class_="ties"))
     if best.artifact:
         said.append(el("p", "File to ship: ", el("code", best.artifact), class_="file"))
     winner = el(

@@ -1,4 +1,4 @@
-"""The Pareto plot: accuracy against latency, drawn on the server so that it needs no script.
+"""The Pareto plot: accuracy against time, drawn on the server so that it needs no script.
 
 Across, positions are percent of the plot's width and sizes are pixels: one drawing fits every screen. Only labels
 depend on the width; they are placed twice, for a narrow and a wide screen, and CSS shows one set.
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 
+from lowbit.core.figures import rate
 from lowbit.core.row import Row
 from lowbit.core.study import Report
 from lowbit.report import labels, ranking, scale, words
@@ -51,8 +52,8 @@ class _Axes:
 def pareto(report: Report, marks: Marks) -> Markup:
     """A figure with one mark a measured row, or a sentence when there is nothing to draw."""
     quality, what = _quality(report)
-    price, unit = _price(report)
-    rows = [row for row in ranking.measured(report) if quality(row) is not None and (price(row) or 0) > 0]
+    unit = "ms a sample" if report.settings.scenario == "offline" else "p50 latency, ms a query"
+    rows = [row for row in ranking.measured(report) if quality(row) is not None and rate(row)]
     if not rows:
         return el("p", "No row was measured, so there is nothing to draw.", class_="empty")
 
@@ -60,7 +61,7 @@ def pareto(report: Report, marks: Marks) -> Markup:
         return quality(row) or 0.0
 
     def dear(row: Row) -> float:
-        return price(row) or 0.0
+        return 1e3 / (rate(row) or 1.0)
 
     axes = _axes(report, [good(row) for row in rows], [dear(row) for row in rows])
     best = ranking.front(rows, good, dear)
@@ -95,12 +96,6 @@ def _quality(report: Report) -> tuple[Callable[[Row], float | None], str]:
     if any(row.top1 is not None for row in report.rows):
         return (lambda row: row.top1), "top-1 accuracy, %"
     return (lambda row: row.agreement), "images with the float model's prediction, %"
-
-
-def _price(report: Report) -> tuple[Callable[[Row], float | None], str]:
-    if report.settings.scenario == "offline":
-        return (lambda row: 1000 / row.samples_per_s if row.samples_per_s else None), "ms a sample"
-    return (lambda row: row.latency_p50_ms), "p50 latency, ms a query"
 
 
 def _axes(report: Report, qualities: Sequence[float], prices: Sequence[float]) -> _Axes:

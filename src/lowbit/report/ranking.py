@@ -1,23 +1,15 @@
 """Which row stands where: points lost, the order of merit, the Pareto front. Nothing is drawn here."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
-from math import inf
 
+from lowbit.core import figures
 from lowbit.core.row import Row
 from lowbit.core.study import Report
-
-
-def publishable(report: Report) -> Report:
-    """The report without what must not be shown: the accuracy of a network nobody trained says nothing."""
-    if not report.model.random_weights:
-        return report
-    rows = tuple(replace(row, top1=None, top1_low=None, top1_high=None, top5=None, p_value=None) for row in report.rows)
-    return replace(report, rows=rows, reference=None)
+from lowbit.report import words
 
 
 def float_top1(report: Report) -> float | None:
-    """The float model's own top-1, a fraction."""
+    """The float model's own top-1, a fraction; None for a network nobody trained."""
     reference = report.reference
     return None if reference is None or reference.n_samples == 0 else reference.correct / reference.n_samples
 
@@ -25,26 +17,18 @@ def float_top1(report: Report) -> float | None:
 def gained(row: Row, report: Report) -> float | None:
     """Top-1 above the float model's, in points; below it is negative."""
     base = float_top1(report)
-    return None if base is None or row.top1 is None else (row.top1 - base) * 100
+    drop = None if base is None else figures.drop_points(row, base)
+    return None if drop is None else -drop
 
 
-def meets(row: Row, report: Report) -> bool:
-    """Whether the row loses no more than `max_drop` points of top-1, or of agreement where float's top-1 is unknown."""
-    points = gained(row, report)
-    if float_top1(report) is None and row.agreement is not None:
-        points = (row.agreement - 1) * 100
-    return points is not None and points >= -report.choice.max_drop - 1e-9
+def may_ship(row: Row, report: Report) -> bool:
+    """Whether the row was among those the winner was chosen from."""
+    return figures.meets(row, float_top1(report), report.choice.max_drop)
 
 
-def cost(row: Row, report: Report) -> float:
-    """What the study minimizes, in its own unit; infinite where it is absent."""
-    if report.choice.optimize == "size":
-        return _or_infinite(row.size_bytes)
-    if report.choice.optimize == "memory":
-        return _or_infinite(row.peak_memory_bytes)
-    if row.scenario == "offline":
-        return inf if not row.samples_per_s else 1 / row.samples_per_s
-    return _or_infinite(row.latency_p50_ms)
+def loses_too_much(row: Row, report: Report) -> bool:
+    """Whether a measured row is out for its loss; where its file does not belong, no row is judged."""
+    return row.intended and not may_ship(row, report)
 
 
 def winner(report: Report) -> Row | None:
@@ -59,13 +43,19 @@ def reason(report: Report) -> str:
 
 
 def measured(report: Report) -> list[Row]:
-    """Measured rows, best first: the winner, then all that meet `max_drop` by cost, then the others by cost."""
+    """Measured rows, best first: the winner, then all that may be shipped by cost, then the others by cost."""
     best = winner(report)
 
     def key(row: Row) -> tuple[bool, bool, float, str]:
-        return (row is not best, not meets(row, report), cost(row, report), row.name)
+        cost = figures.cost(row, report.choice.optimize)
+        return (row is not best, not may_ship(row, report), cost, row.name)
 
     return sorted(with_status(report, "measured"), key=key)
+
+
+def has_spread(report: Report) -> bool:
+    """Whether any row's rounds differ in latency: never offline, nor with a single round."""
+    return any((row.latency_p50_low_ms or 0) < (row.latency_p50_high_ms or 0) for row in report.rows)
 
 
 def with_status(report: Report, status: str) -> list[Row]:
@@ -105,11 +95,7 @@ def cautions(report: Report) -> list[str]:
     said = list(report.warnings)
     if timed and not report.settings.official:
         said.append("Not an official MLPerf run: rounds are shorter than MLPerf's.")
-    invalid = [row.name for row in timed if row.loadgen_valid is False]
+    invalid = sum(row.loadgen_valid is False for row in timed)
     if invalid:
-        said.append(f"LoadGen calls these timings invalid: {', '.join(invalid)}.")
+        said.append(f"LoadGen calls {words.count(invalid, 'timing')} invalid: the rows' notes say why.")
     return said
-
-
-def _or_infinite(value: float | None) -> float:
-    return inf if value is None else value

@@ -113,7 +113,5 @@ def _mark(row: Row, report: Report) -> str:
         "to ship." if row is ranking.winner(report) else "",
         "ties with the winner." if row.name in report.choice.tied else "",
         f"{words.falls_short(row)}." if words.falls_short(row) else "",
-        "another host." if row.host_id != report.host.id else "",
-        "LoadGen: invalid." if row.loadgen_valid is False else "",
     ]
     return " ".join(mark for mark in marks if mark)

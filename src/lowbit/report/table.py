@@ -13,6 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from lowbit.core.figures import Optimize
 from lowbit.core.row import Row
 from lowbit.core.study import Report
 from lowbit.report import ranking, words
@@ -38,7 +39,6 @@ class _Column:
 
 def table(report: Report, width: int = 100) -> Table:
     """The measured rows, best first, with as many columns as `width` has room for."""
-    report = ranking.publishable(report)
     rows = ranking.measured(report)
     columns = _columns(report, rows)
     gap = 2 if _width([column for column in columns if column.need <= _ESSENTIAL], 2) <= width else 1
@@ -47,14 +47,13 @@ def table(report: Report, width: int = 100) -> Table:
     for column in chosen:
         drawn.add_column(Text(column.heading), justify="right" if column.right else "left", no_wrap=column.right)
     for index, row in enumerate(rows):
-        cells = [Text(column.cells[index], style=_style(column, column.cells[index])) for column in chosen]
+        cells = [Text(column.cells[index], style=_style(column, index, row, report)) for column in chosen]
         drawn.add_row(*cells, style="bold" if row is ranking.winner(report) else "")
     return drawn
 
 
 def print_report(report: Report, console: Console) -> None:
     """Title, cautions, table, footnotes, failures, refusals, and the row to ship with its reason."""
-    report = ranking.publishable(report)
     for part in _parts(report, console.width):
         console.print(part, soft_wrap=False)
 
@@ -62,6 +61,8 @@ def print_report(report: Report, console: Console) -> None:
 def _parts(report: Report, width: int) -> Iterator[RenderableType]:
     yield Text(report.title, style="bold")
     yield Text(_conditions(report), style="dim")
+    if report.model.difference is not None:
+        yield Text(f"float graph: {words.fidelity(report.model.difference)}", style="dim")
     for caution in ranking.cautions(report):
         yield Text(f"! {caution}", style="yellow")
     yield Text()
@@ -93,7 +94,7 @@ def _conditions(report: Report) -> str:
 def _columns(report: Report, rows: Sequence[Row]) -> list[_Column]:
     """Every column that at least one row has a value for, in display order."""
     notes = _footnotes(rows)
-    offline = report.settings.scenario == "offline"
+    offline, goal = report.settings.scenario == "offline", report.choice.optimize
     agreement_need = 0 if ranking.float_top1(report) is None else 6
     query = "p50 ms\na query" if report.settings.scenario == "multi-stream" else "p50\nms"
 
@@ -104,10 +105,13 @@ def _columns(report: Report, rows: Sequence[Row]) -> list[_Column]:
         numbers = (str(notes[note]).translate(_DIGITS) for note in _said(row) if notes[note])
         return f"{row.toolchain} {row.recipe}{','.join(numbers)}"
 
-    def latency(row: Row) -> str:
-        tied = words.TIED if row.name in report.choice.tied else ""
-        return tied + (words.significant(row.samples_per_s if offline else row.latency_p50_ms))
+    def compared(figure: Optimize, row: Row, text: str) -> str:
+        return f"{words.TIED}{text}" if figure == goal and row.name in report.choice.tied else text
 
+    def speed(row: Row) -> str:
+        return words.significant(row.samples_per_s if offline else row.latency_p50_ms)
+
+    size_need, memory_need = 0 if goal == "size" else 1, 0 if goal == "memory" else 7
     columns = [
         column("version\nmade by, recipe", 0, (marked(row) for row in rows), right=False),
         column(
@@ -117,10 +121,12 @@ def _columns(report: Report, rows: Sequence[Row]) -> list[_Column]:
         column("95 %\ninterval", 8, (words.half_interval(row.top1_low, row.top1_high) for row in rows)),
         column("Δ\npoints", 3, (words.signed(ranking.gained(row, report)) for row in rows)),
         column("same as\nfloat %", agreement_need, (words.percent(row.agreement, 1) for row in rows)),
-        column("size\n", 1, (words.size(row.size_bytes) for row in rows)),
-        column("samples\n/s" if offline else query, 0, (latency(row) for row in rows)),
+        column("size\n", size_need, (compared("size", row, words.size(row.size_bytes)) for row in rows)),
+        column("samples\n/s" if offline else query, 0, (compared("latency", row, speed(row)) for row in rows)),
         column("speed-\nup", 2, (words.times(row.speedup) for row in rows)),
-        column("peak\nmemory", 7, (words.size(row.peak_memory_bytes) for row in rows)),
+        column(
+            "peak\nmemory", memory_need, (compared("memory", row, words.size(row.peak_memory_bytes)) for row in rows)
+        ),
         column("int8\nshare", 2, (words.integer_share(row) for row in rows)),
     ]
     return [one for one in columns if any(cell not in ("", words.ABSENT) for cell in one.cells)]
@@ -140,12 +146,11 @@ def _fitting(columns: Sequence[_Column], width: int, gap: int) -> list[_Column]:
     return kept
 
 
-def _style(column: _Column, text: str) -> str:
+def _style(column: _Column, index: int, row: Row, report: Report) -> str:
+    text = column.cells[index]
     if column.heading.startswith("int8") and text:
         return "dim" if text == "100 %" else "yellow"
-    if column.heading.startswith("Δ") and text.startswith(words.MINUS):
-        return "red" if float(text[1:]) >= 1 else ""
-    return ""
+    return "red" if column.heading.startswith("Δ") and ranking.loses_too_much(row, report) else ""
 
 
 def _said(row: Row) -> list[str]:
@@ -172,14 +177,11 @@ def _legend(report: Report) -> Iterator[RenderableType]:
     if any(not row.intended for row in rows):
         lines.append(f"{words.NOT_INTENDED} a runtime that the file was not made for")
     if any(row.name in report.choice.tied for row in rows):
-        lines.append(f"{words.TIED} a tie with the winner: the lead is within the spread of the rounds")
+        lines.append(f"{words.TIED} a tie with the winner: {words.TIE[report.choice.optimize]}")
     if any(words.falls_short(row) for row in rows):
         lines.append("int8 share below 100 %: the rest ran in float; lowbit report STUDY --why ROW lists it")
     if any(row.speedup is not None for row in rows):
         lines.append("speed-up: over the fastest fp32 row; Δ: top-1 less the float model's")
-    elsewhere = sorted({row.name for row in rows if row.host_id != report.host.id})
-    if elsewhere:
-        lines.append(f"measured on another host, not comparable: {', '.join(elsewhere)}")
     if lines:
         yield Text()
     for line in lines:
@@ -200,24 +202,27 @@ def _failed(rows: Sequence[Row]) -> Iterator[RenderableType]:
 def _unsupported(rows: Sequence[Row]) -> Iterator[RenderableType]:
     if not rows:
         return
-    yield Text(f"\nunsupported ({len(rows)})", style="bold")
+    yield Text.assemble((f"\nunsupported ({len(rows)})", "bold"), (": the page has the reasons in full", "dim"))
     for reason, group in ranking.by_reason(rows).items():
-        yield _indented(f"{_together(group)}: {words.one_line(reason, _REASON)}", "dim")
+        yield _indented(f"{_together(group)}: {words.one_line(reason)}", "dim", cut=True)
 
 
-def _indented(text: str, style: str = "") -> RenderableType:
-    return Padding(Text(text, style=style), (0, 0, 0, 2), expand=False)
+def _indented(text: str, style: str = "", cut: bool = False) -> RenderableType:
+    """`text` two columns in, on as many lines as it needs; cut: on one, with an ellipsis at the console's edge."""
+    return Padding(
+        Text(text, style=style, no_wrap=cut, overflow="ellipsis" if cut else None), (0, 0, 0, 2), expand=False
+    )
 
 
 def _together(rows: Sequence[Row]) -> str:
-    """Rows of one reason, recipes of the same toolchain and runtime gathered: litert/{fp16,bf16}@openvino."""
+    """Rows of one reason, by the toolchain and runtime most of them share: litert/{fp16,bf16}@litert and 2 more."""
     pairs: dict[tuple[str, str], list[str]] = {}
     for row in rows:
         pairs.setdefault((row.toolchain, row.runtime), []).append(row.recipe)
-    return ", ".join(
-        f"{toolchain}/{recipes[0] if len(recipes) == 1 else '{' + ','.join(recipes) + '}'}@{runtime}"
-        for (toolchain, runtime), recipes in pairs.items()
-    )
+    (toolchain, runtime), recipes = max(pairs.items(), key=lambda pair: len(pair[1]))
+    together = recipes[0] if len(recipes) == 1 else "{" + ",".join(recipes) + "}"
+    more = len(rows) - len(recipes)
+    return f"{toolchain}/{together}@{runtime}" + (f" and {more} more" if more else "")
 
 
 def _verdict(report: Report) -> Iterator[RenderableType]:
@@ -229,5 +234,3 @@ def _verdict(report: Report) -> Iterator[RenderableType]:
     yield Text(f"Why     {ranking.reason(report)}")
     if report.choice.tied:
         yield Text(f"Ties    {', '.join(report.choice.tied)}")
-    if best.artifact:
-        yield Text(f"File    {best.artifact}")

@@ -1,13 +1,20 @@
 """How numbers are written: one place, so that table, page and notebook say the same. Absent values are a dash."""
 
+from collections.abc import Mapping
 from math import floor, log10
 
+from lowbit.core.figures import Optimize
 from lowbit.core.row import Row
 
 ABSENT = "–"
 MINUS = "\u2212"
 NOT_INTENDED = "†"
 TIED = "≈"
+TIE: Mapping[Optimize, str] = {
+    "latency": "the lead is within the spread of the rounds",
+    "size": "the files have the same size",
+    "memory": "the peaks of memory are the same",
+}
 
 
 def percent(fraction: float | None, digits: int = 2) -> str:
@@ -60,10 +67,17 @@ def times(factor: float | None) -> str:
 
 
 def p_value(p: float | None) -> str:
-    """Three decimals, or "<0.001"."""
+    """Three decimals, or "< 0.001"; what is too small for floating point is no certainty either: "< 1e-300"."""
     if p is None:
         return ABSENT
-    return "<0.001" if p < 0.001 else f"{p:.3f}"
+    if p == 0:
+        return "< 1e-300"
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def fidelity(difference: float) -> str:
+    """How true the float graph is to its source, by the largest absolute difference of their outputs."""
+    return f"differs from its source by at most {difference:.2g} on real samples"
 
 
 def claims_integer(row: Row) -> bool:

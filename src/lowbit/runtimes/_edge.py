@@ -1,13 +1,9 @@
 """What runtimes share: the edge between float NCHW images and the type and layout that a file wants."""
 
-from textwrap import shorten
-
 import numpy as np
 import numpy.typing as npt
 
 from lowbit.core.adapter import Floats
-
-_LONGEST_REASON = 300  # characters; the log has the rest
 
 
 def quantize(x: Floats, scale: float, zero_point: int, dtype: npt.DTypeLike) -> npt.NDArray[np.integer]:
@@ -27,10 +23,3 @@ def is_channels_last(shape: tuple[int, ...], input_shape: tuple[int, int, int]) 
     """Whether a file's input [N, ?, ?, ?] is NHWC, given (C, H, W); NCHW wins where both fit."""
     channels, height, width = input_shape
     return shape[1:] != input_shape and shape[1:] == (height, width, channels)
-
-
-def own_words(error: BaseException) -> str:
-    """A vendor's message on one line, without the places in its source, for a person who reads a table."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    telling = [line for line in lines if not line.startswith(("Exception from ", "Check '"))] or lines
-    return shorten(" ".join(telling), _LONGEST_REASON, placeholder=" …") or type(error).__name__

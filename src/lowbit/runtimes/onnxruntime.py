@@ -13,11 +13,18 @@ import numpy as np
 
 from lowbit.core.adapter import Floats, OpPrecision, RuntimeInfo, SessionOptions
 from lowbit.core.artifact import Artifact
-from lowbit.core.errors import UnsupportedError
-from lowbit.runtimes._edge import own_words
+from lowbit.core.refusal import refusal
 
 INFO = RuntimeInfo(name="onnxruntime", packages=("onnxruntime",), extra=None, reads=("onnx",))
 
+# An ONNX file: a 1 x 1 convolution of x [1, 8, 8, 8] to y, each of its 64 weights 1.0 (opset 17, IR version 8). It was
+# made with onnx.helper, as the test of it does; here it is bytes, since importing onnx would count as the runtime's.
+_ONE_CONVOLUTION = (
+    b'\x08\x08:\xec\x02\n\x0f\n\x01x\n\x01w\x12\x01y"\x04Conv\x12\x0cone operator'
+    b"*\x90\x02\x08\x08\x08\x08\x08\x01\x08\x01\x10\x01B\x01wJ\x80\x02" + b"\x00\x00\x80?" * 64 + b"Z\x1b\n\x01x"
+    b"\x12\x16\n\x14\x08\x01\x12\x10\n\x02\x08\x01\n\x02\x08\x08\n\x02\x08\x08\n\x02\x08\x08b\x1b\n\x01y"
+    b"\x12\x16\n\x14\x08\x01\x12\x10\n\x02\x08\x01\n\x02\x08\x08\n\x02\x08\x08\n\x02\x08\x08B\x04\n\x00\x10\x11"
+)
 _LOG_ERRORS = 3
 _PROVIDERS = ["CPUExecutionProvider"]
 
@@ -100,7 +107,7 @@ def open_session(artifact: Artifact, options: SessionOptions) -> Iterator[_Sessi
     try:
         session = ort.InferenceSession(str(artifact.path), _session_options(options), providers=_PROVIDERS)
     except Exception as error:  # the vendor's exceptions share no base class
-        raise UnsupportedError(f"ONNX Runtime cannot load it: {own_words(error)}") from error
+        raise refusal("ONNX Runtime cannot load it", error, artifact.path) from error
     inputs, outputs = session.get_inputs(), session.get_outputs()
     yield _Session(artifact, options, session, inputs[0].name, outputs[0].name)
 
@@ -108,20 +115,9 @@ def open_session(artifact: Artifact, options: SessionOptions) -> Iterator[_Sessi
 def warm_up(options: SessionOptions) -> None:
     """Run one convolution."""
     import onnxruntime as ort
-    from onnx import TensorProto, helper
 
-    shape = [1, 8, 8, 8]
-    weight = helper.make_tensor("w", TensorProto.FLOAT, [8, 8, 1, 1], np.ones(64, np.float32).tobytes(), raw=True)
-    graph = helper.make_graph(
-        [helper.make_node("Conv", ["x", "w"], ["y"])],
-        "one operator",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
-        [weight],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    session = ort.InferenceSession(model.SerializeToString(), _session_options(options), providers=_PROVIDERS)
-    session.run(None, {"x": np.ones(shape, np.float32)})
+    session = ort.InferenceSession(_ONE_CONVOLUTION, _session_options(options), providers=_PROVIDERS)
+    session.run(None, {"x": np.ones((1, 8, 8, 8), np.float32)})
 
 
 def _session_options(options: SessionOptions) -> Any:
@@ -150,7 +146,8 @@ def _operator(name: str, run: dict[str, Any], feeder: str, batch: int) -> OpPrec
     kinds = [_SHORT.get(kind, kind) for kind, _ in inputs]
     if op_type not in _OPERANDS:
         kind = kinds[0] if kinds else "none"
-        return OpPrecision(name, op_type, kind, integer=kind in ("u8", "s8"))
+        integer = kind in ("u8", "s8")
+        return OpPrecision(name, op_type, kind, integer, reason="" if integer else _why_not_8_bits(kind))
     left, right = _OPERANDS[op_type]
     out_shape = next(iter(run["output_type_shape"][0].values()))
     integer = op_type in _INTEGER
@@ -163,6 +160,10 @@ def _operator(name: str, run: dict[str, Any], feeder: str, batch: int) -> OpPrec
         hybrid=op_type in _HYBRID,
         reason="" if integer else _why_float(kinds[left], feeder),
     )
+
+
+def _why_not_8_bits(kind: str) -> str:
+    return "its values are float" if kind.startswith("f") else f"its values are {kind}, not 8-bit integers"
 
 
 def _why_float(kind: str, feeder: str) -> str:

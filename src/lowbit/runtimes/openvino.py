@@ -12,7 +12,8 @@ import numpy.typing as npt
 from lowbit.core.adapter import Floats, OpPrecision, RuntimeInfo, SessionOptions
 from lowbit.core.artifact import Artifact
 from lowbit.core.errors import UnsupportedError
-from lowbit.runtimes._edge import dequantize, is_channels_last, own_words, quantize
+from lowbit.core.refusal import refusal
+from lowbit.runtimes._edge import dequantize, is_channels_last, quantize
 
 INFO = RuntimeInfo(name="openvino", packages=("openvino",), extra="openvino", reads=("onnx", "openvino-ir", "tflite"))
 
@@ -86,10 +87,8 @@ def open_session(artifact: Artifact, options: SessionOptions) -> Iterator[_Sessi
             sample = (height, width, channels) if channels_last else artifact.input_shape
             model.reshape([batch_size, *sample])
         compiled = core.compile_model(model, "CPU", _properties(options, precision))
-    except UnsupportedError:
-        raise
     except Exception as error:  # the vendor's exceptions share no base class
-        raise UnsupportedError(f"OpenVINO cannot load it: {own_words(error)}") from error
+        raise refusal("OpenVINO cannot load it", error, artifact.path) from error
     yield _Session(compiled, compiled.create_infer_request(), batch_size, channels_last, source, target)
 
 
@@ -169,14 +168,22 @@ def _operator(op: Any, batch: int) -> OpPrecision:
     integer = primitive.endswith("_I8")
     kinds = [_SHORT.get(kind, kind) for port in op.inputs()[:2] if (kind := port.get_element_type().get_type_name())]
     macs = _macs(op, op_type) // batch
+    computed = primitive.rpartition("_")[2].lower()
     return OpPrecision(
         name=op.get_friendly_name(),
         op_type=op_type,
-        precision="".join(kinds) if integer and macs else primitive.rpartition("_")[2].lower(),
+        precision="".join(kinds) if integer and macs else computed,
         integer=integer,
         macs=macs,
-        reason="" if integer or not macs else f"runs as {primitive} on {kinds[0]} activations and {kinds[1]} weights",
+        reason="" if integer else _why_float(primitive, computed, kinds, bool(macs)),
     )
+
+
+def _why_float(primitive: str, computed: str, kinds: list[str], multiplies: bool) -> str:
+    """`kinds`: the types of the first two inputs."""
+    if multiplies:
+        return f"runs as {primitive} on {kinds[0]} activations and {kinds[1]} weights"
+    return f"computes in {computed}" if kinds and kinds[0][0] in "su" else "its values are float"
 
 
 def _macs(op: Any, op_type: str) -> int:

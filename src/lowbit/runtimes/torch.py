@@ -9,9 +9,8 @@ import numpy as np
 
 from lowbit.core.adapter import Floats, OpPrecision, RuntimeInfo, SessionOptions
 from lowbit.core.artifact import Artifact
-from lowbit.core.discover import require
 from lowbit.core.errors import UnsupportedError
-from lowbit.runtimes._edge import own_words
+from lowbit.core.refusal import refusal
 
 INFO = RuntimeInfo(name="torch", packages=("torch",), extra="torch", reads=("torchscript",))
 
@@ -51,7 +50,6 @@ class TorchSession:
 
 def warm_up(options: SessionOptions) -> None:
     """Trace and run one convolution, so that TorchScript and oneDNN are resident."""
-    require(INFO)
     import torch
 
     _set_threads(options.threads)
@@ -64,7 +62,6 @@ def warm_up(options: SessionOptions) -> None:
 @contextmanager
 def open_session(artifact: Artifact, options: SessionOptions) -> Iterator[TorchSession]:
     """Load the file. Raises UnsupportedError where it is no TorchScript, or for a precision other than f32 and bf16."""
-    require(INFO)
     import torch
 
     precision = artifact.runtime_options.get("precision", "f32")
@@ -74,8 +71,8 @@ def open_session(artifact: Artifact, options: SessionOptions) -> Iterator[TorchS
     jit: Any = torch.jit  # carries no types
     try:
         model = jit.load(str(artifact.path), map_location="cpu").eval()
-    except RuntimeError as error:
-        raise UnsupportedError(f"torch cannot load the file: {own_words(error)}", "build it again") from error
+    except (ValueError, RuntimeError) as error:
+        raise refusal("torch cannot load it", error, artifact.path, "build it again") from error
     if precision == "bf16":
         model = _in_bf16(model)
     yield TorchSession(model, artifact.input_shape)

@@ -2,13 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 from typing import Protocol
 
-from lowbit.core import digest
+from lowbit.core import digest, discover
 from lowbit.core.adapter import Floats
-from lowbit.core.errors import BadInput
+from lowbit.core.errors import BadInput, UnsupportedError
 from lowbit.core.model import FloatModel
 from lowbit.core.preprocess import Preprocess
 from lowbit.core.samples import Samples
@@ -22,6 +21,8 @@ class SourceInfo:
 
     form: how a user writes it; packages: PyPI names that loading needs; extra: pip extra of lowbit that installs them;
     default_preprocess: the preprocessing such models are made for, None where nobody can know.
+    stable: whether `fingerprint` covers all that the model is made of. Where it does not (user code may read any file),
+    the study makes the float graph anew in every command, and what follows from it is named by that graph's contents.
     """
 
     name: str
@@ -29,6 +30,7 @@ class SourceInfo:
     packages: tuple[str, ...]
     extra: str | None
     default_preprocess: str | None
+    stable: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ class Source(Protocol):
         ...
 
     def fingerprint(self, spec: str, weights: Path | None) -> str:
-        """Digest of all that the model is made of: files, code, package versions. Cheap, imports no vendor."""
+        """Digest of what the model is made of: files, code, package versions (`stable`: of all). Imports no vendor."""
         ...
 
     def load(self, request: SourceRequest) -> Loaded:
@@ -80,17 +82,11 @@ class Source(Protocol):
 
 
 def versions(info: SourceInfo) -> dict[str, str]:
-    """Installed versions of the packages that a source needs; BadInput with the way to install them when one lacks."""
-    found = {}
-    for package in info.packages:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError as error:
-            raise BadInput(
-                f"a model of the form {info.form} needs the package {package}, which is not installed: "
-                f"pip install 'lowbit[{info.extra}]'"
-            ) from error
-    return found
+    """`discover.require` as BadInput: a study without its model cannot go on, as it can without a toolchain."""
+    try:
+        return discover.require(info)
+    except UnsupportedError as error:
+        raise BadInput(f"a model of the form {info.form} cannot be loaded: {error}") from error
 
 
 def digest_weights(weights: Path | None) -> str | None:
@@ -98,7 +94,8 @@ def digest_weights(weights: Path | None) -> str | None:
     if weights is None:
         return None
     if not weights.is_file():
-        raise BadInput(f"--weights {weights}: no such file; give a .safetensors file or a state dict (.pt, .pth)")
+        found = "not a file" if weights.exists() else "no such file"
+        raise BadInput(f"--weights {weights}: {found}; give a .safetensors file or a state dict (.pt, .pth)")
     return digest.of_files([weights])
 
 

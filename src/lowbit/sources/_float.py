@@ -10,7 +10,7 @@ from lowbit.graph.check import dims, image_input
 from lowbit.graph.clean import clean, ends_in_softmax
 from lowbit.sources._edge import SourceRequest
 
-FILE = "float.onnx"
+GRAPH = "float.onnx"
 
 
 def write_float(
@@ -22,7 +22,7 @@ def write_float(
     _, channels, height, width = _fixed(image)
     _check_fit((channels, height, width), request)
 
-    path = request.out / FILE
+    path = request.out / GRAPH
     with aside(path) as temporary:
         temporary.write_bytes(cleaned.SerializeToString(deterministic=True))
     return FloatModel(

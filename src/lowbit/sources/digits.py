@@ -12,6 +12,7 @@ INFO = SourceInfo(
     packages=("torch", "scikit-learn"),
     extra="torch",
     default_preprocess="unit,channels=grey",
+    stable=True,
 )
 
 _SHAPE = (1, 8, 8)

@@ -9,7 +9,14 @@ from lowbit.core.adapter import Floats
 from lowbit.core.errors import BadInput
 from lowbit.sources._edge import Loaded, Predict, SourceInfo, SourceRequest, refuse_weights
 
-INFO = SourceInfo(name="onnx", form="x.onnx", packages=("onnxruntime",), extra=None, default_preprocess=None)
+INFO = SourceInfo(
+    name="onnx",
+    form="x.onnx",
+    packages=("onnxruntime",),
+    extra=None,
+    default_preprocess=None,
+    stable=True,
+)
 
 
 def claims(spec: str) -> bool:

@@ -12,6 +12,7 @@ INFO = SourceInfo(
     packages=("torch", "safetensors"),
     extra="torch",
     default_preprocess=None,
+    stable=False,
 )
 
 _DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
@@ -25,7 +26,7 @@ def claims(spec: str) -> bool:
 
 
 def fingerprint(spec: str, weights: Path | None) -> str:
-    """Digest of the user's code, of the weights and of the packages."""
+    """Digest of the user's code, of the weights and of the packages; not of files or other packages that it uses."""
     from lowbit.sources._user_code import files_of
 
     code = digest.of_files(files_of(spec.rpartition(":")[0]))

@@ -11,6 +11,7 @@ INFO = SourceInfo(
     packages=("torch", "torchvision", "safetensors"),
     extra="torch",
     default_preprocess="imagenet",
+    stable=True,
 )
 
 _CODE = Path(__file__).with_name("torch_zoo.py")

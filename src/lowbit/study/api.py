@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lowbit.core.errors import BadInput
+from lowbit.core.figures import Optimize
 from lowbit.core.settings import Among, Scenario, Settings
 from lowbit.data.preprocess import parse
 from lowbit.sources.find import find
 from lowbit.study.compare import compare as run_study
-from lowbit.study.request import Optimize, StudyRequest
+from lowbit.study.request import StudyRequest
 from lowbit.study.result import StudyResult
 from lowbit.study.run import Listener
 
@@ -50,6 +51,7 @@ def compare(
     top-1. batch_size None: 1, 8 or 32 by scenario. out None: a folder here, named after model and data. Finished jobs
     found in `out` are kept. Raises BadInput for what the caller must change; all else is a row with its reason.
     """
+    given = dict(locals())
     source = find(model)
     named = preprocess if preprocess is not None else source.INFO.default_preprocess
     if named is None:
@@ -57,7 +59,6 @@ def compare(
             f"--preprocess is missing: nobody can know how pictures must be prepared for {model}; "
             "give the preset it was trained with (imagenet, imagenet-tf, cifar10, unit, raw), or a YAML file"
         )
-    arguments = {key: value for key, value in locals().items() if key in _DEFAULTS and value != _DEFAULTS[key]}
     request = StudyRequest(
         model=model,
         data=data,
@@ -74,7 +75,7 @@ def compare(
         settings=Settings(
             scenario=scenario,
             threads=threads,
-            batch_size=_BATCH_SIZE[scenario] if batch_size is None else batch_size,
+            batch_size=_BATCH_SIZE.get(scenario, 1) if batch_size is None else batch_size,
             min_duration_s=min_duration,
             rounds=rounds,
             official=official,
@@ -83,7 +84,7 @@ def compare(
         optimize=optimize,
         max_drop=max_drop,
         time_limit_s=time_limit,
-        command=_command(model, data, arguments),
+        command=_command(model, data, {key: given[key] for key in _DEFAULTS if given[key] != _DEFAULTS[key]}),
     )
     return run_study(request, progress)
 
@@ -101,10 +102,10 @@ def _default_folder(model: str, data: str) -> str:
     return f"{name}-{Path(data).stem if Path(data).suffix else Path(data).name}"
 
 
-def _command(model: str, data: str, arguments: dict[str, object]) -> str:
+def _command(model: str, data: str, options: dict[str, object]) -> str:
     """The command line that asks for the same."""
     words = ["lowbit", "compare", model, "--data", data]
-    for key, value in arguments.items():
+    for key, value in options.items():
         option = f"--{key.replace('_', '-')}"
         if value is True:
             words.append(option)

@@ -1,63 +1,39 @@
 """Which row to ship: the best of those that lose little enough, ties named as ties."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 
+from lowbit.core.figures import Optimize, cost, drop_points, meets
 from lowbit.core.row import Row
 from lowbit.core.study import Choice
 
 
-def choose(rows: Sequence[Row], float_top1: float | None, *, optimize: str, max_drop: float) -> Choice:
+def choose(
+    rows: Sequence[Row],
+    float_top1: float | None,
+    *,
+    optimize: Optimize,
+    max_drop: float,
+    noise: Mapping[str, float] | None = None,
+) -> Choice:
     """The measured, intended row that is best in `optimize` among those within `max_drop` points of float.
 
     float_top1 is a fraction; None where accuracy means nothing (random weights): agreement with float stands in then.
+    noise: row name → spread of its rounds, as a share of their median; a lead in latency inside it is a tie.
     """
-    eligible = [i for i, row in enumerate(rows) if _eligible(row, float_top1, max_drop)]
+    noise = noise or {}
+    eligible = [i for i, row in enumerate(rows) if meets(row, float_top1, max_drop)]
     if not eligible:
         return Choice(None, _nothing(rows, float_top1, max_drop), optimize, max_drop)
-    cost = _COSTS[optimize]
-    best = min(eligible, key=lambda i: (cost(rows[i]), -(rows[i].top1 or 0.0), rows[i].name))
+    best = min(eligible, key=lambda i: (cost(rows[i], optimize), -(rows[i].top1 or 0.0), rows[i].name))
     winner = rows[best]
-    tied = tuple(rows[i].name for i in eligible if i != best and _tie(winner, rows[i], optimize))
+    tied = tuple(rows[i].name for i in eligible if i != best and _tie(winner, rows[i], optimize, noise))
     return Choice(best, _why(winner, float_top1, optimize, max_drop, len(eligible)), optimize, max_drop, tied)
 
 
-def drop_points(row: Row, float_top1: float | None) -> float | None:
-    """Points of top-1 lost against float (negative: gained); without accuracy, points of agreement lost."""
-    if float_top1 is None:
-        return None if row.agreement is None else 100 * (1 - row.agreement)
-    return None if row.top1 is None else 100 * (float_top1 - row.top1)
-
-
-def noise_ms(row: Row) -> float:
-    """Spread of the rounds' medians; 0 when there was but one round."""
-    if row.latency_p50_low_ms is None or row.latency_p50_high_ms is None:
-        return 0.0
-    return row.latency_p50_high_ms - row.latency_p50_low_ms
-
-
-def _latency(row: Row) -> float:
-    """Seconds a sample, in the scenario's own terms."""
-    if row.scenario != "offline" and row.latency_p50_ms is not None:
-        return row.latency_p50_ms
-    return 1e3 / row.samples_per_s if row.samples_per_s else float("inf")
-
-
-_COSTS: dict[str, Callable[[Row], float]] = {
-    "latency": _latency,
-    "size": lambda row: row.size_bytes or float("inf"),
-    "memory": lambda row: float("inf") if row.peak_memory_bytes is None else row.peak_memory_bytes,
-}
-
-
-def _eligible(row: Row, float_top1: float | None, max_drop: float) -> bool:
-    drop = drop_points(row, float_top1)
-    return row.status == "measured" and row.intended and drop is not None and drop <= max_drop + 1e-9
-
-
-def _tie(winner: Row, other: Row, optimize: str) -> bool:
-    cost = _COSTS[optimize]
-    lead = cost(other) - cost(winner)
-    return lead <= (max(noise_ms(winner), noise_ms(other)) if optimize == "latency" else 0.0)
+def _tie(winner: Row, other: Row, optimize: Optimize, noise: Mapping[str, float]) -> bool:
+    best = cost(winner, optimize)
+    share = max(noise.get(winner.name, 0.0), noise.get(other.name, 0.0)) if optimize == "latency" else 0.0
+    return cost(other, optimize) - best <= share * best
 
 
 def _why(row: Row, float_top1: float | None, optimize: str, max_drop: float, eligible: int) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from lowbit import __version__
 from lowbit.core import digest
 from lowbit.core.artifact import Manifest
+from lowbit.core.discover import versions
 from lowbit.core.host import Host
 from lowbit.core.model import FloatModel
 from lowbit.core.preprocess import Preprocess
@@ -17,18 +18,20 @@ from lowbit.study.request import StudyRequest
 def samples_key(request: StudyRequest, fingerprint: str) -> str:
     """Of the decoded images: the data's fingerprint, preprocessing, split."""
     settings = (request.calibration_samples, request.settings.seed, request.limit)
-    return digest.of_value([__version__, "samples", fingerprint, request.preprocess, settings])
+    decoders = versions(("pillow", "pyarrow", "numpy"))
+    return digest.of_value([__version__, "samples", fingerprint, request.preprocess, settings, decoders])
 
 
-def model_key(request: StudyRequest, fingerprint: str, versions: Mapping[str, str], samples: str) -> str:
+def model_key(request: StudyRequest, fingerprint: str, packages: tuple[str, ...], samples: str) -> str:
     """Of the float graph: the source's fingerprint and packages, and the samples that it was checked on."""
+    used = versions((*packages, "onnx", "onnx-ir", "onnxscript", "onnxruntime"))
     return digest.of_value(
         [
             __version__,
             "model",
             request.model,
             fingerprint,
-            versions,
+            used,
             samples,
             request.preprocess,
             request.settings.seed,
@@ -52,19 +55,21 @@ def build_key(request: StudyRequest, build: PlannedBuild, model: FloatModel, cal
 def cell_key(
     manifest: Manifest,
     runtime: str,
-    versions: Mapping[str, str],
-    evaluation: Samples,
-    task: Task,
+    packages: Mapping[str, str],
+    reference: str,
     batch_size: int,
     threads: int,
-    host: Host,
 ) -> str:
-    """Of an accuracy pass, and so of the cell's folder: the file's contents, where and how it runs, on which images."""
+    """Of an accuracy pass, and so of the cell's folder: the file's contents, where and how it runs.
+
+    packages: the runtime's, with their versions; reference: the key of what it is compared with, which names images,
+    labels and host as well.
+    """
     file = (manifest.digest, manifest.format, manifest.batch_size, manifest.runtime_options, manifest.model_digest)
     return digest.of_value(
         [
             __version__, "cell", file, manifest.toolchain, manifest.recipe.name, manifest.preprocess,
-            runtime, versions, evaluation.digest, task, batch_size, threads, host.id,
+            runtime, packages, reference, batch_size, threads,
         ]
     )  # fmt: skip
 
@@ -74,16 +79,18 @@ def reference_key(
     evaluation: Samples,
     preprocess: Preprocess,
     task: Task,
-    versions: Mapping[str, str],
+    threads: int,
     host: Host,
 ) -> str:
-    """Of the float model's own answers."""
+    """Of the float model's own answers, in ONNX Runtime."""
+    used = versions(("onnxruntime", "numpy"))
     return digest.of_value(
-        [__version__, "reference", model.digest, evaluation.digest, preprocess, task, versions, host.id]
+        [__version__, "reference", model.digest, evaluation.digest, preprocess, task, threads, used, host.id]
     )
 
 
-def timing_key(request: StudyRequest, loadgen_version: Mapping[str, str]) -> str:
+def timing_key(request: StudyRequest, host: Host) -> str:
     """Of a timing round within its cell: the scenario, its lengths, the seed; not how many rounds there are."""
     s = request.settings
-    return digest.of_value([s.scenario, s.batch_size, s.min_duration_s, s.official, s.seed, loadgen_version])[:8]
+    used = versions(("mlcommons-loadgen",))
+    return digest.of_value([s.scenario, s.batch_size, s.min_duration_s, s.official, s.seed, used, host.governor])[:8]

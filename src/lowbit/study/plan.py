@@ -69,23 +69,23 @@ def make_plan(
         try:
             present[runtime.name] = require(runtime)
         except UnsupportedError as error:
-            missing[runtime.name] = with_remedy(error.reason, error.remedy)
+            missing[runtime.name] = str(error)
     builds: list[PlannedBuild] = []
     impossible: list[Impossible] = []
     for info in toolchains:
-        some_runtime = next((name for name in info.made_for if name in present or name in missing), info.made_for[0])
+        intended = [name for name in info.made_for if name in present or name in missing]
         for name, reason in info.refuses.items():
             if not recipes or name in recipes:
-                impossible.append(Impossible(info.name, name, some_runtime, reason))
+                impossible += [Impossible(info.name, name, runtime, reason) for runtime in intended[:1]]
         wanted = [recipe for recipe in info.recipes if not recipes or recipe.name in recipes]
         try:
             versions = require(info)
         except UnsupportedError as error:
-            reason = with_remedy(error.reason, error.remedy)
-            for recipe in wanted:
-                impossible.append(
-                    Impossible(info.name, recipe.name, some_runtime, reason, recipe.weight_bits, recipe.activation_bits)
-                )
+            impossible += [
+                Impossible(info.name, each.name, runtime, str(error), each.weight_bits, each.activation_bits)
+                for each in wanted
+                for runtime in _readers(info, each, runtimes)[:1]
+            ]
             continue
         for recipe in wanted:
             builds.append(PlannedBuild(info, recipe, versions, _readers(info, recipe, runtimes)))
@@ -95,11 +95,6 @@ def make_plan(
             f"{', '.join(t.name for t in toolchains)} makes; widen --runtimes, --toolchains or --recipes"
         )
     return Plan(tuple(build for build in builds if build.runtimes), present, missing, tuple(impossible))
-
-
-def with_remedy(reason: str, remedy: str) -> str:
-    """One line for a row: the reason and, where there is one, what to do."""
-    return f"{reason}: {remedy}" if remedy else reason
 
 
 def _readers(info: ToolchainInfo, recipe: Recipe, runtimes: Sequence[RuntimeInfo]) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ _QUIET = {
     "PYTHONHASHSEED": "0",
     "PYTHONUNBUFFERED": "1",
 }
+_LONGEST_POLL_S = 86_400.0  # poll(2) counts milliseconds in an int
 
 
 @dataclass(slots=True)
@@ -56,7 +57,8 @@ def wait_for_any(children: Sequence[Child]) -> Child:
         poll.register(child.pidfd, select.POLLIN)
     while True:
         soonest = min(child.deadline for child in children)
-        ready = {fd for fd, _ in poll.poll(max(0.0, soonest - time.monotonic()) * 1000 + 1)}
+        wait_s = min(max(0.0, soonest - time.monotonic()), _LONGEST_POLL_S)
+        ready = {fd for fd, _ in poll.poll(wait_s * 1000 + 1)}
         for child in children:
             if child.pidfd in ready:
                 return child

@@ -1,14 +1,14 @@
 """What the user asked for, checked as far as it can be without running anything."""
 
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
-from typing import Literal
+from typing import get_args
 
 from lowbit.core.errors import BadInput
+from lowbit.core.figures import Optimize
 from lowbit.core.preprocess import Preprocess
-from lowbit.core.settings import Among, Settings
-
-Optimize = Literal["latency", "size", "memory"]
+from lowbit.core.settings import MULTI_STREAM_SAMPLES, Among, Scenario, Settings
 
 _MOST_CALIBRATION = 1_000_000
 
@@ -40,6 +40,12 @@ class StudyRequest:
 
     def __post_init__(self) -> None:
         settings = self.settings
+        for option, value, choices in (
+            ("--scenario", settings.scenario, get_args(Scenario)),
+            ("--among", self.among, get_args(Among)),
+            ("--optimize", self.optimize, get_args(Optimize)),
+        ):
+            _check(value in choices, option, value, f"one of {', '.join(choices)}")
         _check(
             2 <= self.calibration_samples <= _MOST_CALIBRATION,
             "--calibration-samples",
@@ -47,17 +53,24 @@ class StudyRequest:
             "at least 2: ranges of one image say nothing about the others (512 is a good start)",
         )
         _check(self.limit is None or self.limit >= 2, "--limit", self.limit, "at least 2 images, or leave it out")
+        _check(settings.seed >= 0, "--seed", settings.seed, "0 or more")
         _check(settings.threads >= 1, "--threads", settings.threads, "1 or more")
         _check(settings.batch_size >= 1, "--batch-size", settings.batch_size, "1 or more")
         _check(settings.rounds >= 1, "--rounds", settings.rounds, "1 or more")
-        _check(settings.min_duration_s > 0, "--min-duration", settings.min_duration_s, "seconds above 0")
+        _check(0 < settings.min_duration_s < inf, "--min-duration", settings.min_duration_s, "seconds above 0")
         _check(self.max_drop >= 0, "--max-drop", self.max_drop, "points of top-1, 0 or more")
-        _check(self.time_limit_s > 0, "--time-limit", self.time_limit_s, "seconds above 0")
+        _check(0 < self.time_limit_s < inf, "--time-limit", self.time_limit_s, "seconds above 0")
         _check(
             settings.scenario != "single-stream" or settings.batch_size == 1,
             "--batch-size",
             settings.batch_size,
             "1 in the single-stream scenario, where a query is one image; use --scenario multi-stream or offline",
+        )
+        _check(
+            settings.scenario != "multi-stream" or settings.batch_size <= MULTI_STREAM_SAMPLES,
+            "--batch-size",
+            settings.batch_size,
+            f"at most {MULTI_STREAM_SAMPLES} in the multi-stream scenario, where that is a query",
         )
         _check(not (self.out.exists() and not self.out.is_dir()), "-o", self.out, "a folder, not a file")
 

@@ -4,10 +4,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from lowbit.core.codec import from_plain, load_json, save_json, to_plain
-from lowbit.core.errors import BadInput
+from lowbit.core.codec import from_plain, load_json, save_json
+from lowbit.core.errors import BadInput, DamagedFile
 from lowbit.core.files import write_text
 from lowbit.core.outcome import Accuracy
 from lowbit.core.row import Row
@@ -59,9 +59,17 @@ class StudyResult:
         return notebook_html(self.report)
 
 
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """study.json."""
+
+    report: Report
+    cells: dict[str, str]
+
+
 def save(result: StudyResult) -> None:
-    """Write study.json, results.json, results.csv and report.html, each whole or not at all."""
-    save_json(result.folder / STUDY, {"report": _without_rows(result.report), "cells": dict(result.cells)})
+    """Write study.json, which holds everything, and what is drawn from it; each file whole or not at all."""
+    save_json(result.folder / STUDY, _Stored(result.report, dict(result.cells)))
     write_text(result.folder / RESULTS, json.dumps(to_json(result.rows), indent=1, allow_nan=False) + "\n")
     write_text(result.folder / TABLE, to_csv(result.rows))
     draw(result)
@@ -72,22 +80,19 @@ def draw(result: StudyResult) -> None:
     write_text(result.page, page(result.report))
 
 
-def load(folder: Path) -> StudyResult:
+def load(folder: Path | str) -> StudyResult:
     """The study that `save` wrote into `folder`; raises BadInput when there is none or it cannot be read."""
+    folder = Path(folder)
     try:
-        plain = json.loads((folder / STUDY).read_text())
-        rows = json.loads((folder / RESULTS).read_text())
-        report = from_plain(Report, plain["report"] | {"rows": rows})
-    except FileNotFoundError as error:
+        stored = load_json(_Stored, folder / STUDY)
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise BadInput(
-            f"{folder}: no finished study here ({Path(error.filename).name} is missing); give the folder that "
-            "`lowbit compare -o` wrote, or let the command finish first"
+            f"{folder}: no finished study here ({STUDY} is missing); give the folder that `lowbit compare -o` wrote, "
+            "or let the command finish first"
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise BadInput(
-            f"{folder}: its study cannot be read ({error}); repeat `lowbit compare` to write it anew"
-        ) from error
-    return StudyResult(folder, report, plain["cells"])
+    except DamagedFile as error:
+        raise BadInput(f"{error}; repeat `lowbit compare` to write it anew: nothing is measured twice") from error
+    return StudyResult(folder, stored.report, stored.cells)
 
 
 def accuracy_of(result: StudyResult, row_name: str) -> Accuracy:
@@ -96,12 +101,10 @@ def accuracy_of(result: StudyResult, row_name: str) -> Accuracy:
         names = ", ".join(sorted(result.cells)) or "none"
         raise BadInput(f"no row called {row_name!r} was executed in {result.folder}; choose from: {names}")
     path = result.folder / "cells" / result.cells[row_name] / "accuracy.json"
-    ended = load_json(JobResult, path) if path.exists() else None
-    if ended is None or ended.end != "done":
-        raise BadInput(f"{row_name} did not finish its accuracy pass, so that nothing is known of its operators")
+    try:
+        ended = load_json(JobResult, path)
+    except (FileNotFoundError, DamagedFile) as error:
+        raise BadInput(f"{path}: gone or damaged; repeat `lowbit compare` to measure {row_name} again") from error
+    if ended.end != "done":
+        raise BadInput(f"{row_name} did not finish its accuracy pass ({ended.reason}): its operators are not known")
     return from_plain(Accuracy, ended.data)
-
-
-def _without_rows(report: Report) -> dict[str, Any]:
-    plain: dict[str, Any] = to_plain(report)
-    return {key: value for key, value in plain.items() if key != "rows"}

@@ -9,11 +9,13 @@ import numpy as np
 
 from lowbit.core.artifact import Manifest
 from lowbit.core.codec import from_plain
+from lowbit.core.errors import with_remedy
+from lowbit.core.figures import rate
 from lowbit.core.outcome import Accuracy, Timing
 from lowbit.core.row import Row
 from lowbit.measure.precision import int8_share
 from lowbit.measure.stats import mcnemar, wilson
-from lowbit.study.plan import Impossible, PlannedBuild, with_remedy
+from lowbit.study.plan import Impossible, PlannedBuild
 from lowbit.worker.jobs import JobResult
 
 _WORSE_POINTS = 2.0  # a file this far below its best runtime, and surely so, is miscomputed
@@ -33,7 +35,7 @@ class CellState:
     accuracy: JobResult | None = None
     right: Path | None = None
     timings: list[JobResult] = field(default_factory=list)
-    broken: tuple[str, str] | None = None  # status and reason, from outside its own jobs
+    broken: tuple[str, str, str | None] | None = None  # status, reason and log, from outside its own jobs
 
     @property
     def name(self) -> str:
@@ -49,7 +51,7 @@ class CellState:
     def ended(self) -> tuple[str, str, str | None] | None:
         """Status, reason and log of the first thing that went wrong; None while all is well."""
         if self.broken is not None:
-            return (*self.broken, None)
+            return self.broken
         for result in (self.built, self.accuracy, *self.timings):
             if result is not None and result.end != "done":
                 return result.end, with_remedy(result.reason, result.remedy), result.log
@@ -91,6 +93,7 @@ def mark_miscomputed(cells: Iterable[CellState]) -> None:
                     "failed",
                     f"top-1 {share:.2f} % in {cell.runtime}, but {better:.2f} % for the same file in "
                     f"{best_cell.runtime} (McNemar {p_text}): {cell.runtime} computes it wrongly",
+                    cell.accuracy.log if cell.accuracy else None,
                 )
 
 
@@ -104,20 +107,24 @@ def _paired(right: Path | None, other: Path | None) -> float:
 def rows_of(cells: Sequence[CellState], impossible: Sequence[Impossible], common: Common) -> tuple[Row, ...]:
     """One row a cell and one for everything that cannot be had, with speed-ups over the best fp32 row."""
     rows = [_row(cell, common) for cell in cells] + [_impossible(item, common) for item in impossible]
-    baselines = [rate for row in rows if row.recipe == "fp32" and (rate := _rate(row)) is not None]
+    rates = [rate(row) if row.status == "measured" else None for row in rows]
+    baselines = [each for row, each in zip(rows, rates, strict=True) if row.recipe == "fp32" and each is not None]
     if not baselines:
         return tuple(rows)
     best = max(baselines)
-    return tuple(replace(row, speedup=None if (rate := _rate(row)) is None else rate / best) for row in rows)
+    return tuple(
+        replace(row, speedup=None if each is None else each / best) for row, each in zip(rows, rates, strict=True)
+    )
 
 
-def _rate(row: Row) -> float | None:
-    """What speed-up compares: queries a second at the median, or samples a second offline."""
-    if row.status != "measured":
-        return None
-    if row.scenario == "offline":
-        return row.samples_per_s
-    return None if row.latency_p50_ms is None else 1 / row.latency_p50_ms
+def noise_of(cells: Iterable[CellState]) -> dict[str, float]:
+    """Row name → spread of its rounds' rates, as a share of their median; 0 where there was but one round."""
+    found = {}
+    for cell in cells:
+        rates = [from_plain(Timing, result.data).samples_per_s for result in cell.timings if result.end == "done"]
+        if rates:
+            found[cell.name] = (max(rates) - min(rates)) / median(rates)
+    return found
 
 
 def _base(common: Common) -> dict[str, object]:
@@ -157,11 +164,10 @@ def _row(cell: CellState, common: Common) -> Row:
         "runtime": cell.runtime,
         "intended": cell.runtime in cell.build.made_for,
         "artifact": cell.artifact,
-        "note": recipe.note or None,
     }
     if cell.manifest is not None:
         plain |= _of_manifest(cell.manifest)
-    notes = list(cell.manifest.notes) if cell.manifest else []
+    notes = list(cell.manifest.notes) if cell.manifest else [recipe.note] if recipe.note else []
     if cell.accuracy is not None and cell.accuracy.end == "done":
         accuracy = from_plain(Accuracy, cell.accuracy.data)
         plain |= _of_accuracy(accuracy, common.accuracy)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lowbit.core.codec import load_json, save_json
-from lowbit.core.errors import BadInput
+from lowbit.core.errors import BadInput, DamagedFile
 from lowbit.study import process
 from lowbit.worker.__main__ import DISK_FULL
 from lowbit.worker.jobs import Job, JobResult, save_job
@@ -20,13 +20,15 @@ _LOG_TAIL = 2
 class Task:
     """A job with its place: `result` holds the JobResult once it is finished, `logs` all that the child printed.
 
-    name: what a person sees ("nncf/int8-static@openvino"); group: tasks of one group never run side by side.
+    name: what a person sees ("nncf/int8-static@openvino"); leaves: files without which the result is worth nothing;
+    group: tasks of one group never run side by side.
     """
 
     name: str
     job: Job
     result: Path
     logs: Path
+    leaves: tuple[Path, ...] = ()
     group: str = ""
 
 
@@ -64,7 +66,7 @@ class Runner:
 
         Raises BadInput when a child found the user's input to be bad, or the disk full; children are ended then.
         """
-        results = {index: kept for index, task in enumerate(tasks) if (kept := finished(task.result)) is not None}
+        results = {index: kept for index, task in enumerate(tasks) if (kept := finished(task)) is not None}
         waiting = [index for index in range(len(tasks)) if index not in results]
         total, begun = len(waiting), time.monotonic()
         running: dict[int, process.Child] = {}
@@ -123,12 +125,14 @@ class Runner:
         self.listener(Progress(stage, done, total, names, ended, end, reason, left))
 
 
-def finished(path: Path) -> JobResult | None:
-    """The result kept at `path`, or None when the job is still to be done."""
-    if not path.exists():
+def finished(task: Task) -> JobResult | None:
+    """The result that is kept, or None when the job is still to be done, or what it left is gone or damaged."""
+    try:
+        result = load_json(JobResult, task.result)
+    except (FileNotFoundError, DamagedFile):
         return None
-    result = load_json(JobResult, path)
-    return result if result.end in _KEPT else None
+    whole = result.end != "done" or all(path.exists() for path in task.leaves)
+    return result if whole and result.end in _KEPT else None
 
 
 def _next(waiting: Sequence[int], running: dict[int, process.Child], tasks: Sequence[Task]) -> int | None:

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lowbit.core.errors import BadInput
+from lowbit.core.files import TEMPORARY
+
+LOCK = ".lowbit-lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +60,17 @@ class Store:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[Store]:
-    """The study in `folder`, for this process alone; raises BadInput while another command works on it."""
+    """The study in `folder`, for this process alone.
+
+    Raises BadInput while another command works on it, and for a folder that holds something else than a study.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+        if not (folder / LOCK).exists() and any(folder.iterdir()):
+            raise BadInput(
+                f"-o {folder}: is not empty and holds no study; give a new folder, or that of an earlier study"
+            )
+        handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
     except OSError as error:
         raise BadInput(f"-o {folder}: cannot be written ({error.strerror}); choose another folder") from error
     try:
@@ -83,7 +93,7 @@ def locked(folder: Path) -> Iterator[Store]:
 def _sweep(folder: Path) -> None:
     """Remove what a killed command had written aside and not yet put in place (core.files)."""
     for room in ("artifacts", "cache", "cells"):
-        for path in [*(folder / room).rglob(".*")]:
+        for path in [*(folder / room).rglob(f"{TEMPORARY}*")]:
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
             else:

@@ -1,17 +1,16 @@
 """The LiteRT toolchain: float ONNX → torch modules → `.tflite` (litert-torch), quantized by ai-edge-quantizer."""
 
 from pathlib import Path
-from textwrap import shorten
 from typing import Any
 
 import numpy as np
 
 from lowbit.core.adapter import BuildRequest, Built, ToolchainInfo
 from lowbit.core.digest import of_value
-from lowbit.core.discover import require
-from lowbit.core.errors import UnsupportedError
+from lowbit.core.discover import versions
 from lowbit.core.files import aside
 from lowbit.core.recipe import Recipe
+from lowbit.core.refusal import refusal
 from lowbit.toolchains._edge import Calibration, metadata
 
 INFO = ToolchainInfo(
@@ -52,7 +51,6 @@ INFO = ToolchainInfo(
 
 def build(request: BuildRequest) -> Built:
     """Convert once a batch size, then quantize. Raises UnsupportedError in the vendor's words where a step refuses."""
-    require(INFO)
     import torch
 
     torch.set_num_threads(request.threads)
@@ -70,7 +68,7 @@ def _floats(request: BuildRequest, batch_size: int) -> bytes:
 
     The name holds the vendors' versions: a file that an older converter made must not answer for a newer one.
     """
-    path = request.cache / f"{request.model.digest}-{of_value(require(INFO))}-b{batch_size}.tflite"
+    path = request.cache / f"{request.model.digest}-{of_value(versions(INFO.packages))}-b{batch_size}.tflite"
     if not path.exists():
         with aside(path) as temporary:
             _convert(request, batch_size, temporary)
@@ -88,7 +86,7 @@ def _convert(request: BuildRequest, batch_size: int, path: Path) -> None:
     try:
         litert_torch.convert(module, (example,)).export(str(path))
     except (RuntimeError, ValueError) as error:
-        raise UnsupportedError(f"litert-torch cannot convert the model: {shorten(str(error), 300)}") from error
+        raise refusal("litert-torch cannot convert the model", error, request.model.path) from error
 
 
 def _quantize(content: bytes, request: BuildRequest, calibration: Calibration) -> bytes:
@@ -109,7 +107,7 @@ def _quantize(content: bytes, request: BuildRequest, calibration: Calibration) -
         ranges = _ranges(recipe, request, calibration) if vendor.need_calibration else None
         result = vendor.quantize(ranges, enable_progress_report=False)
     except (RuntimeError, ValueError) as error:
-        raise UnsupportedError(f"ai-edge-quantizer cannot quantize the model: {shorten(str(error), 300)}") from error
+        raise refusal("ai-edge-quantizer cannot quantize the model", error, request.model.path) from error
     return bytes(result.quantized_model)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from lowbit.core.adapter import BuildRequest, Built, Floats, ToolchainInfo
+from lowbit.core.files import TEMPORARY
 from lowbit.core.recipe import Recipe
 from lowbit.measure.host import facts, has_int8_dot_product
 from lowbit.toolchains._edge import Calibration, metadata
@@ -22,7 +23,7 @@ INFO = ToolchainInfo(
         Recipe(
             "fp16",
             16,
-            16,
+            32,
             "float",
             note="storage only: on a CPU ONNX Runtime casts fp16 back to fp32 and computes in fp32",
             made_for=("onnxruntime",),
@@ -70,7 +71,7 @@ def build(request: BuildRequest) -> Built:
     elif recipe == "fp16":
         model = _half(request)
     else:
-        with tempfile.TemporaryDirectory(prefix="lowbit-") as folder:
+        with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=request.out) as folder:
             prepared, quantized = Path(folder) / "prepared.onnx", Path(folder) / "quantized.onnx"
             _prepare(request.model.path, prepared)
             if recipe == "int8-dynamic":

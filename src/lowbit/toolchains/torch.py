@@ -6,14 +6,13 @@ Quantization by torch.ao is deprecated in favour of torchao's; this file stays t
 import warnings
 from collections import Counter
 from pathlib import Path
-from textwrap import shorten
 from typing import Any
 from zipfile import ZipFile, ZipInfo
 
 from lowbit.core.adapter import BuildRequest, Built, ToolchainInfo
-from lowbit.core.discover import require
 from lowbit.core.errors import UnsupportedError
 from lowbit.core.recipe import Recipe
+from lowbit.core.refusal import refusal
 from lowbit.toolchains._edge import Calibration, metadata
 
 INFO = ToolchainInfo(
@@ -26,7 +25,7 @@ INFO = ToolchainInfo(
         Recipe("fp32", 32, 32, "float"),
         Recipe(
             "bf16",
-            16,
+            32,
             16,
             "float",
             runtime_options={"precision": "bf16"},
@@ -49,7 +48,6 @@ _DEBUG = ".debug_pkl"  # records of source lines: paths of the machine that buil
 
 def build(request: BuildRequest) -> Built:
     """Import, quantize, trace and save. Raises UnsupportedError in torch's own words where a step refuses."""
-    require(INFO)
     import torch
 
     from lowbit.graph.torch_importer import import_graph
@@ -64,9 +62,9 @@ def build(request: BuildRequest) -> Built:
         if request.recipe.name == "int8-dynamic":
             module, notes = _dynamic(module)
         elif request.recipe.name == "int8-static":
-            module = _static(module, example, calibration, request.recipe.options["qconfig"])
+            module = _static(module, example, calibration, request)
         main = request.out / "model.pt"
-        _save(module, example, main, metadata(request.preprocess))
+        _save(module, example, main, request)
     return Built(main=main, calibration_s=calibration.seconds or None, notes=notes)
 
 
@@ -83,12 +81,13 @@ def _dynamic(module: Any) -> tuple[Any, tuple[str, ...]]:
     return quantized, (f"stays float: {stays} (torch quantizes only Linear dynamically)",) if stays else ()
 
 
-def _static(module: Any, example: Any, calibration: Calibration, backend: str) -> Any:
-    """FX quantization for `backend`: histogram observers see every calibration image once, then layers are replaced."""
+def _static(module: Any, example: Any, calibration: Calibration, request: BuildRequest) -> Any:
+    """FX quantization: histogram observers see every calibration image once, then layers are replaced."""
     import torch
     from torch.ao.quantization import get_default_qconfig_mapping
     from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
 
+    backend = request.recipe.options["qconfig"]
     if backend not in torch.backends.quantized.supported_engines:
         raise UnsupportedError(f"this build of torch has no quantized engine {backend!r}")
     torch.backends.quantized.engine = backend
@@ -99,10 +98,10 @@ def _static(module: Any, example: Any, calibration: Calibration, backend: str) -
                 observed(torch.from_numpy(batch))
         return convert_fx(observed)
     except RuntimeError as error:
-        raise UnsupportedError(f"torch's FX quantization refuses the model: {shorten(str(error), 300)}") from error
+        raise refusal("torch's FX quantization refuses the model", error, request.model.path) from error
 
 
-def _save(module: Any, example: Any, path: Path, entries: dict[str, str]) -> None:
+def _save(module: Any, example: Any, path: Path, request: BuildRequest) -> None:
     """Trace `module` and save it as TorchScript: the batch stays free, weights become constants of the one graph.
 
     A frozen graph is saved as a function, since classes get running numbers and the same build would differ twice.
@@ -114,12 +113,12 @@ def _save(module: Any, example: Any, path: Path, entries: dict[str, str]) -> Non
         with torch.no_grad():
             frozen = jit.freeze(jit.trace(module, example, check_trace=False))
     except RuntimeError as error:
-        raise UnsupportedError(f"torch.jit.trace refuses the model: {shorten(str(error), 300)}") from error
+        raise refusal("torch.jit.trace refuses the model", error, request.model.path) from error
     graph = frozen.inlined_graph.copy()
     graph.eraseInput(0)  # self: after freezing nobody asks for it
     function: Any = torch._C._create_function_from_graph("forward", graph)
     function.save(str(path))
-    _tidy(path, entries)
+    _tidy(path, metadata(request.preprocess))
 
 
 def _tidy(path: Path, entries: dict[str, str]) -> None:

@@ -11,10 +11,10 @@ from lowbit.data.preprocess import to_input
 from lowbit.runtimes import find as runtimes
 from lowbit.sources import find as sources
 from lowbit.sources._edge import SourceRequest
+from lowbit.sources._float import GRAPH
 from lowbit.sources.check import check_against_source
 from lowbit.worker.jobs import ModelJob
 
-GRAPH = "float.onnx"
 _CHECKED = 33  # images: odd, so that a graph which only seems to have a free batch size is found out
 
 

@@ -40,7 +40,7 @@ def run(job: SpeedJob) -> Timing:
             start = time.perf_counter()
             opened.append(stack.enter_context(runtime.open_session(job.artifact, options)))
             seconds.append(time.perf_counter() - start)
-            opened[0].predict(np.repeat(first, job.artifact.batch_size or 1, axis=0))
+            opened[0].predict(np.repeat(first, job.artifact.batch_size or job.settings.batch_size, axis=0))
 
         peak = peak_above(load_and_run)
         fixed = job.artifact.batch_size

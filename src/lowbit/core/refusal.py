@@ -1,0 +1,36 @@
+"""What a vendor raised: a refusal in its own words, or something that may end otherwise next time."""
+
+import re
+from pathlib import Path
+from textwrap import shorten
+
+from lowbit.core.errors import LowbitError, UnsupportedError
+
+_LONGEST = 300  # characters; the log has the rest
+_OUT_OF_MEMORY = re.compile(
+    r"bad_alloc|failed to allocate memory|out of memory|(can't|cannot) allocate memory|not enough memory", re.IGNORECASE
+)
+
+
+def refusal(what: str, error: Exception, file: Path, remedy: str = "") -> UnsupportedError:
+    """What to raise for an `error` that a vendor raised over `file`; `what` begins the reason: "X cannot load it".
+
+    A refusal is kept for good. What is none is raised here: lowbit's own errors and MemoryError as they are, OSError
+    where `file` cannot be read, and a vendor's talk of memory as a MemoryError.
+    """
+    if isinstance(error, LowbitError | MemoryError | OSError):
+        raise error
+    file.open("rb").close()  # vendors say in many ways that a file is not there, Python in one
+    if _OUT_OF_MEMORY.search(str(error)):
+        raise MemoryError(_own_words(error, file)) from error
+    return UnsupportedError(f"{what}: {_own_words(error, file)}", remedy)
+
+
+def _own_words(error: Exception, file: Path) -> str:
+    """The message on one line, without the places in the vendor's source, and with `file` by its name.
+
+    A person reads it in a table, and passes the table on: where the file lay is nobody's business.
+    """
+    lines = [line.strip() for line in str(error).replace(str(file), file.name).splitlines() if line.strip()]
+    telling = [line for line in lines if not line.startswith(("Exception from ", "Check '"))] or lines
+    return shorten(" ".join(telling), _LONGEST, placeholder=" …") or type(error).__name__
