@@ -28,7 +28,7 @@ def environment(**more: str) -> dict[str, str]:
     return {**os.environ, "COLUMNS": "140", "NO_COLOR": "1", **more}
 
 
-def lowbit(*arguments: str, cwd: Path, **more: str) -> subprocess.CompletedProcess[str]:
+def lowbit(*arguments: str, cwd: Path, time_limit_s: float = 240, **more: str) -> subprocess.CompletedProcess[str]:
     """Run the command to its end."""
     return subprocess.run(
         [sys.executable, "-m", "lowbit", *arguments],
@@ -36,7 +36,7 @@ def lowbit(*arguments: str, cwd: Path, **more: str) -> subprocess.CompletedProce
         env=environment(**more),
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=time_limit_s,
         check=False,
         stdin=subprocess.DEVNULL,
     )
@@ -45,7 +45,7 @@ def lowbit(*arguments: str, cwd: Path, **more: str) -> subprocess.CompletedProce
 def compare(*arguments: str, cwd: Path, model: str = "tiny.onnx", data: str = "data.npz", **more: str) -> Any:
     """`lowbit compare` on the small project, in the study folder `study`, with short timings."""
     words = ("compare", model, "--data", data, "--preprocess", "unit", "-o", "study", *QUICK, *arguments)
-    return lowbit(*words, cwd=cwd, **more)
+    return lowbit(*words, cwd=cwd, time_limit_s=240, **more)
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:
