@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lowbit.core.codec import load_json, save_json
+from lowbit.core.codec import load_json
 from lowbit.core.errors import BadInput, DamagedFile
 from lowbit.study import process
 from lowbit.worker.__main__ import DISK_FULL
@@ -70,59 +70,58 @@ class Runner:
         waiting = [index for index in range(len(tasks)) if index not in results]
         total, begun = len(waiting), time.monotonic()
         running: dict[int, process.Child] = {}
+
+        def tell(ended: str = "", end: str = "", reason: str = "") -> None:
+            done = total - len(waiting) - len(running)
+            left_s = (time.monotonic() - begun) / done * (total - done) if done else None
+            names = tuple(tasks[index].name for index in running)
+            self.listener(Progress(stage, done, total, names, ended, end, reason, left_s))
+
         try:
             while waiting or running:
                 while len(running) < slots and (index := _next(waiting, running, tasks)) is not None:
                     waiting.remove(index)
                     running[index] = self._start(tasks[index])
-                    self._tell(stage, tasks, running, total - len(waiting) - len(running), total, begun)
+                    tell()
                 child = process.wait_for_any(list(running.values()))
                 index = next(index for index, other in running.items() if other is child)
                 del running[index]
                 results[index] = self._collect(tasks[index], child)
-                done = total - len(waiting) - len(running)
-                self._tell(stage, tasks, running, done, total, begun, tasks[index].name, results[index])
+                tell(tasks[index].name, results[index].end, results[index].reason)
         finally:
             for child in running.values():
                 process.kill(child)
-        return [results[index] for index in range(len(tasks))]
+        return [replace(results[index], log=self._place_of_log(task)) for index, task in enumerate(tasks)]
 
     def _start(self, task: Task) -> process.Child:
         job = task.logs / f"{task.result.stem}.job.json"
         save_job(job, task.job)
         task.result.parent.mkdir(parents=True, exist_ok=True)
         task.result.unlink(missing_ok=True)
-        return process.start(job, task.result, self._log(task), self.time_limit_s, self.threads)
-
-    def _log(self, task: Task) -> Path:
-        return task.logs / f"{task.result.stem}.log"
+        return process.start(job, task.result, _log(task), self.time_limit_s, self.threads)
 
     def _collect(self, task: Task, child: process.Child) -> JobResult:
         status = process.finish(child)
-        log = self._log(task)
-        where = str(log.relative_to(self.folder))
         if status == DISK_FULL:
             raise BadInput(
                 f"{self.folder}: no space left on the disk while working on {task.name}; free some space and give the "
                 "same command again: everything finished is kept"
             )
         if not task.result.exists():
-            reason = _why_dead(status, timed_out=child.timed_out, limit_s=self.time_limit_s, log=log)
-            return JobResult("failed", reason, log=where)
-        result = replace(load_json(JobResult, task.result), log=where)
+            reason = _why_dead(status, timed_out=child.timed_out, limit_s=self.time_limit_s, log=_log(task))
+            return JobResult("failed", reason)
+        result = load_json(JobResult, task.result)
         if result.end == "bad-input":
             raise BadInput(result.reason)
-        save_json(task.result, result)
         return result
 
-    def _tell(
-        self, stage: str, tasks: Sequence[Task], running: dict[int, process.Child], done: int, total: int, begun: float,
-        ended: str = "", result: JobResult | None = None,
-    ) -> None:  # fmt: skip
-        names = tuple(tasks[index].name for index in running)
-        left = (time.monotonic() - begun) / done * (total - done) if done else None
-        end, reason = (result.end, result.reason) if result else ("", "")
-        self.listener(Progress(stage, done, total, names, ended, end, reason, left))
+    def _place_of_log(self, task: Task) -> str:
+        return str(_log(task).relative_to(self.folder))
+
+
+def _log(task: Task) -> Path:
+    """All that the child of a task prints."""
+    return task.logs / f"{task.result.stem}.log"
 
 
 def finished(task: Task) -> JobResult | None:
