@@ -6,6 +6,7 @@ from typing import Any
 
 from lowbit.core.adapter import BuildRequest, Built, ToolchainInfo
 from lowbit.core.recipe import Recipe
+from lowbit.core.refusal import refusal
 from lowbit.toolchains._edge import Calibration, metadata
 
 INFO = ToolchainInfo(
@@ -40,10 +41,13 @@ def build(request: BuildRequest) -> Built:
     given = {node.get_friendly_name() for node in model.get_ops() if node.get_friendly_name() != node.get_name()}
     _fold_constants(model)
     _number_by_place(model, given)  # NNCF makes names out of names
-    if "preset" in recipe.options:
-        model = _quantize(model, recipe, calibration, len(request.calibration))
-    elif "mode" in recipe.options:
-        model = _compress(model, recipe)
+    try:
+        if "preset" in recipe.options:
+            model = _quantize(model, recipe, calibration, len(request.calibration))
+        elif "mode" in recipe.options:
+            model = _compress(model, recipe)
+    except Exception as error:  # NNCF's own exceptions share no base class
+        raise refusal("NNCF cannot quantize the model", error, request.model.path) from error
     _number_by_place(model, given)
     for key, value in metadata(request.preprocess).items():
         model.set_rt_info(value, key.split("."))

@@ -9,6 +9,7 @@ import numpy as np
 from lowbit.core.adapter import BuildRequest, Built, Floats, ToolchainInfo
 from lowbit.core.files import TEMPORARY
 from lowbit.core.recipe import Recipe
+from lowbit.core.refusal import refusal
 from lowbit.measure.host import facts, has_int8_dot_product
 from lowbit.toolchains._edge import Calibration, metadata
 
@@ -73,11 +74,14 @@ def build(request: BuildRequest) -> Built:
     else:
         with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=request.out) as folder:
             prepared, quantized = Path(folder) / "prepared.onnx", Path(folder) / "quantized.onnx"
-            _prepare(request.model.path, prepared)
-            if recipe == "int8-dynamic":
-                _quantize_dynamic(request, prepared, quantized)
-            else:
-                notes = _quantize_static(request, calibration, prepared, quantized)
+            try:
+                _prepare(request.model.path, prepared)
+                if recipe == "int8-dynamic":
+                    _quantize_dynamic(request, prepared, quantized)
+                else:
+                    notes = _quantize_static(request, calibration, prepared, quantized)
+            except (RuntimeError, ValueError) as error:
+                raise refusal("ONNX Runtime cannot quantize the model", error, request.model.path) from error
             model = onnx.load(quantized)
         _shorten(model)
     onnx.helper.set_model_props(model, metadata(request.preprocess))
