@@ -14,6 +14,7 @@ from lowbit.data.datasets import open_dataset
 from lowbit.data.labels import output_index
 from lowbit.measure.accuracy import Task
 from lowbit.sources import find as sources
+from lowbit.sources._edge import Source
 from lowbit.sources._float import GRAPH
 from lowbit.study import keys
 from lowbit.study import run as runs
@@ -57,9 +58,11 @@ class Inputs:
 
 def prepare(work: Work) -> Inputs:
     """Run the three jobs without which there is no study. Raises BadInput for a model or data that cannot be used."""
+    source = sources.find(work.request.model)
+    fingerprint = source.fingerprint(work.request.model, work.request.weights)  # a wrong path is told before decoding
     samples = _samples(work)
     calibration, evaluation = open_samples(samples, "calibration"), open_samples(samples, "evaluation")
-    model = _model(work, samples, calibration)
+    model = _model(work, source, fingerprint, samples, calibration)
     outputs = output_index(evaluation.class_names, model.outputs, work.request.labels)
     task = Task(outputs, work.request.among, model.probabilities)
     threads = work.request.settings.threads
@@ -91,10 +94,8 @@ def _samples(work: Work) -> Path:
     return folder
 
 
-def _model(work: Work, samples: Path, calibration: Samples) -> FloatModel:
+def _model(work: Work, source: Source, fingerprint: str, samples: Path, calibration: Samples) -> FloatModel:
     request = work.request
-    source = sources.find(request.model)
-    fingerprint = source.fingerprint(request.model, request.weights)
     key = keys.model_key(request, fingerprint, source.INFO.packages, calibration.digest)
     folder = work.store.model(key)
     job = ModelJob(

@@ -29,7 +29,6 @@ class Child:
     process: subprocess.Popen[bytes]
     pidfd: int
     deadline: float
-    started: float
     timed_out: bool = False
 
 
@@ -46,8 +45,7 @@ def start(job: Path, result: Path, log: Path, limit_s: float, threads: int) -> C
             env=environment,
             start_new_session=True,
         )
-    now = time.monotonic()
-    return Child(process, os.pidfd_open(process.pid), now + limit_s, now)
+    return Child(process, os.pidfd_open(process.pid), time.monotonic() + limit_s)
 
 
 def wait_for_any(children: Sequence[Child]) -> Child:
