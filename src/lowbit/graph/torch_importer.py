@@ -37,6 +37,8 @@ _OPERATORS: dict[str, Handler] = {
 }
 
 
+VALUES = "onnx_values"  # key in an fx node's meta: names of the ONNX values that its result is
+
 _OLDEST_OPSET = 13  # Softmax got its present meaning; Squeeze, Unsqueeze, Split and ReduceSum their inputs
 
 
@@ -56,7 +58,9 @@ def import_graph(path: Path) -> fx.GraphModule:
         )
     builder = Builder()
     values: dict[ir.Value, Value] = _initializers(model.graph)
-    values[_only_input(model, path)] = _placeholder(builder, _only_input(model, path))
+    image = _only_input(model, path)
+    values[image] = placeholder = _placeholder(builder, image)
+    placeholder.meta[VALUES] = [str(image.name)]
     for node in model.graph:
         if node.outputs[0] not in values:  # an Add may have been taken into the Linear before it
             _import_node(builder, node, values, opset)
@@ -118,6 +122,9 @@ def _import_node(builder: Builder, node: ir.Node, values: dict[ir.Value, Value],
     if any(output.uses() or output.is_graph_output() for output in outputs[len(results) :]):
         raise op.unsupported(f"more than its first {len(results)} outputs are used")
     values.update(zip(outputs, results))  # noqa: B905 - outputs that nobody uses need no value
+    for output, result in zip(outputs, results):  # noqa: B905
+        if isinstance(result, fx.Node):
+            result.meta.setdefault(VALUES, []).append(str(output.name))
 
 
 def _results(builder: Builder, node: ir.Node, op: Op) -> tuple[Value, ...]:

@@ -1,0 +1,1 @@
+"""Exporters: one quantized model to the files that stock runtimes read."""

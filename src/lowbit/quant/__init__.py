@@ -1,0 +1,1 @@
+"""The engine: formats, ranges, the plan, rounding, and integer-only arithmetic, its specification."""

@@ -1,0 +1,103 @@
+"""Formats: how a real number becomes a small integer, at any width from 2 to 8 bits (activations also 16)."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from lowbit.core.errors import BadInput
+
+Granularity = Literal["tensor", "channel", "group"]
+Codes = npt.NDArray[np.int32]
+Floats = npt.NDArray[np.float32]
+
+_WIDTHS = (2, 3, 4, 5, 6, 7, 8, 16)
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """What integers a tensor becomes. `group_size`: input rows that share one scale, for granularity `group`.
+
+    bits n | signed: codes −2ⁿ⁻¹ … 2ⁿ⁻¹−1 | unsigned: codes 0 … 2ⁿ−1
+    symmetric: real zero is code 0 (signed) or 2ⁿ⁻¹ (unsigned); asymmetric: any code.
+    """
+
+    bits: int
+    signed: bool = False
+    symmetric: bool = False
+    granularity: Granularity = "tensor"
+    group_size: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.bits not in _WIDTHS:
+            raise BadInput(f"{self.bits} bits: expected 2, 3, 4, 5, 6, 7 or 8 (activations also 16)")
+        if (self.granularity == "group") != (self.group_size is not None):
+            raise BadInput(
+                f"granularity {self.granularity!r} with group size {self.group_size}: expected a group size with "
+                "'group', and none with 'tensor' or 'channel'"
+            )
+        if self.group_size is not None and self.group_size < 1:
+            raise BadInput(f"group size {self.group_size}: expected 1 or more")
+
+    @property
+    def lowest(self) -> int:
+        """The smallest code."""
+        return -(1 << (self.bits - 1)) if self.signed else 0
+
+    @property
+    def highest(self) -> int:
+        """The largest code."""
+        return self.lowest + (1 << self.bits) - 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class QParams:
+    """real = scale · (code − zero_point), Jacob et al. 2018, eq. 1.
+
+    scale (float32, > 0) and zero_point (int32) are [] for one pair a tensor, or [C] along `axis` of the tensor.
+    """
+
+    format: Format
+    scale: Floats = field(repr=False)
+    zero_point: Codes = field(repr=False)
+    axis: int | None = None
+
+    def quantize(self, x: npt.NDArray[np.floating]) -> Codes:
+        """Codes of x: round half to even, saturating. NaN is refused upstream."""
+        scale, zero_point = self._along(x.ndim)
+        codes = np.rint(x / scale) + zero_point
+        return np.clip(codes, self.format.lowest, self.format.highest).astype(np.int32)
+
+    def dequantize(self, codes: npt.NDArray[np.integer]) -> Floats:
+        """The real numbers that `codes` stand for."""
+        scale, zero_point = self._along(codes.ndim)
+        return ((codes.astype(np.int32) - zero_point) * scale).astype(np.float32)
+
+    def _along(self, rank: int) -> tuple[Floats, Codes]:
+        if self.axis is None:
+            return self.scale, self.zero_point
+        shape = [1] * rank
+        shape[self.axis] = -1
+        return self.scale.reshape(shape), self.zero_point.reshape(shape)
+
+
+def qparams_of_range(format: Format, lo: float, hi: float) -> QParams:
+    """The scale and zero point that cover [lo, hi], widened to hold zero exactly (Jacob et al. 2018, section 3).
+
+    An empty range (a constant zero) gets scale 1.
+    """
+    lo, hi = min(float(lo), 0.0), max(float(hi), 0.0)
+    half = 1 << (format.bits - 1)
+    if format.symmetric:
+        scale = max(-lo / half, hi / (half - 1))
+        zero_point = format.lowest + half
+    else:
+        scale = (hi - lo) / (2 * half - 1)
+        zero_point = format.lowest
+    scale32 = np.float32(scale)
+    if not np.isfinite(scale32) or scale32 < np.finfo(np.float32).tiny:
+        scale32 = np.float32(1.0)
+    if not format.symmetric:
+        zero_point = int(np.clip(round(format.lowest - lo / float(scale32)), format.lowest, format.highest))
+    return QParams(format, np.array(scale32, np.float32), np.array(zero_point, np.int32))
