@@ -45,14 +45,14 @@ class Case:
                 self.model, chosen, self.calibration, self.preprocess, out, self.folder / "cache", 1, threads=1, seed=0
             )
         )
-        size = 1 if adapter.INFO.fixed_batch else 100
+        size = 1 if adapter.INFO.fixes_batch(adapter.INFO.recipes[0]) else 100
         artifact = Artifact(
             built.main,
             adapter.INFO.makes,
             recipe,
             self.model.input_shape,
             self.model.outputs,
-            1 if adapter.INFO.fixed_batch else None,
+            1 if adapter.INFO.fixes_batch(adapter.INFO.recipes[0]) else None,
             chosen.runtime_options,
         )
         with runtime.open_session(artifact, SessionOptions(threads=1, batch_size=size)) as session:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,9 @@ from lowbit.core.recipe import Recipe
 from lowbit.core.samples import Samples
 
 Floats = npt.NDArray[np.float32]
+
+
+_FIXED_BATCH = ("tflite",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ class ToolchainInfo:
     """A toolchain's face, readable without the vendor's package.
 
     makes: the artifact format; made_for: the runtimes its files are meant for; refuses: recipe name → why it has none;
-    fixed_batch: its files carry one batch size, so that they are built for the one that is timed.
+    hidden: only used when it is named.
     """
 
     name: str
@@ -45,8 +48,15 @@ class ToolchainInfo:
     made_for: tuple[str, ...]
     recipes: tuple[Recipe, ...]
     refuses: dict[str, str] = field(default_factory=dict)
-    fixed_batch: bool = False
     hidden: bool = False
+
+    def format_of(self, recipe: Recipe) -> str:
+        """The artifact format that `recipe` gives."""
+        return recipe.makes or self.makes
+
+    def fixes_batch(self, recipe: Recipe) -> bool:
+        """Whether the file carries one batch size, so that it is built for the one that is timed."""
+        return self.format_of(recipe) in _FIXED_BATCH
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +80,17 @@ class BuildRequest:
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """What a toolchain gives back: the main file inside `out`, seconds spent reading calibration data, and notes."""
+    """What a toolchain gives back: the main file inside `out`, seconds spent reading calibration data, and notes.
+
+    beside: files in `out` that explain the artifact and need not be shipped. quantized: what the engine wrote (a
+    `quant.model.QuantizedModel`), with which the file can be verified; None for other toolchains.
+    """
 
     main: Path
     calibration_s: float | None = None
     notes: tuple[str, ...] = ()
+    beside: tuple[Path, ...] = ()
+    quantized: Any = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,15 @@ from pathlib import Path
 
 from lowbit.core.preprocess import Preprocess
 from lowbit.core.recipe import Recipe
+from lowbit.core.verified import Verified
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What stands beside the file: how it was made and for whom. `key` is the digest of all that could change it."""
+    """What stands beside the file: how it was made and for whom. `key` is the digest of all that could change it.
+
+    `files` and `size_bytes` are what is shipped. verified: the file against the integer reference, a runtime each.
+    """
 
     key: str
     toolchain: str
@@ -31,6 +35,7 @@ class Manifest:
     build_s: float
     calibration_s: float | None
     notes: tuple[str, ...] = ()
+    verified: tuple[Verified, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ class Recipe:
 
     `options`: the vendor's own arguments. `runtime_options`: what a session must be told ("precision": "bf16").
     `note`: what a user must know. made_for: the runtimes this recipe's files are meant for; empty: those of the
-    toolchain.
+    toolchain. makes: the artifact format; empty: the toolchain's. on_request: only made when it is named.
     """
 
     name: str
@@ -27,3 +27,5 @@ class Recipe:
     runtime_options: dict[str, str] = field(default_factory=dict)
     note: str = ""
     made_for: tuple[str, ...] = ()
+    makes: str = ""
+    on_request: bool = False

@@ -20,6 +20,7 @@ class Format:
     """What integers a tensor becomes. `group_size`: input rows that share one scale, for granularity `group`.
 
     bits n | signed: codes −2ⁿ⁻¹ … 2ⁿ⁻¹−1 | unsigned: codes 0 … 2ⁿ−1
+    8 bits, signed and symmetric: −127 … 127, as LiteRT's specification wants them
     symmetric: real zero is code 0 (signed) or 2ⁿ⁻¹ (unsigned); asymmetric: any code.
     """
 
@@ -43,19 +44,22 @@ class Format:
     @property
     def lowest(self) -> int:
         """The smallest code."""
-        return -(1 << (self.bits - 1)) if self.signed else 0
+        if not self.signed:
+            return 0
+        return -127 if self.bits == 8 and self.symmetric else -(1 << (self.bits - 1))
 
     @property
     def highest(self) -> int:
         """The largest code."""
-        return self.lowest + (1 << self.bits) - 1
+        return (1 << (self.bits - 1)) - 1 if self.signed else (1 << self.bits) - 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class QParams:
     """real = scale · (code − zero_point), Jacob et al. 2018, eq. 1.
 
-    scale (float32, > 0) and zero_point (int32) are [] for one pair a tensor, or [C] along `axis` of the tensor.
+    scale (float32, > 0) and zero_point (int32) are [] for one pair a tensor, [C] along `axis` of the tensor, or for
+    granularity `group`, of a matrix [O, K], [O, K / group_size].
     """
 
     format: Format
@@ -67,7 +71,8 @@ class QParams:
         """Codes of x: round half to even, saturating. NaN is refused upstream."""
         scale, zero_point = self._along(x.ndim)
         codes = np.rint(x / scale) + zero_point
-        return np.clip(codes, self.format.lowest, self.format.highest).astype(np.int32)
+        saturated: Codes = np.clip(codes, self.format.lowest, self.format.highest).astype(np.int32)
+        return saturated
 
     def dequantize(self, codes: npt.NDArray[np.integer]) -> Floats:
         """The real numbers that `codes` stand for."""
@@ -75,6 +80,9 @@ class QParams:
         return ((codes.astype(np.int32) - zero_point) * scale).astype(np.float32)
 
     def _along(self, rank: int) -> tuple[Floats, Codes]:
+        if self.format.group_size is not None:
+            rows = self.format.group_size
+            return np.repeat(self.scale, rows, axis=1), np.repeat(self.zero_point, rows, axis=1)
         if self.axis is None:
             return self.scale, self.zero_point
         shape = [1] * rank
@@ -82,22 +90,21 @@ class QParams:
         return self.scale.reshape(shape), self.zero_point.reshape(shape)
 
 
-def qparams_of_range(format: Format, lo: float, hi: float) -> QParams:
+def qparams_of_range(kind: Format, lo: float, hi: float) -> QParams:
     """The scale and zero point that cover [lo, hi], widened to hold zero exactly (Jacob et al. 2018, section 3).
 
     An empty range (a constant zero) gets scale 1.
     """
     lo, hi = min(float(lo), 0.0), max(float(hi), 0.0)
-    half = 1 << (format.bits - 1)
-    if format.symmetric:
-        scale = max(-lo / half, hi / (half - 1))
-        zero_point = format.lowest + half
+    zero_point = kind.lowest
+    if kind.symmetric:
+        zero_point = 0 if kind.signed else 1 << (kind.bits - 1)
+        scale = max(-lo / (zero_point - kind.lowest), hi / (kind.highest - zero_point))
     else:
-        scale = (hi - lo) / (2 * half - 1)
-        zero_point = format.lowest
+        scale = (hi - lo) / (kind.highest - kind.lowest)
     scale32 = np.float32(scale)
     if not np.isfinite(scale32) or scale32 < np.finfo(np.float32).tiny:
         scale32 = np.float32(1.0)
-    if not format.symmetric:
-        zero_point = int(np.clip(round(format.lowest - lo / float(scale32)), format.lowest, format.highest))
-    return QParams(format, np.array(scale32, np.float32), np.array(zero_point, np.int32))
+    if not kind.symmetric:
+        zero_point = int(np.clip(round(kind.lowest - lo / float(scale32)), kind.lowest, kind.highest))
+    return QParams(kind, np.array(scale32, np.float32), np.array(zero_point, np.int32))

@@ -45,7 +45,6 @@ INFO = ToolchainInfo(
         "bf16": "ai-edge-quantizer has no bfloat16, and LiteRT's CPU kernels compute float in 32 bits",
         "int8-mixed": "int8-static is that already: symmetric weights, asymmetric activations",
     },
-    fixed_batch=True,
 )
 
 

@@ -57,6 +57,30 @@ class BuildJob:
 
 
 @dataclass(frozen=True, slots=True)
+class PlanJob:
+    """Say what our own engine would make of a model. Leaves a QuantPlan."""
+
+    model: FloatModel
+    recipe: Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class InspectJob:
+    """Read a file, open it in a runtime and ask what is executed. Leaves an Inspected.
+
+    format, runtime_options: as in the artifact's manifest, or of the file's suffix, and none. layers: names under which
+    executed operators are to be told.
+    """
+
+    path: Path
+    format: str
+    runtime: str
+    runtime_options: dict[str, str]
+    layers: tuple[str, ...]
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
 class AccuracyJob:
     """Run one artifact in one runtime over all evaluation images. Leaves an Accuracy, and predictions.npy in `out`.
 
@@ -87,11 +111,13 @@ class SpeedJob:
     logs: Path
 
 
-Job = SamplesJob | ModelJob | BuildJob | AccuracyJob | SpeedJob
+Job = SamplesJob | ModelJob | BuildJob | PlanJob | InspectJob | AccuracyJob | SpeedJob
 KINDS: dict[str, type[Job]] = {
     "samples": SamplesJob,
     "model": ModelJob,
     "build": BuildJob,
+    "plan": PlanJob,
+    "inspect": InspectJob,
     "accuracy": AccuracyJob,
     "speed": SpeedJob,
 }

@@ -1,0 +1,250 @@
+"""What finding ranges costs, as a multiple of a float pass over the same pictures; beside it, two vendors' quantizers.
+
+The float pass of each is its own runtime's: torch for ours, ONNX Runtime for `quantize_static`, OpenVINO for NNCF.
+Peak memory is that of a child process, above the level before its pass.
+"""
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+import torch
+
+from lowbit.data.datasets import open_dataset
+from lowbit.data.preprocess import parse, to_input
+from lowbit.graph.torch_importer import import_graph
+from lowbit.measure.memory import peak_above
+from lowbit.quant.placement import make_plan
+from lowbit.quant.plan import RangeMethod
+from lowbit.quant.prepare import prepare
+from lowbit.quant.scheme import Scheme
+from lowbit.quant.torch_observe import Images, chunk_size, observe_ranges
+from lowbit.quant.torch_run import Runner
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+PAIRS = 7
+FEW, MANY = 512, 8192  # pictures between which memory may grow by 5 %
+BOUNDS: dict[RangeMethod, float] = {"min-max": 1.2, "percentile": 2.0, "mse": 2.0, "entropy": 2.0}
+MEMORY_BOUND = 1.05
+
+Floats = npt.NDArray[np.float32]
+Bytes = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Network:
+    """Timed over `count` pictures; over `few` where a vendor keeps all activations of all of them in memory."""
+
+    name: str
+    model: Path
+    data: Path
+    preprocess: str
+    count: int
+    few: int
+
+    def pixels(self, count: int) -> Bytes:
+        """Training pictures [count, H, W, C]."""
+        preprocess = parse(self.preprocess)
+        part = open_dataset(str(self.data)).train
+        assert part is not None
+        return np.stack([picture.pixels(preprocess) for picture in part.pictures(range(count))])
+
+    def floats(self, count: int) -> Floats:
+        """The same as the network reads them, [count, C, H, W]."""
+        return to_input(self.pixels(count), parse(self.preprocess))
+
+
+NETWORKS = (
+    Network("ResNet-20", SHARED / "models" / "cifar10-resnet20.onnx", SHARED / "data" / "cifar10",
+            "imagenet,resize=none,crop=none", 2048, 256),
+    Network("MobileNetV2", SHARED / "models" / "imagenet-mobilenetv2.onnx", SHARED / "data" / "imagenette",
+            "imagenet-tf,resize=none", 192, 24),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds of `what` and of a float pass over `count` pictures; medians of alternating pairs."""
+
+    network: str
+    what: str
+    count: int
+    seconds: float
+    float_s: float
+    bound: float | None = None
+
+    @property
+    def ratio(self) -> float:
+        return self.seconds / self.float_s
+
+
+def pass_of(network: Network, method: RangeMethod) -> tuple[Runner, Callable[[Images], None]]:
+    """The float network, and the engine's range pass with every tensor observed by one method."""
+    model = prepare(network.model)
+    plan = make_plan(model, "", Scheme(8, 8, range=method))
+    with tempfile.TemporaryDirectory() as folder:
+        ir.save(model, Path(folder) / "graph.onnx")
+        runner = Runner(import_graph(Path(folder) / "graph.onnx"))
+
+    def observe(images: Images) -> None:
+        observe_ranges(runner, model, plan, images)
+
+    return runner, observe
+
+
+def in_memory(floats: Floats) -> Images:
+    return Images(len(floats), lambda size: (floats[at : at + size] for at in range(0, len(floats), size)))
+
+
+@torch.no_grad()
+def ours(network: Network, method: RangeMethod) -> Cost:
+    runner, observe = pass_of(network, method)
+    images = in_memory(network.floats(network.count))
+    size = chunk_size(runner, images)
+
+    def in_float() -> None:
+        for chunk in images.chunks(size):
+            runner.module(chunk)
+
+    seconds, float_s = paired(lambda: observe(images), in_float)
+    return Cost(network.name, f"lowbit, {method}", network.count, seconds, float_s, BOUNDS[method])
+
+
+def paired(call: Callable[[], object], in_float: Callable[[], object], pairs: int = PAIRS) -> tuple[float, float]:
+    """Median seconds of each; who goes first alternates, so that neither gets the better half of a drift."""
+    found: dict[Callable[[], object], list[float]] = {call: [], in_float: []}
+    for number in range(pairs + 1):
+        for one in (call, in_float) if number % 2 else (in_float, call):
+            start = time.perf_counter()
+            one()
+            found[one].append(time.perf_counter() - start)
+    return statistics.median(found[call][1:]), statistics.median(found[in_float][1:])
+
+
+def of_onnxruntime(network: Network, method: str) -> Cost:
+    """`quantize_static` with calibration by `method`, one picture at a time, against its own float session."""
+    import onnxruntime as ort
+    from onnxruntime.quantization import CalibrationMethod, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    floats = network.floats(network.count if method == "MinMax" else network.few)
+
+    class Reader:
+        def __init__(self, name: str) -> None:
+            self._feeds = iter([{name: floats[at : at + 1]} for at in range(len(floats))])
+
+        def get_next(self) -> dict[str, Any] | None:
+            return next(self._feeds, None)
+
+    with tempfile.TemporaryDirectory() as folder:
+        prepared, quantized = Path(folder) / "prepared.onnx", Path(folder) / "quantized.onnx"
+        quant_pre_process(str(network.model), str(prepared), skip_symbolic_shape=True)
+        session = ort.InferenceSession(prepared)
+        name = session.get_inputs()[0].name
+
+        def call() -> None:
+            quantize_static(
+                prepared, quantized, Reader(name), per_channel=True, activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8, calibrate_method=CalibrationMethod[method],
+            )  # fmt: skip
+
+        def in_float() -> None:
+            for at in range(len(floats)):
+                session.run(None, {name: floats[at : at + 1]})
+
+        seconds, float_s = paired(call, in_float, 3)
+    return Cost(network.name, f"ONNX Runtime `quantize_static`, {method}", len(floats), seconds, float_s)
+
+
+def of_nncf(network: Network) -> Cost:
+    """`nncf.quantize` with all pictures, one at a time, against OpenVINO's float model in f32."""
+    os.environ.setdefault("NNCF_CI", "1")  # its own switch: telemetry becomes a stub
+    import nncf
+    import openvino as ov
+
+    floats = network.floats(network.count)
+    core = ov.Core()
+    pictures = [floats[at : at + 1] for at in range(len(floats))]
+    compiled = core.compile_model(core.read_model(network.model), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+
+    def call() -> None:
+        nncf.quantize(core.read_model(network.model), nncf.Dataset(pictures), subset_size=len(pictures))
+
+    def in_float() -> None:
+        for picture in pictures:
+            compiled(picture)
+
+    seconds, float_s = paired(call, in_float, 3)
+    return Cost(network.name, "NNCF `quantize`", len(floats), seconds, float_s)
+
+
+def memory(network: Network, method: RangeMethod, count: int) -> int:
+    """Peak bytes of the range pass over `count` pictures, in a process of its own."""
+    words = [sys.executable, __file__, network.name, method, str(count)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL)
+    return int(done.stdout)
+
+
+def child(name: str, method: RangeMethod, count: int) -> int:
+    """What `memory` runs: `count` pictures, FEW of them over and over, made into floats as they are read."""
+    network = next(network for network in NETWORKS if network.name == name)
+    preprocess, pixels = parse(network.preprocess), network.pixels(FEW)
+    _, observe = pass_of(network, method)
+
+    def batches(size: int) -> Iterator[Floats]:
+        for at in range(0, count, size):
+            yield to_input(pixels[np.arange(at, min(at + size, count)) % FEW], preprocess)
+
+    with torch.no_grad():
+        return peak_above(lambda: observe(Images(count, batches)))
+
+
+def costs() -> Iterator[Cost]:
+    """Our engine's, each method; then the vendors'."""
+    for network in NETWORKS:
+        for method in BOUNDS:
+            yield ours(network, method)
+        for calibration in ("MinMax", "Percentile", "Entropy"):
+            yield of_onnxruntime(network, calibration)
+        yield of_nncf(network)
+
+
+def memories() -> Iterator[tuple[str, RangeMethod, int, int]]:
+    """(network, method, peak bytes with FEW, peak bytes with MANY)."""
+    for network in NETWORKS:
+        for method in ("min-max", "percentile"):
+            yield network.name, method, memory(network, method, FEW), memory(network, method, MANY)
+
+
+def main() -> int:
+    met = True
+    print("| network | what | pictures | seconds | float pass | ratio | bound |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for cost in costs():
+        bound = "" if cost.bound is None else f"≤ {cost.bound}×"
+        met = met and (cost.bound is None or cost.ratio <= cost.bound)
+        print(f"| {cost.network} | {cost.what} | {cost.count} | {cost.seconds:.2f} | {cost.float_s:.2f} "
+              f"| {cost.ratio:.2f}× | {bound} |", flush=True)  # fmt: skip
+    print(f"\n| network | method | peak, {FEW} pictures | peak, {MANY} pictures | ratio | bound |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for network, method, few, many in memories():
+        met = met and many <= MEMORY_BOUND * few
+        print(f"| {network} | {method} | {few / 1e6:.0f} MB | {many / 1e6:.0f} MB | {many / few:.3f} "
+              f"| ≤ {MEMORY_BOUND} |", flush=True)  # fmt: skip
+    return 0 if met else 1
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 1:
+        sys.exit(main())
+    print(child(sys.argv[1], sys.argv[2], int(sys.argv[3])))  # type: ignore[arg-type]

@@ -1,0 +1,78 @@
+"""Verification: does a runtime compute what the integer-only reference says? Functions over arrays and callables.
+
+Layers are compared alone, on equal input codes, since a difference of one code early on is amplified by what follows;
+end to end, the scores say what is left of it for the user.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lowbit.core.adapter import Floats
+from lowbit.core.errors import BadInput, MeasurementError
+from lowbit.core.verified import LayerCheck, ScoresCheck
+
+Array = npt.NDArray[Any]
+RunCodes = Callable[[Array], Array]  # a one-layer file: codes as the layer reads them → codes of its result (or floats)
+
+_AGREES = 0.999
+_INT32_MAX = np.iinfo(np.int32).max
+_STEPS = 255  # of a float result: what 8 bits would resolve
+
+
+def check_layer(
+    node: str, op_type: str, codes: Array, references: Mapping[str, RunCodes], runtime: RunCodes
+) -> LayerCheck:
+    """One layer on `codes` [N, …] against the first of the `references` (way of requantizing → the layer in that way).
+
+    Where that falls short of 99.9 % of equal codes the others are tried, and the best is told: kernels differ in how
+    they requantize, and each way is a whole specification. Raises MeasurementError where shapes differ.
+    """
+    found, checks = runtime(codes), []
+    for way, reference in references.items():
+        checks.append(_compared(node, op_type, reference(codes), found, way))
+        if checks[-1].equal >= _AGREES:
+            break
+    return max(checks, key=lambda check: check.equal)
+
+
+def _compared(node: str, op_type: str, expected: Array, found: Array, way: str) -> LayerCheck:
+    _same_shape(node, expected, found)
+    if expected.dtype.kind == "f":
+        step = step_of(expected)
+        expected, found = np.rint(expected / step), np.rint(np.nan_to_num(found, nan=np.inf) / step)
+    apart = np.abs(found.astype(np.float64) - expected.astype(np.float64))
+    equal = float((apart == 0).mean()) if apart.size else 1.0
+    return LayerCheck(node, op_type, apart.size, equal, int(min(apart.max(initial=0), _INT32_MAX)), way)
+
+
+def check_scores(expected: Floats, found: Floats, step: float | None = None) -> ScoresCheck:
+    """Scores [N, outputs] of the whole file. `step`: of the quantizer at the output, None where it is float."""
+    _same_shape("the whole file", expected, found)
+    if not expected.size:
+        raise BadInput("verification got no images: give one or more")
+    step = step_of(expected) if step is None else step
+    apart = np.abs(found.astype(np.float64) - expected.astype(np.float64))
+    apart[~np.isfinite(apart)] = np.finfo(np.float32).max  # what is no number agrees with nothing
+    return ScoresCheck(
+        images=len(expected),
+        scores=expected.size,
+        step=step,
+        within_half_step=float((apart < step / 2).mean()),
+        same_top1=float((found.argmax(axis=1) == expected.argmax(axis=1)).mean()),
+        largest=float(apart.max()),
+    )
+
+
+def step_of(values: Array) -> float:
+    """The 255th part of the range of float `values`; 1 for a constant."""
+    return float(np.ptp(values)) / _STEPS or 1.0
+
+
+def _same_shape(what: str, expected: Array, found: Array) -> None:
+    if expected.shape != found.shape:
+        raise MeasurementError(
+            f"{what}: the runtime gives {list(found.shape)}, the reference {list(expected.shape)}: nothing to compare"
+        )

@@ -1,0 +1,120 @@
+"""What follows from ranges and codes alone: quantized constants, biases, and the clamps that quantizers do."""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from lowbit.quant import kinds
+from lowbit.quant.formats import Format, QParams, qparams_of_range
+from lowbit.quant.model import QTensor, QuantizedLayer, QuantizedModel
+from lowbit.quant.plan import QuantPlan
+from lowbit.quant.prepare import constant
+
+Doubles = npt.NDArray[np.float64]
+
+_LARGEST_BIAS = 2**30  # half of int32's range: the other half is for the sum of products
+
+
+def constants_of(model: ir.Model, plan: QuantPlan) -> Iterator[tuple[ir.Node, ir.Value]]:
+    """The constant operands that are quantized: of additions and products, and what Concat puts beside a tensor."""
+    floats = {entry.node for entry in plan.floats}
+    for node in model.graph:
+        if node.name not in floats and (node.op_type in kinds.ARITHMETIC or node.op_type == "Concat"):
+            for value in kinds.float_constants(node):
+                yield node, value
+
+
+def quantize_constants(model: ir.Model, plan: QuantPlan, main: Mapping[str, QParams]) -> dict[str, QTensor]:
+    """Initializer → codes: by the range of what Concat gives, or by the constant's own at 8 bits."""
+    found: dict[str, QTensor] = {}
+    for node, value in constants_of(model, plan):
+        array = constant(value)
+        assert array is not None
+        if node.op_type == "Concat":
+            qparams = main[str(node.outputs[0].name)]
+        else:
+            qparams = qparams_of_range(Format(8), float(array.min()), float(array.max()))
+        found[str(value.name)] = QTensor(qparams.quantize(array.astype(np.float32)), qparams)
+    return found
+
+
+def with_bias(node: str, weight: QTensor, bias: Doubles, reads: QParams) -> QuantizedLayer:
+    """The layer with its bias [O] in int32, in units of scale_x · scale_w (Jacob et al. 2018, section 2.4)."""
+    scale = _bias_scale(weight, len(bias), reads)
+    codes = np.rint(bias / scale)
+    assert np.abs(codes).max(initial=0) < 2**31, node
+    return QuantizedLayer(node, weight, codes.astype(np.int32), scale)
+
+
+def widened(weight: QTensor, bias: Doubles, reads: QParams) -> tuple[QTensor, int]:
+    """`weight` with larger scales where its bias [O] would not fit int32 otherwise, and how many channels those are.
+
+    A channel whose weights are all but zero beside its bias: its codes are rounded again, on the wider grid. A dead
+    channel (nothing but zeros) has no scale of its own; it gets the layer's largest.
+    """
+    weight = _with_scales_for_dead(weight)
+    scale = _bias_scale(weight, len(bias), reads).astype(np.float64)
+    factor = np.maximum(np.abs(bias) / (_LARGEST_BIAS * scale), 1.0)
+    if weight.qparams.scale.ndim == 0:
+        factor = np.full_like(factor, factor.max())
+    wide = int((factor > 1).sum())
+    if not wide:
+        return weight, 0
+    old = weight.qparams
+    grown = old.scale * (factor.max() if old.axis is None else factor[: old.scale.size])
+    qparams = QParams(old.format, grown.astype(np.float32), old.zero_point, old.axis)
+    return QTensor(qparams.quantize(old.dequantize(weight.codes)), qparams), wide
+
+
+def _with_scales_for_dead(weight: QTensor) -> QTensor:
+    old = weight.qparams
+    if old.axis is None or old.format.granularity != "channel":
+        return weight
+    others = tuple(axis for axis in range(weight.codes.ndim) if axis != old.axis)
+    dead = ~old.dequantize(weight.codes).any(axis=others)
+    if not dead.any() or dead.all():
+        return weight
+    scale = np.where(dead, old.scale[~dead].max(), old.scale).astype(np.float32)
+    return QTensor(weight.codes, QParams(old.format, scale, old.zero_point, old.axis))
+
+
+def _bias_scale(weight: QTensor, outputs: int, reads: QParams) -> npt.NDArray[np.float32]:
+    scale = weight.qparams.scale
+    if weight.qparams.format.granularity == "group":
+        scale = scale.reshape(outputs, -1).min(axis=1)
+    return np.broadcast_to(scale * reads.scale, (outputs,)).astype(np.float32)
+
+
+def absorbed_nodes(model: QuantizedModel) -> frozenset[str]:
+    """Relu and Clip nodes that change nothing once their result is quantized from what they read.
+
+    That is so where the quantizer's limits lie within theirs, and nobody else reads what they read.
+    """
+    found = set()
+    for node in model.graph.graph:
+        qparams = model.main.get(str(node.outputs[0].name))
+        x = node.inputs[0] if node.inputs else None
+        if qparams is None or x is None or not kinds.is_clamp(node) or x.name in model.main or len(x.uses()) > 1:
+            continue
+        lo, hi = (
+            float(qparams.scale) * (code - int(qparams.zero_point))
+            for code in (qparams.format.lowest, qparams.format.highest)
+        )
+        low, high = clamp_limits(node)
+        if low <= lo and hi <= high * (1 + 1e-6):
+            found.add(str(node.name))
+    return frozenset(found)
+
+
+def clamp_limits(node: ir.Node) -> tuple[float, float]:
+    """Between which limits a Relu or Clip leaves its input alone."""
+    if node.op_type == "Relu":
+        return 0.0, np.inf
+    limits = [constant(value) for value in node.inputs[1:]]
+    low, high = [*limits, None, None][:2]
+    return (
+        -np.inf if low is None else float(low.reshape(-1)[0]),
+        np.inf if high is None else float(high.reshape(-1)[0]),
+    )

@@ -1,0 +1,75 @@
+"""What kind of operator a node is to a quantizer."""
+
+import onnx_ir as ir
+
+from lowbit.quant.model import PRODUCTS
+from lowbit.quant.prepare import constant
+
+PASSING = frozenset(
+    {"Concat", "DepthToSpace", "Expand", "Flatten", "Gather", "GlobalMaxPool", "Identity", "MaxPool", "Pad", "Reshape"}
+    | {"Slice", "SpaceToDepth", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze"}
+)  # the result holds nothing but entries of the inputs (and zeros): codes and scale stay
+ARITHMETIC = frozenset({"Add", "AveragePool", "GlobalAveragePool", "Mul", "ReduceMean", "Sub"})
+_POINTWISE = frozenset(
+    {"Abs", "Celu", "Clip", "Elu", "Erf", "Exp", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Log", "Mish", "Neg"}
+    | {"Pow", "Reciprocal", "Relu", "Selu", "Sigmoid", "Softplus", "Softsign", "Sqrt", "Swish", "Tanh"}
+)
+_POINTWISE_OF_TWO = frozenset({"Add", "Div", "Max", "Min", "Mul", "Sub"})
+
+
+def is_float(value: ir.Value | None) -> bool:
+    """Whether the value holds float numbers (sizes and indices do not)."""
+    return value is not None and value.dtype in (None, ir.DataType.FLOAT)
+
+
+def inputs_of(node: ir.Node) -> list[ir.Value]:
+    """The float tensors that the node computes from: no constants, sizes or indices."""
+    return [value for value in node.inputs if value is not None and is_float(value) and constant(value) is None]
+
+
+def float_constants(node: ir.Node) -> list[ir.Value]:
+    """The float constants that the node computes from."""
+    return [value for value in node.inputs if value is not None and is_float(value) and constant(value) is not None]
+
+
+def has_weight(node: ir.Node) -> bool:
+    """Whether it is a convolution or matrix product with a constant weight, or an embedding."""
+    if node.op_type in ("Conv", "ConvTranspose", "Gemm"):
+        return constant(node.inputs[1]) is not None and constant(node.inputs[0]) is None
+    return node.op_type == "Gather" and constant(node.inputs[0]) is not None and is_float(node.inputs[0])
+
+
+def is_product(node: ir.Node) -> bool:
+    """Whether it multiplies and accumulates, in a form that integer kernels know."""
+    if node.op_type == "MatMul":
+        return all(constant(value) is None for value in node.inputs)
+    return node.op_type in PRODUCTS and has_weight(node)
+
+
+def is_scale_and_shift(node: ir.Node) -> bool:
+    """Whether it is a convolution with one weight a channel: any width is exact, since each has its own scale."""
+    weight = constant(node.inputs[1]) if node.op_type == "Conv" else None
+    return weight is not None and weight.size == weight.shape[0] == node.attributes.get_int("group", 1)
+
+
+def is_passing(node: ir.Node) -> bool:
+    """Whether codes pass through unchanged."""
+    if node.op_type == "Pad":
+        fill = constant(node.inputs[2]) if len(node.inputs) > 2 else None
+        mode = node.attributes.get_string("mode", "constant")
+        return mode != "constant" or len(node.inputs) < 3 or node.inputs[2] is None or not (fill is None or fill.any())
+    return node.op_type in PASSING and bool(inputs_of(node)) and all(is_float(value) for value in node.outputs[:1])
+
+
+def is_clamp(node: ir.Node) -> bool:
+    """Whether it is a Relu, or a Clip with constant limits, that a saturating quantizer may do."""
+    if node.op_type == "Relu":
+        return True
+    return node.op_type == "Clip" and all(value is None or constant(value) is not None for value in node.inputs[1:])
+
+
+def is_pointwise(node: ir.Node) -> bool:
+    """Whether each entry of its result depends on the same entry of its inputs (and on single constant numbers)."""
+    if any((array := constant(value)) is None or array.size != 1 for value in float_constants(node)):
+        return False
+    return node.op_type in _POINTWISE or node.op_type in _POINTWISE_OF_TWO

@@ -1,0 +1,59 @@
+"""The reference: integer-only arithmetic in NumPy over ONNX files. Slow, exact, and what other runtimes are held to."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lowbit.core.adapter import Floats, OpPrecision, RuntimeInfo, SessionOptions
+from lowbit.core.artifact import Artifact
+from lowbit.core.refusal import refusal
+
+if TYPE_CHECKING:
+    from lowbit.quant.integer import IntegerGraph
+
+INFO = RuntimeInfo(name="reference", packages=("onnx",), extra=None, reads=("onnx",), hidden=True)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Session:
+    """A loaded graph. Threads are NumPy's own affair: its BLAS takes what the environment gives it."""
+
+    graph: "IntegerGraph" = field(repr=False)
+    artifact: Artifact
+
+    def predict(self, images: Floats) -> Floats:
+        from lowbit.quant.integer_op import real
+
+        found = real(self.graph.run({self.graph.inputs[0]: images})[self.graph.outputs[0]])
+        return np.array(found, np.float32).reshape(len(images), -1)
+
+    def executed_precision(self) -> list[OpPrecision]:
+        """Operators of one run on one random image; those on constants ran once, when the file was loaded."""
+        from lowbit.quant.integer_trace import executed
+
+        count = self.artifact.batch_size or 1
+        return executed(self.graph, np.random.default_rng(0).random((count, *self.artifact.input_shape), np.float32))
+
+
+@contextmanager
+def open_session(artifact: Artifact, options: SessionOptions) -> Iterator[_Session]:  # noqa: ARG001 - NumPy's threads
+    """Load the file; raises UnsupportedError where it is no ONNX file, or has another form than the engine writes."""
+    import onnx
+
+    from lowbit.quant.integer import load
+
+    try:
+        model = onnx.load(artifact.path)
+        onnx.checker.check_model(model)
+        graph = load(model)
+    except Exception as error:  # protobuf's, onnx's and NumPy's exceptions share no base class
+        raise refusal("the integer reference cannot load it", error, artifact.path) from error
+    yield _Session(graph, artifact)
+
+
+def warm_up(options: SessionOptions) -> None:  # noqa: ARG001 - NumPy's threads
+    """Import what a session needs."""
+    import lowbit.quant.integer  # noqa: F401
