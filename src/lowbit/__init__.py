@@ -3,18 +3,21 @@
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["BadInput", "StudyResult", "__version__", "compare", "load"]
+__all__ = ["BadInput", "Quantized", "StudyResult", "__version__", "compare", "load", "quantize"]
 
 if TYPE_CHECKING:
     from lowbit.core.errors import BadInput
-    from lowbit.study.api import compare
+    from lowbit.study.api import compare, quantize
+    from lowbit.study.quantize import Quantized
     from lowbit.study.result import StudyResult, load
 
 _HOMES = {
     "BadInput": "lowbit.core.errors",
+    "Quantized": "lowbit.study.quantize",
     "StudyResult": "lowbit.study.result",
     "compare": "lowbit.study.api",
     "load": "lowbit.study.result",
+    "quantize": "lowbit.study.api",
 }
 
 

@@ -86,11 +86,11 @@ class Factory:
         )
         return Artifact(
             path=built.main,
-            format=adapter.INFO.makes,
+            format=adapter.INFO.format_of(chosen),
             digest=folder,
             input_shape=self.model.input_shape,
             outputs=self.model.outputs,
-            batch_size=batch_size if adapter.INFO.fixed_batch else None,
+            batch_size=batch_size if adapter.INFO.fixes_batch(chosen) else None,
             runtime_options=chosen.runtime_options,
         )
 

@@ -28,7 +28,14 @@ PROMISED = {
     "litert": {"fp32", "fp16", "int8-dynamic", "int8-static", "int16x8", "int8-weight-only"},
     "torch": {"fp32", "bf16", "int8-dynamic", "int8-static"},
 }
-EVERY = [(name, recipe.name) for name, toolchain in sorted(TOOLCHAINS.items()) for recipe in toolchain.INFO.recipes]
+ON_REQUEST = {"lowbit": ("w2a8", "w5a6", "w3a3-ir", "w4a8-tflite")}  # of many: each format, and odd widths
+EVERY = [
+    (name, recipe.name)
+    for name, toolchain in sorted(TOOLCHAINS.items())
+    for recipe in toolchain.INFO.recipes
+    if not recipe.on_request or recipe.name in ON_REQUEST.get(name, ())
+]
+BOUNDS = {2: 0.4, 3: 0.3, 4: 0.15}  # largest error by the narrowest width, as a share of the scores' spread
 STATIC = [name for name, recipe in EVERY if recipe == "int8-static"]
 
 
@@ -52,7 +59,7 @@ def test_face(name: str) -> None:
     assert all(reason for reason in info.refuses.values())
     for recipe in info.recipes:
         for runtime in recipe.made_for or info.made_for:
-            assert info.makes in RUNTIMES[runtime].INFO.reads
+            assert info.format_of(recipe) in RUNTIMES[runtime].INFO.reads
 
 
 @pytest.mark.parametrize("name", sorted(set(PROMISED) & set(TOOLCHAINS)))
@@ -64,7 +71,10 @@ def test_promised_recipes(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "recipe"), EVERY)
 def test_every_recipe_builds_and_runs(name: str, recipe: str, factory: Factory, tiny_samples: Samples) -> None:
-    """Float stays float, and quantizing keeps the scores' pattern: its error is small against their spread."""
+    """Float stays float, and quantizing keeps the scores' pattern: its error is small against their spread.
+
+    Below 8 bits a step is wider, and random weights have no slack: the bounds grow with it, the pattern must stay.
+    """
     wanted = expected(factory.model, images(tiny_samples)[:BATCH])
     seen = scores(name, recipe, factory, tiny_samples)
     chosen = recipe_of(TOOLCHAINS[name].INFO, recipe)
@@ -72,8 +82,9 @@ def test_every_recipe_builds_and_runs(name: str, recipe: str, factory: Factory, 
     if chosen.weight_bits == chosen.activation_bits == 32:
         assert error < 1e-5
     else:
-        assert error < 0.1 * np.ptp(wanted)
-        assert np.corrcoef(seen.ravel(), wanted.ravel())[0, 1] > 0.99
+        bits = min(chosen.weight_bits, chosen.activation_bits)
+        assert error < BOUNDS.get(bits, 0.1) * np.ptp(wanted)
+        assert np.corrcoef(seen.ravel(), wanted.ravel())[0, 1] > (0.99 if bits >= 4 else 0.95)
         assert error > 0  # nothing lost would mean that nothing was done
 
 

@@ -91,6 +91,19 @@ def test_report_draws_a_study_again_and_explains_a_row(project: Path) -> None:
     assert "onnxruntime/fp32@onnxruntime" in unknown.stderr
 
 
+@pytest.mark.slow
+def test_a_sweep_adds_our_own_rows_and_shows_them_bit_by_bit(project: Path) -> None:
+    words = ("--toolchains", "null", "--recipes", "fp32", "--runtimes", "null,onnxruntime", "--bits", "8,4,2")
+    done = compare(*words, "--max-drop", "100", cwd=project)
+    assert done.returncode == 0, done.stderr
+    found = {row["recipe"]: row for row in rows(project) if row["toolchain"] == "lowbit"}
+    assert list(found) == ["w8a8", "w4a8", "w2a8"]
+    assert all(row["status"] == "measured" and row["int8_share"] == 1.0 for row in found.values())
+    assert all("equal to the integer reference" in row["note"] for row in found.values())
+    assert "wNa8 in onnxruntime" in done.stdout and "published*" in done.stdout
+    assert 'id="sweep"' in (project / "study" / "report.html").read_text()
+
+
 def test_two_commands_on_one_study(project: Path) -> None:
     words = ["compare", "tiny.onnx", "--data", "data.npz", "--preprocess", "unit", "-o", "study", *NULL]
     first = subprocess.Popen(
@@ -133,6 +146,8 @@ def test_a_callable_in_a_file_is_a_model(tmp_path: Path) -> None:
         (["--labels", "missing.json"], ["missing.json"]),
         (["--data", "nowhere"], ["nowhere"]),
         (["--rounds", "0"], ["--rounds 0"]),
+        (["--bits", "8,1"], ["--bits 8,1", "2 to 8"]),
+        (["--bits", "4,4"], ["--bits 4,4", "once"]),
     ],
 )
 def test_bad_options_end_with_one_clear_message(project: Path, arguments: list[str], words: list[str]) -> None:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from lowbit.core.discover import adapters
+from lowbit.study.plan import short_names
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,8 +31,11 @@ def test_the_table_of_adapters_is_what_their_files_say() -> None:
     header, _, *lines = [[cell.strip() for cell in line.split("|")] for line in table]
     names = [re.split(r"\W", cell)[0] for cell in header[1:]]
     assert set(names) == set(toolchains)
+    rows = {recipe for recipe, *_ in lines}
+    for name in names:
+        assert rows >= {*short_names(toolchains[name].INFO), *toolchains[name].INFO.refuses}, name
     for recipe, *cells in lines:
         for name, cell in zip(names, cells, strict=True):
-            made = {each.name for each in toolchains[name].INFO.recipes}
+            made = short_names(toolchains[name].INFO)
             assert (recipe in made) == cell.startswith("✓"), f"{name} {recipe}"
             assert (recipe in toolchains[name].INFO.refuses) == (cell == "–"), f"{name} {recipe}"

@@ -3,7 +3,7 @@ import pytest
 from lowbit.core.adapter import RuntimeInfo, ToolchainInfo
 from lowbit.core.errors import BadInput
 from lowbit.core.recipe import Recipe
-from lowbit.study.plan import make_plan
+from lowbit.study.plan import make_plan, short_names
 
 FP32, INT8 = Recipe("fp32", 32, 32, "float"), Recipe("int8-static", 8, 8, "integer")
 MAKER = ToolchainInfo("maker", ("numpy",), None, "onnx", ("native",), (FP32, INT8), {"bf16": "it has none"})
@@ -39,6 +39,21 @@ def test_recipes_narrow_and_an_unknown_one_lists_the_choices() -> None:
     assert [item.recipe for item in plan.impossible] == ["bf16"]
     with pytest.raises(BadInput, match=r"'int9'.*bf16, fp32, int8-static"):
         make_plan([MAKER], [NATIVE], ("int9",))
+
+
+def test_a_sweep_makes_our_own_recipes_besides_and_families_have_short_names() -> None:
+    asked = [Recipe(name, 4, 8, "integer", on_request=True) for name in ("w4a8", "w2a8", "w2a8-ir")]
+    own = ToolchainInfo("lowbit", (), None, "onnx", ("native",), (Recipe("w8a8", 8, 8, "integer"), *asked))
+    other = ToolchainInfo("other", (), None, "onnx", ("native",), tuple(asked))
+    for recipes, made in (
+        ((), ["lowbit/w8a8", "lowbit/w2a8"]),
+        (("w4a8",), ["lowbit/w4a8", "lowbit/w2a8", "other/w4a8"]),
+    ):
+        plan = make_plan([own, other], [NATIVE], recipes, ["w2a8"])
+        assert [f"{build.toolchain.name}/{build.recipe.name}" for build in plan.builds] == made
+    assert short_names(own) == ("w8a8", "wNaM", "wNaM-ir")
+    with pytest.raises(BadInput, match="choose from w8a8, wNaM, wNaM-ir"):
+        make_plan([own], [NATIVE], ("int9",))
 
 
 def test_a_recipe_of_its_own_may_be_made_for_fewer_runtimes() -> None:

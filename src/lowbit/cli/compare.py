@@ -43,6 +43,7 @@ def add_to(commands: Any) -> None:
     add = group.add_argument
     for name in ("toolchains", "recipes", "runtimes"):
         add(f"--{name}", type=_names, metavar="A,B", help=f"only these {name}")
+    add("--bits", type=_widths, metavar="N,N", help="a sweep: besides these, lowbit's own wNa8 for each N from 2 to 8")
     add("--time-limit", type=float, metavar="S", help="seconds that one build or measurement may take (3600)")
 
     group = command.add_argument_group("timing (MLPerf LoadGen)")
@@ -92,6 +93,10 @@ def print_places(result: "StudyResult") -> None:
     if winner is not None and winner.artifact is not None:
         print(f"ship  {result.folder / winner.artifact}")
     print(f"page  {result.page}")
+
+
+def _widths(text: str) -> tuple[int, ...]:
+    return tuple(int(width) for width in text.split(","))
 
 
 def _names(text: str) -> tuple[str, ...]:

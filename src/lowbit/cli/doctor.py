@@ -24,6 +24,7 @@ def run(options: argparse.Namespace) -> int:  # noqa: ARG001 - every command tak
     from lowbit.core.errors import UnsupportedError
     from lowbit.measure.host import facts, int8_meaning
     from lowbit.runtimes.find import runtimes
+    from lowbit.study.plan import short_names
     from lowbit.toolchains.find import toolchains
 
     console, host = Console(), facts()
@@ -42,7 +43,7 @@ def run(options: argparse.Namespace) -> int:  # noqa: ARG001 - every command tak
     console.print(grid)
     table = Table("kind", "name", "packages", "makes or reads", title_justify="left")
     faces: list[tuple[str, ToolchainInfo | RuntimeInfo, str]] = []
-    faces += [("toolchain", m.INFO, ", ".join(r.name for r in m.INFO.recipes)) for m in toolchains().values()]
+    faces += [("toolchain", m.INFO, ", ".join(short_names(m.INFO))) for m in toolchains().values()]
     faces += [("runtime", m.INFO, ", ".join(m.INFO.reads)) for m in runtimes().values()]
     for kind, info, does in faces:
         try:

@@ -10,10 +10,10 @@ import sys
 from collections.abc import Sequence
 
 from lowbit import __version__
-from lowbit.cli import compare, doctor, report
+from lowbit.cli import compare, doctor, inspect, quantize, report
 from lowbit.core.errors import LowbitError
 
-_COMMANDS = (compare, report, doctor)
+_COMMANDS = (compare, quantize, inspect, report, doctor)
 _BAD_INPUT, _INTERRUPTED = 2, 130
 
 
@@ -40,7 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LowbitError as error:
         return _say(str(error), _BAD_INPUT)
     except KeyboardInterrupt:
-        return _say("interrupted; everything finished is kept, and the same command goes on from there", _INTERRUPTED)
+        kept = options.run is compare.run or getattr(options, "cache", None) is not None
+        goes_on = "; everything finished is kept, and the same command goes on from there" if kept else ""
+        return _say(f"interrupted{goes_on}", _INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on: `lowbit … | head`
         return 0

@@ -47,7 +47,7 @@ def _line(event: Progress) -> str:
 
 def _now(event: Progress) -> str:
     left = "" if event.left_s is None or not event.running else f"  {_clock(event.left_s)} left"
-    return escape(", ".join(event.running)) + left
+    return escape(event.detail or ", ".join(event.running)) + left
 
 
 def _clock(seconds: float) -> str:

@@ -1,5 +1,6 @@
 """What the numbers stand on: host, versions, data, preprocessing, the command, and what every word means."""
 
+from lowbit.core.preprocess import Preprocess
 from lowbit.core.settings import MULTI_STREAM_SAMPLES
 from lowbit.core.study import Report
 from lowbit.report import words
@@ -39,7 +40,7 @@ def _data(report: Report) -> list[tuple[str, str]]:
         ("evaluated on", f"{report.n_samples:,} images, {words.count(len(report.class_names), 'class', 'classes')}"),
         ("calibrated on", f"{report.calibration_samples:,} other images"),
         ("prediction", f"argmax over the outputs of {chosen}"),
-        ("preprocessing", _preprocess_text(report)),
+        ("preprocessing", preprocess_text(pre)),
         ("channels", pre.channels),
     ]
     if model.difference is not None:
@@ -47,8 +48,8 @@ def _data(report: Report) -> list[tuple[str, str]]:
     return pairs
 
 
-def _preprocess_text(report: Report) -> str:
-    pre = report.preprocess
+def preprocess_text(pre: Preprocess) -> str:
+    """How a picture becomes the model's input, in words."""
     steps = [pre.name]
     steps.append(f"shorter side {pre.resize} ({pre.interpolation})" if pre.resize else "no resizing")
     if pre.crop:

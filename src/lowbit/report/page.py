@@ -13,6 +13,7 @@ from lowbit.report.markup import Markup, el, join
 from lowbit.report.matrix import matrix
 from lowbit.report.pareto import pareto, size_legend
 from lowbit.report.sortable import sortable
+from lowbit.report.sweep_plot import sweep_section
 from lowbit.report.tips import tips
 
 
@@ -33,6 +34,7 @@ def page(report: Report) -> str:
         pareto=pareto(report, marks),
         speed=speed(report, marks),
         losses=losses(report, marks),
+        sweep=sweep_section(report, marks),
         matrix=matrix(report, marks),
         table=sortable(report, marks),
         summary=el("p", _counts(report), class_="lead"),

@@ -17,6 +17,7 @@ from lowbit.core.figures import Optimize
 from lowbit.core.row import Row
 from lowbit.core.study import Report
 from lowbit.report import ranking, words
+from lowbit.report.sweep import sweep_text
 
 _ESSENTIAL = 3  # columns of this need or less decide how far apart columns may stand
 _REASON = 300  # characters of a reason; the page has the whole
@@ -69,6 +70,7 @@ def _parts(report: Report, width: int) -> Iterator[RenderableType]:
     if ranking.with_status(report, "measured"):
         yield table(report, width)
         yield from _legend(report)
+    yield from sweep_text(report)
     yield from _failed(ranking.with_status(report, "failed"))
     yield from _unsupported(ranking.with_status(report, "unsupported"))
     yield Text()

@@ -1,16 +1,22 @@
-"""`lowbit.compare`: the command line's call and the Python API, one function."""
+"""`lowbit.compare` and `lowbit.quantize`: the command line's calls and the Python API, one function each."""
 
 import inspect
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lowbit.core.errors import BadInput
 from lowbit.core.figures import Optimize
+from lowbit.core.preprocess import Preprocess
 from lowbit.core.settings import Among, Scenario, Settings
 from lowbit.data.preprocess import parse
+from lowbit.measure.host import facts
+from lowbit.quant.plan import RangeMethod, Rounding
+from lowbit.quant.scheme import widths
 from lowbit.sources.find import find
 from lowbit.study.compare import compare as run_study
+from lowbit.study.quantize import Quantized, QuantizeRequest
+from lowbit.study.quantize import quantize as run_quantize
 from lowbit.study.request import StudyRequest
 from lowbit.study.result import StudyResult
 from lowbit.study.run import Listener
@@ -31,6 +37,7 @@ def compare(
     limit: int | None = None,
     toolchains: Sequence[str] = (),
     recipes: Sequence[str] = (),
+    bits: Sequence[int] = (),
     runtimes: Sequence[str] = (),
     scenario: Scenario = "single-stream",
     threads: int = 1,
@@ -47,23 +54,17 @@ def compare(
     """Make every quantized version of `model` that the installed toolchains can make; measure each on every runtime.
 
     model: x.onnx, digits-cnn, file.py:name, package.module:name or torchvision:NAME; data: digits, a folder of class
-    folders, a parquet file or folder, or an .npz. min_duration and time_limit are in seconds, max_drop in points of
-    top-1. batch_size None: 1, 8 or 32 by scenario. out None: a folder here, named after model and data. Finished jobs
-    found in `out` are kept. Raises BadInput for what the caller must change; all else is a row with its reason.
+    folders, a parquet file or folder, or an .npz. bits: widths N of weights for which lowbit's own wNa8 is made
+    besides. min_duration and time_limit are in seconds, max_drop in points of top-1. batch_size
+    None: 1, 8 or 32 by scenario. out None: a folder here, named after model and data. Finished jobs found in `out` are
+    kept. Raises BadInput for what the caller must change; all else is a row with its reason.
     """
     given = dict(locals())
-    source = find(model)
-    named = preprocess if preprocess is not None else source.INFO.default_preprocess
-    if named is None:
-        raise BadInput(
-            f"--preprocess is missing: nobody can know how pictures must be prepared for {model}; "
-            "give the preset it was trained with (imagenet, imagenet-tf, cifar10, unit, raw), or a YAML file"
-        )
     request = StudyRequest(
         model=model,
         data=data,
         out=Path(out) if out is not None else Path(_default_folder(model, data)),
-        preprocess=parse(named),
+        preprocess=_preprocess(model, preprocess),
         weights=None if weights is None else Path(weights),
         labels=None if labels is None else Path(labels),
         among=among,
@@ -71,6 +72,7 @@ def compare(
         limit=limit,
         toolchains=tuple(toolchains),
         recipes=tuple(recipes),
+        bits=tuple(bits),
         runtimes=tuple(runtimes),
         settings=Settings(
             scenario=scenario,
@@ -87,6 +89,97 @@ def compare(
         command=_command(model, data, {key: given[key] for key in _DEFAULTS if given[key] != _DEFAULTS[key]}),
     )
     return run_study(request, progress)
+
+
+def quantize(
+    model: str,
+    data: str,
+    out: str | Path,
+    *,
+    recipe: str | None = None,
+    preprocess: str | None = None,
+    weights: str | Path | None = None,
+    rounding: Rounding | None = None,
+    range: RangeMethod | None = None,  # noqa: A002 - the command line's word
+    symmetric: bool | None = None,
+    group_size: int | None = None,
+    ends: int | None = None,
+    layers: Mapping[str, str] | None = None,
+    plan: str | Path | None = None,
+    calibration_samples: int = 1024,
+    seed: int = 0,
+    threads: int | None = None,
+    time_limit: float = 3600.0,
+    cache: str | Path | None = None,
+    progress: Listener = lambda _: None,
+) -> Quantized:
+    """Quantize `model` with lowbit's own engine into the file `out`: .onnx, .xml (OpenVINO IR) or .tflite.
+
+    recipe: weights of N bits and activations of M, as wNaM (w8a8, w4a8, w2a4 …). model, data, preprocess, weights: as
+    `compare` takes them; labels are not looked at. rounding, range, symmetric (of weights), group_size, ends (width of
+    the first and last layers): None leaves the engine's choice. layers: widths by layer's name, {"Conv_1*": "w8a8"}.
+    plan: carry out this plan, which a dry run or an earlier call wrote, instead of recipe and options. threads None:
+    all cores. cache: a folder that keeps samples, float graph and result for the next call.
+
+    Writes `out`'s plan and manifest beside it. Raises BadInput for what the caller must change.
+    """
+    return run_quantize(
+        quantize_request(**{key: value for key, value in locals().items() if key != "progress"}), progress
+    )
+
+
+def quantize_request(
+    model: str,
+    data: str,
+    out: str | Path | None = None,
+    *,
+    recipe: str | None = None,
+    preprocess: str | None = None,
+    weights: str | Path | None = None,
+    layers: Mapping[str, str] | None = None,
+    plan: str | Path | None = None,
+    calibration_samples: int = 1024,
+    seed: int = 0,
+    threads: int | None = None,
+    time_limit: float = 3600.0,
+    cache: str | Path | None = None,
+    **scheme: object,
+) -> QuantizeRequest:
+    """What `quantize`'s arguments ask for; `scheme`: fields of `quant.scheme.Scheme`, None for the engine's choice."""
+    options = {key: value for key, value in scheme.items() if value is not None}
+    if layers:
+        options["overrides"] = [_override(pattern, text) for pattern, text in layers.items()]
+    return QuantizeRequest(
+        model=model,
+        data=data,
+        preprocess=_preprocess(model, preprocess),
+        recipe=recipe,
+        out=None if out is None else Path(out),
+        weights=None if weights is None else Path(weights),
+        options=options,
+        plan=None if plan is None else Path(plan),
+        calibration_samples=calibration_samples,
+        seed=seed,
+        threads=facts().cores if threads is None else threads,
+        time_limit_s=time_limit,
+        cache=None if cache is None else Path(cache),
+    )
+
+
+def _override(pattern: str, text: str) -> dict[str, object]:
+    """What {"Conv_1*": "w8a8"} says, as plain data of a `quant.scheme.Override`."""
+    weight_bits, activation_bits = widths(text)
+    return {"pattern": pattern, "weight_bits": weight_bits, "activation_bits": activation_bits}
+
+
+def _preprocess(model: str, given: str | None) -> Preprocess:
+    named = given if given is not None else find(model).INFO.default_preprocess
+    if named is None:
+        raise BadInput(
+            f"--preprocess is missing: nobody can know how pictures must be prepared for {model}; "
+            "give the preset it was trained with (imagenet, imagenet-tf, cifar10, unit, raw), or a YAML file"
+        )
+    return parse(named)
 
 
 _DEFAULTS = {
@@ -110,6 +203,6 @@ def _command(model: str, data: str, options: dict[str, object]) -> str:
         if value is True:
             words.append(option)
         else:
-            text = ",".join(value) if isinstance(value, tuple | list) else str(value)
+            text = ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
             words += [option, text]
     return shlex.join(words)

@@ -1,9 +1,11 @@
 """`compare`: from a request to a finished study, one stage after another."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from lowbit.core.adapter import ToolchainInfo
 from lowbit.core.discover import versions
 from lowbit.core.model import FloatModel
 from lowbit.core.settings import Settings
@@ -13,7 +15,7 @@ from lowbit.measure import host as hosts
 from lowbit.runtimes import find as runtimes
 from lowbit.study import stages
 from lowbit.study.choose import choose
-from lowbit.study.plan import Plan, make_plan
+from lowbit.study.plan import OWN, Plan, make_plan
 from lowbit.study.prepare import Inputs, Work, prepare
 from lowbit.study.request import StudyRequest
 from lowbit.study.result import StudyResult, save
@@ -29,9 +31,10 @@ def compare(request: StudyRequest, listener: Listener = lambda _: None) -> Study
     Raises BadInput for what the user must change; whatever goes wrong in a cell is a row with its reason.
     """
     plan = make_plan(
-        [module.INFO for module in toolchains.toolchains(request.toolchains).values()],
+        _toolchains(request),
         [module.INFO for module in runtimes.runtimes(request.runtimes).values()],
         request.recipes,
+        [f"w{width}a8" for width in request.bits],
     )
     with locked(request.out.resolve()) as store:
         runner = Runner(store.folder, request.time_limit_s, request.settings.threads, listener)
@@ -45,6 +48,15 @@ def compare(request: StudyRequest, listener: Listener = lambda _: None) -> Study
         result = StudyResult(store.folder, _report(work, inputs, plan, cells), _keys(cells))
         save(result)
     return result
+
+
+def _toolchains(request: StudyRequest) -> list[ToolchainInfo]:
+    """Those that were asked for; and our own engine for a sweep, with nothing but what a sweep may make."""
+    found = [module.INFO for module in toolchains.toolchains(request.toolchains).values()]
+    if request.bits and all(info.name != OWN for info in found):
+        own = toolchains.toolchains((OWN,))[OWN].INFO
+        found.append(replace(own, recipes=tuple(replace(each, on_request=True) for each in own.recipes)))
+    return found
 
 
 def _report(work: Work, inputs: Inputs, plan: Plan, cells: Sequence[CellState]) -> Report:

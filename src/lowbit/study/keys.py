@@ -42,7 +42,7 @@ def model_key(request: StudyRequest, fingerprint: str, packages: tuple[str, ...]
 
 def build_key(request: StudyRequest, build: PlannedBuild, model: FloatModel, calibration: Samples, host: Host) -> str:
     """Of an artifact: graph, calibration images, recipe, the vendor's versions, the instruction sets (reduce_range)."""
-    batch_size = request.settings.batch_size if build.toolchain.fixed_batch else None
+    batch_size = request.settings.batch_size if build.toolchain.fixes_batch(build.recipe) else None
     return digest.of_value(
         [
             __version__, "build", model.digest, model.name, calibration.digest, request.preprocess,

@@ -1,5 +1,6 @@
 """Which builds and cells a study has, decided before anything runs."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -7,6 +8,8 @@ from lowbit.core.adapter import RuntimeInfo, ToolchainInfo
 from lowbit.core.discover import require
 from lowbit.core.errors import BadInput, UnsupportedError
 from lowbit.core.recipe import Recipe
+
+OWN = "lowbit"  # the toolchain that is our own engine
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +58,21 @@ class Plan:
 
 
 def make_plan(
-    toolchains: Sequence[ToolchainInfo], runtimes: Sequence[RuntimeInfo], recipes: Sequence[str] = ()
+    toolchains: Sequence[ToolchainInfo],
+    runtimes: Sequence[RuntimeInfo],
+    recipes: Sequence[str] = (),
+    swept: Sequence[str] = (),
 ) -> Plan:
-    """Every recipe of every toolchain on every runtime that reads it; `recipes` narrows, in the toolchains' order."""
+    """Every recipe of every toolchain on every runtime that reads it; `recipes` narrows, in the toolchains' order.
+
+    swept: recipes of our own engine that are made besides.
+    """
     known = {recipe.name for info in toolchains for recipe in info.recipes}
     known |= {name for info in toolchains for name in info.refuses}
     for name in recipes:
         if name not in known:
-            raise BadInput(f"no recipe is called {name!r}; choose from {', '.join(sorted(known))}")
+            choices = sorted({short for info in toolchains for short in (*short_names(info), *info.refuses)})
+            raise BadInput(f"no recipe is called {name!r}; choose from {', '.join(choices)}")
     present: dict[str, Mapping[str, str]] = {}
     missing: dict[str, str] = {}
     for runtime in runtimes:
@@ -77,7 +87,13 @@ def make_plan(
         for name, reason in info.refuses.items():
             if not recipes or name in recipes:
                 impossible += [Impossible(info.name, name, runtime, reason) for runtime in intended[:1]]
-        wanted = [recipe for recipe in info.recipes if not recipes or recipe.name in recipes]
+        wanted = [
+            recipe
+            for recipe in info.recipes
+            if recipe.name in recipes
+            or not (recipes or recipe.on_request)
+            or (info.name == OWN and recipe.name in swept)
+        ]
         try:
             versions = require(info)
         except UnsupportedError as error:
@@ -97,7 +113,13 @@ def make_plan(
     return Plan(tuple(build for build in builds if build.runtimes), present, missing, tuple(impossible))
 
 
+def short_names(info: ToolchainInfo) -> tuple[str, ...]:
+    """A toolchain's recipes for people: those made on request as one name a family, wNaM for w8a8, w4a8, w2a4 …"""
+    names = (re.sub(r"^w\d+a\d+", "wNaM", each.name) if each.on_request else each.name for each in info.recipes)
+    return tuple(dict.fromkeys(names))
+
+
 def _readers(info: ToolchainInfo, recipe: Recipe, runtimes: Sequence[RuntimeInfo]) -> tuple[str, ...]:
-    readers = [runtime.name for runtime in runtimes if info.makes in runtime.reads]
+    readers = [runtime.name for runtime in runtimes if info.format_of(recipe) in runtime.reads]
     intended = recipe.made_for or info.made_for
     return tuple(sorted(readers, key=lambda name: (name not in intended, name)))

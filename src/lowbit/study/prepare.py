@@ -58,11 +58,8 @@ class Inputs:
 
 def prepare(work: Work) -> Inputs:
     """Run the three jobs without which there is no study. Raises BadInput for a model or data that cannot be used."""
-    source = sources.find(work.request.model)
-    fingerprint = source.fingerprint(work.request.model, work.request.weights)  # a wrong path is told before decoding
-    samples = _samples(work)
+    samples, model = samples_and_model(work)
     calibration, evaluation = open_samples(samples, "calibration"), open_samples(samples, "evaluation")
-    model = _model(work, source, fingerprint, samples, calibration)
     outputs = output_index(evaluation.class_names, model.outputs, work.request.labels)
     task = Task(outputs, work.request.among, model.probabilities)
     threads = work.request.settings.threads
@@ -72,9 +69,17 @@ def prepare(work: Work) -> Inputs:
         float_artifact(model), "onnxruntime", samples, work.request.preprocess, task, BATCH, threads, None, reference
     )
     leaves = tuple(reference / name for name in (SCORES, PREDICTIONS, RIGHT))
-    answered = _must(work, "float model", runs.Task(model.name, job, _result(reference), work.store.logs(key), leaves))
+    answered = must(work, "float model", runs.Task(model.name, job, _result(reference), work.store.logs(key), leaves))
     accuracy = from_plain(Accuracy, answered.data)
     return Inputs(model, samples, calibration, evaluation, task, reference, key, accuracy)
+
+
+def samples_and_model(work: Work) -> tuple[Path, FloatModel]:
+    """The folder of both parts of the data, and the float graph. Raises BadInput for what cannot be used."""
+    source = sources.find(work.request.model)
+    fingerprint = source.fingerprint(work.request.model, work.request.weights)  # a wrong path is told before decoding
+    samples = _samples(work)
+    return samples, _model(work, source, fingerprint, samples, open_samples(samples, "calibration"))
 
 
 def _samples(work: Work) -> Path:
@@ -90,7 +95,7 @@ def _samples(work: Work) -> Path:
         out=folder,
         workers=work.host.cores,
     )
-    _must(work, "data", runs.Task(request.data, job, _result(folder), work.store.logs(key), (folder,)))
+    must(work, "data", runs.Task(request.data, job, _result(folder), work.store.logs(key), (folder,)))
     return folder
 
 
@@ -110,7 +115,7 @@ def _model(work: Work, source: Source, fingerprint: str, samples: Path, calibrat
     task = runs.Task(request.model, job, _result(folder), work.store.logs(key), (folder / GRAPH,))
     if not source.INFO.stable:  # user code may read what no fingerprint covers; the graph's own digest names the rest
         task.result.unlink(missing_ok=True)
-    return replace(from_plain(FloatModel, _must(work, "model", task).data), path=folder / GRAPH)
+    return replace(from_plain(FloatModel, must(work, "model", task).data), path=folder / GRAPH)
 
 
 def _result(folder: Path) -> Path:
@@ -118,7 +123,8 @@ def _result(folder: Path) -> Path:
     return folder.with_suffix(".json")
 
 
-def _must(work: Work, stage: str, task: runs.Task) -> JobResult:
+def must(work: Work, stage: str, task: runs.Task) -> JobResult:
+    """The result of a job without which nothing goes on; raises BadInput where it is unsupported."""
     [ended] = work.runner.run(stage, [task])
     if ended.end == "unsupported":
         raise BadInput(f"{task.name}: {with_remedy(ended.reason, ended.remedy)}")

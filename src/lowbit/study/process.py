@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 from lowbit.core.lifeline import PARENT_VARIABLE
@@ -48,13 +49,17 @@ def start(job: Path, result: Path, log: Path, limit_s: float, threads: int) -> C
     return Child(process, os.pidfd_open(process.pid), time.monotonic() + limit_s)
 
 
-def wait_for_any(children: Sequence[Child]) -> Child:
-    """The first child to end. Those past their deadline are killed; the kernel wakes us, nothing is polled."""
+def wait_for_any(children: Sequence[Child], tick_s: float = inf) -> Child | None:
+    """The first child to end, or None once `tick_s` have passed. Those past their deadline are killed.
+
+    The kernel wakes us; nothing is polled.
+    """
+    end = time.monotonic() + tick_s
     poll = select.poll()
     for child in children:
         poll.register(child.pidfd, select.POLLIN)
     while True:
-        soonest = min(child.deadline for child in children)
+        soonest = min(end, *(child.deadline for child in children))
         wait_s = min(max(0.0, soonest - time.monotonic()), _LONGEST_POLL_S)
         ready = {fd for fd, _ in poll.poll(wait_s * 1000 + 1)}
         for child in children:
@@ -64,6 +69,8 @@ def wait_for_any(children: Sequence[Child]) -> Child:
             if time.monotonic() >= child.deadline:
                 child.timed_out = True
                 _kill_group(child)
+        if time.monotonic() >= end:
+            return None
 
 
 def finish(child: Child) -> int:

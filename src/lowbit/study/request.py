@@ -17,7 +17,8 @@ _MOST_CALIBRATION = 1_000_000
 class StudyRequest:
     """One `lowbit compare`. Empty `toolchains`, `recipes`, `runtimes` mean all that are found.
 
-    max_drop: points of top-1 that the winner may lose against float; time_limit_s: of every child process.
+    bits: widths N for which our own engine's wNa8 is made besides; max_drop: points of top-1 that the winner may lose
+    against float; time_limit_s: of every child process.
     """
 
     model: str
@@ -31,6 +32,7 @@ class StudyRequest:
     limit: int | None = None
     toolchains: tuple[str, ...] = ()
     recipes: tuple[str, ...] = ()
+    bits: tuple[int, ...] = ()
     runtimes: tuple[str, ...] = ()
     settings: Settings = field(default_factory=Settings)
     optimize: Optimize = "latency"
@@ -53,6 +55,12 @@ class StudyRequest:
             "at least 2: ranges of one image say nothing about the others (512 is a good start)",
         )
         _check(self.limit is None or self.limit >= 2, "--limit", self.limit, "at least 2 images, or leave it out")
+        _check(
+            all(2 <= width <= 8 for width in self.bits) and len(set(self.bits)) == len(self.bits),
+            "--bits",
+            ",".join(map(str, self.bits)),
+            "widths of weights from 2 to 8, each of them once",
+        )
         _check(settings.seed >= 0, "--seed", settings.seed, "0 or more")
         _check(settings.threads >= 1, "--threads", settings.threads, "1 or more")
         _check(settings.batch_size >= 1, "--batch-size", settings.batch_size, "1 or more")

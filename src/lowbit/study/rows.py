@@ -15,6 +15,7 @@ from lowbit.core.outcome import Accuracy, Timing
 from lowbit.core.row import Row
 from lowbit.measure.precision import int8_share
 from lowbit.measure.stats import mcnemar, wilson
+from lowbit.report.quantized import verified_note
 from lowbit.study.plan import Impossible, PlannedBuild
 from lowbit.worker.jobs import JobResult
 
@@ -168,6 +169,8 @@ def _row(cell: CellState, common: Common) -> Row:
     if cell.manifest is not None:
         plain |= _of_manifest(cell.manifest)
     notes = list(cell.manifest.notes) if cell.manifest else [recipe.note] if recipe.note else []
+    if cell.manifest is not None:
+        notes += [verified_note(found) for found in cell.manifest.verified if found.runtime == cell.runtime]
     if cell.accuracy is not None and cell.accuracy.end == "done":
         accuracy = from_plain(Accuracy, cell.accuracy.data)
         plain |= _of_accuracy(accuracy, common.accuracy)

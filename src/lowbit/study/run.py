@@ -4,6 +4,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 
 from lowbit.core.codec import load_json
@@ -14,6 +15,7 @@ from lowbit.worker.jobs import Job, JobResult, save_job
 
 _KEPT = ("done", "unsupported")  # what failed is tried again by the next command: the cause may be gone
 _LOG_TAIL = 2
+_TICK_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,8 @@ class Task:
 class Progress:
     """A moment of a study: `done` of `total` jobs of a stage; `ended` has just ended, `running` are at work.
 
-    left_s: seconds left in this stage, judged by the jobs so far; None before the first has ended.
+    left_s: seconds left in this stage, judged by the jobs so far; None before the first has ended. detail: how far a
+    running job is, in a few words, where it tells.
     """
 
     stage: str
@@ -47,6 +50,7 @@ class Progress:
     end: str = ""
     reason: str = ""
     left_s: float | None = None
+    detail: str = ""
 
 
 Listener = Callable[[Progress], None]
@@ -54,12 +58,17 @@ Listener = Callable[[Progress], None]
 
 @dataclass(frozen=True, slots=True)
 class Runner:
-    """Runs tasks for one study folder; every child gets `time_limit_s`, and `threads` for its numeric libraries."""
+    """Runs tasks for one study folder; every child gets `time_limit_s`, and `threads` for its numeric libraries.
+
+    watch: from a running child's log to how far it is, in a few words; asked twice a second, which costs a little of
+    the CPU, so not where anything is timed.
+    """
 
     folder: Path
     time_limit_s: float
     threads: int
     listener: Listener
+    watch: Callable[[Path], str] | None = None
 
     def run(self, stage: str, tasks: Sequence[Task], slots: int = 1) -> list[JobResult]:
         """The tasks' results, in their order; at most `slots` children at a time. Finished ones are only read.
@@ -71,11 +80,15 @@ class Runner:
         total, begun = len(waiting), time.monotonic()
         running: dict[int, process.Child] = {}
 
+        def detail() -> str:
+            found = [self.watch(_log(tasks[index])) for index in running] if self.watch else []
+            return ", ".join(words for words in found if words)
+
         def tell(ended: str = "", end: str = "", reason: str = "") -> None:
             done = total - len(waiting) - len(running)
             left_s = (time.monotonic() - begun) / done * (total - done) if done else None
             names = tuple(tasks[index].name for index in running)
-            self.listener(Progress(stage, done, total, names, ended, end, reason, left_s))
+            self.listener(Progress(stage, done, total, names, ended, end, reason, left_s, detail()))
 
         try:
             while waiting or running:
@@ -83,7 +96,10 @@ class Runner:
                     waiting.remove(index)
                     running[index] = self._start(tasks[index])
                     tell()
-                child = process.wait_for_any(list(running.values()))
+                child = process.wait_for_any(list(running.values()), _TICK_S if self.watch else inf)
+                if child is None:
+                    tell()
+                    continue
                 index = next(index for index, other in running.items() if other is child)
                 del running[index]
                 results[index] = self._collect(tasks[index], child)

@@ -58,12 +58,12 @@ def _build_task(work: Work, inputs: Inputs, planned: PlannedBuild) -> Task:
         threads=request.settings.threads,
         seed=request.settings.seed,
     )
-    files = _files(job.out, key)
+    files = kept_files(job.out, key)
     name = f"{planned.toolchain.name}/{planned.recipe.name}"
     return Task(name, job, store.build_result(key), store.logs(key), leaves=files, group=planned.toolchain.name)
 
 
-def _files(folder: Path, key: str) -> tuple[Path, ...]:
+def kept_files(folder: Path, key: str) -> tuple[Path, ...]:
     """The files of the artifact that `key` names; one that does not exist where they are not as they were written."""
     try:
         manifest = load_json(Manifest, folder / MANIFEST)

@@ -59,8 +59,8 @@ class Store:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[Store]:
-    """The study in `folder`, for this process alone.
+def locked(folder: Path, option: str = "-o") -> Iterator[Store]:
+    """The study in `folder`, which `option` of the command named, for this process alone.
 
     Raises BadInput while another command works on it, and for a folder that holds something else than a study.
     """
@@ -68,11 +68,11 @@ def locked(folder: Path) -> Iterator[Store]:
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / LOCK).exists() and any(folder.iterdir()):
             raise BadInput(
-                f"-o {folder}: is not empty and holds no study; give a new folder, or that of an earlier study"
+                f"{option} {folder}: is not empty and holds no study; give a new folder, or that of an earlier study"
             )
         handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
     except OSError as error:
-        raise BadInput(f"-o {folder}: cannot be written ({error.strerror}); choose another folder") from error
+        raise BadInput(f"{option} {folder}: cannot be written ({error.strerror}); choose another folder") from error
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -80,7 +80,7 @@ def locked(folder: Path) -> Iterator[Store]:
             owner = os.pread(handle, 32, 0).decode() or "unknown"
             raise BadInput(
                 f"{folder}: another command (process {owner}) is working on this study; wait for it, or choose another "
-                "folder with -o"
+                f"folder with {option}"
             ) from error
         os.ftruncate(handle, 0)
         os.pwrite(handle, str(os.getpid()).encode(), 0)

@@ -66,14 +66,13 @@ def build(request: BuildRequest) -> Built:
 
     Recipe options: `plan`, a plan's file; or fields of `quant.scheme.Scheme` that differ from its defaults.
     """
+    graph, plan = plan_of(request.model, request.recipe)  # before torch is: what does not fit is told at once
     import torch
 
     from lowbit.quant import plans, torch_engine
     from lowbit.quant.torch_observe import Images
 
     torch.set_num_threads(request.threads)
-    recipe = request.recipe
-    graph, plan = plan_of(request.model, recipe)
     images = Images(len(request.calibration), lambda size: batches(request.calibration, request.preprocess, size))
     request.cache.mkdir(exist_ok=True, parents=True)
     start = perf_counter()

@@ -14,6 +14,8 @@ from lowbit.core.refusal import refusal
 from lowbit.runtimes import find
 from lowbit.worker.jobs import InspectJob
 
+_OPENVINO = "/WithoutBiases"  # what OpenVINO calls a layer whose bias it has taken off, and what it fused behind it
+
 
 @dataclass(frozen=True, slots=True)
 class Inspected:
@@ -70,7 +72,7 @@ def _renamed(operator: OpPrecision, layers: Set[str], layer_of: Mapping[str, str
     """Under its layer's name: runtimes append words (Conv_0/WithoutBiases), or name it by what it computes."""
     if not operator.macs:
         return operator
-    name = layer_of.get(operator.name, operator.name)
+    name = layer_of.get(operator.name, operator.name).partition(_OPENVINO)[0]
     found = [layer for layer in layers if re.match(rf"{re.escape(layer)}(?!\w)", name)]
     return replace(operator, name=max(found, key=len, default=name))
 

@@ -1,0 +1,146 @@
+"""What `lowbit inspect` shows of one artifact: facts as data, and as text for a terminal."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from lowbit.core.adapter import OpPrecision
+from lowbit.core.artifact import Manifest
+from lowbit.core.preprocess import Preprocess
+from lowbit.measure.precision import int8_share
+from lowbit.report import words
+from lowbit.report.facts import preprocess_text
+from lowbit.report.quantized import verified_text
+
+
+@dataclass(frozen=True, slots=True)
+class LayerFacts:
+    """One layer. weight_bits, activation_bits: of its plan; bytes: of its weights as stored; None where not known.
+
+    precision: runtime → what it was executed in, with "float" or "hybrid" added where the kernel took no integers.
+    """
+
+    name: str
+    op_type: str
+    weight_bits: int | None
+    activation_bits: int | None
+    bytes: int | None
+    precision: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """An artifact. manifest: None for a file alone, whose `metadata` then says what is known; changed: whether the
+    files are others than the manifest's; int8_share: runtime → share of multiply-accumulates on integer kernels;
+    refused: runtime → why nothing is known of it.
+    """
+
+    path: Path
+    format: str
+    size_bytes: int
+    preprocess: Preprocess | None
+    manifest: Manifest | None
+    changed: bool
+    metadata: dict[str, str]
+    layers: tuple[LayerFacts, ...]
+    int8_share: dict[str, float | None]
+    refused: dict[str, str]
+
+
+def layers_of(
+    planned: Mapping[str, tuple[str, int | None, int]],
+    weight_bytes: Mapping[str, int],
+    executed: Mapping[str, tuple[OpPrecision, ...]],
+) -> tuple[LayerFacts, ...]:
+    """Layers of the plan (name → type, weight bits, activation bits), then others that multiply and accumulate."""
+    found: dict[str, dict[str, str]] = {name: {} for name in planned}
+    types = {name: op_type for name, (op_type, _, _) in planned.items()}
+    for runtime, operators in executed.items():
+        for operator in operators:
+            if operator.macs or operator.name in planned:
+                said = found.setdefault(operator.name, {})
+                if operator.macs or runtime not in said:
+                    said[runtime] = precision_text(operator)
+                types.setdefault(operator.name, operator.op_type)
+    widths = {name: (weights, activations) for name, (_, weights, activations) in planned.items()}
+    facts = []
+    for name, precision in found.items():
+        weights, activations = widths.get(name, (None, None))
+        facts.append(LayerFacts(name, types[name], weights, activations, weight_bytes.get(name), precision))
+    return tuple(facts)
+
+
+def precision_text(operator: OpPrecision) -> str:
+    """ "u8s8", "f32 (float)", "f32s8 (hybrid)"."""
+    if operator.hybrid:
+        return f"{operator.precision} (hybrid)"
+    return operator.precision if operator.integer else f"{operator.precision} (float)"
+
+
+def shares_of(executed: Mapping[str, tuple[OpPrecision, ...]]) -> dict[str, float | None]:
+    """Runtime → its share of multiply-accumulates on integer kernels."""
+    return {runtime: int8_share(operators) for runtime, operators in executed.items()}
+
+
+def inspection_text(found: Inspection) -> RenderableType:
+    """Facts, then a table of layers."""
+    grid = Table.grid(padding=(0, 2))
+    for name, text in _facts(found):
+        grid.add_row(Text(name, style="bold"), Text(text, overflow="fold"))
+    if not found.layers:
+        return grid
+    runtimes = list(found.int8_share)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for heading in ("layer", "type", "weights", "reads", "bytes", *(f"in {name}" for name in runtimes)):
+        table.add_column(heading, justify="right" if heading == "bytes" else "left", overflow="fold")
+    for layer in found.layers:
+        cells = [layer.name, layer.op_type, _bits(layer.weight_bits), _bits(layer.activation_bits)]
+        cells.append(words.ABSENT if layer.bytes is None else f"{layer.bytes:,}")
+        cells += [layer.precision.get(name, words.ABSENT) for name in runtimes]
+        table.add_row(*map(Text, cells))
+    return Group(grid, Text(), table)
+
+
+def _facts(found: Inspection) -> Iterator[tuple[str, str]]:
+    yield "file", f"{found.path}, {words.size(found.size_bytes)}"
+    yield "format", found.format
+    manifest = found.manifest
+    if found.preprocess is not None:
+        yield "preprocessing", f"{preprocess_text(found.preprocess)}; {found.preprocess.channels}"
+    if manifest is not None:
+        recipe = manifest.recipe
+        widths = f"weights {recipe.weight_bits}, activations {recipe.activation_bits}"
+        yield "recipe", f"{recipe.name} by {manifest.toolchain}: {widths}"
+        if recipe.options:
+            yield "options", ", ".join(f"{name} {value}" for name, value in recipe.options.items())
+        yield "made for", ", ".join(manifest.made_for)
+        if manifest.batch_size is not None:
+            yield "batch", str(manifest.batch_size)
+        yield "model", f"{manifest.model}, graph {manifest.model_digest}"
+        if manifest.calibration_samples:
+            yield "calibrated on", words.count(manifest.calibration_samples, "image")
+        yield "versions", ", ".join(f"{name} {version}" for name, version in manifest.versions.items())
+        for each in manifest.verified:
+            yield "verified", verified_text(each)
+        for note in manifest.notes:
+            yield "note", note
+        if found.changed:
+            yield "note", "the files are not those of the manifest any more"
+    else:
+        yield "note", "no manifest beside it: recipe, versions and widths are not known"
+        for name, value in found.metadata.items():
+            if name != "lowbit.preprocess":
+                yield name, words.one_line(value, 200)
+    for runtime, share in found.int8_share.items():
+        if share is not None:
+            yield f"in {runtime}", f"{int(share * 1000) / 10:g} % of multiply-accumulates on integer kernels"
+    for runtime, reason in found.refused.items():
+        yield f"in {runtime}", reason
+
+
+def _bits(bits: int | None) -> str:
+    return words.ABSENT if bits is None else f"{bits} bits"

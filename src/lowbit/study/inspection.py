@@ -1,0 +1,119 @@
+"""`inspect`: a file or an artifact's folder, its manifest and plan, and what runtimes execute of it."""
+
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from lowbit.core import digest
+from lowbit.core.artifact import Manifest
+from lowbit.core.codec import from_plain, load_json
+from lowbit.core.errors import BadInput, DamagedFile, with_remedy
+from lowbit.core.preprocess import Preprocess
+from lowbit.quant.plan import QuantPlan
+from lowbit.report.inspected import Inspection, layers_of, shares_of
+from lowbit.runtimes import find
+from lowbit.study.quantize import manifest_path, plan_path
+from lowbit.study.run import Listener, Runner, Task
+from lowbit.toolchains.lowbit import PLAN
+from lowbit.worker.build import MANIFEST
+from lowbit.worker.inspect import Inspected
+from lowbit.worker.jobs import InspectJob, JobResult
+
+_FORMATS = {".onnx": "onnx", ".xml": "openvino-ir", ".tflite": "tflite"}
+_TIME_LIMIT_S = 600.0
+
+T = TypeVar("T")
+
+
+def inspect(
+    path: Path, runtimes: Sequence[str] = (), threads: int = 1, listener: Listener = lambda _: None
+) -> Inspection:
+    """What is known of the artifact at `path`, opened in the runtimes it was made for, or in those that are named.
+
+    Raises BadInput where there is no artifact: no known format, or no runtime can read it and no manifest is there.
+    """
+    file, manifest, plan = _found(path)
+    form = manifest.format if manifest is not None else _FORMATS.get(file.suffix, "")
+    if not form:
+        raise BadInput(f"{path}: no artifact; expected a file ending in {', '.join(_FORMATS)}, or an artifact's folder")
+    readers = [module.INFO.name for module in find.runtimes(runtimes).values() if form in module.INFO.reads]
+    if manifest is not None and not runtimes:
+        readers = [name for name in readers if name in manifest.made_for]
+    if not readers and runtimes:
+        raise BadInput(f"--runtimes {','.join(runtimes)}: none of them reads {form}, which {file.name} is")
+    options = {} if manifest is None else manifest.runtime_options
+    planned = _planned(plan)
+    jobs = {name: InspectJob(file.resolve(), form, name, options, tuple(planned), threads) for name in readers}
+    results = dict(zip(jobs, _run(jobs, threads, listener), strict=True))
+    seen = {name: from_plain(Inspected, each.data) for name, each in results.items() if each.end == "done"}
+    refused = {name: with_remedy(each.reason, each.remedy) for name, each in results.items() if each.end != "done"}
+    if manifest is None and not seen:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in refused.items())
+        raise BadInput(f"{path}: no artifact that a runtime here can open ({reasons})")
+    executed = {name: each.operators for name, each in seen.items()}
+    first = next(iter(seen.values()), Inspected({}, {}, ()))
+    files = [file] if manifest is None else [file.parent / name for name in manifest.files]
+    there = [each for each in files if each.is_file()]
+    return Inspection(
+        path=file,
+        format=form,
+        size_bytes=sum(each.stat().st_size for each in there),
+        preprocess=_preprocess(first) if manifest is None else manifest.preprocess,
+        manifest=manifest,
+        changed=manifest is not None and (there != files or digest.of_files(files) != manifest.digest),
+        metadata=first.metadata,
+        layers=layers_of(planned, first.weight_bytes, executed),
+        int8_share=shares_of(executed),
+        refused=refused,
+    )
+
+
+def _found(path: Path) -> tuple[Path, Manifest | None, QuantPlan | None]:
+    """The main file, and manifest and plan where they lie beside it, under `quantize`'s names or `compare`'s."""
+    if path.is_dir():
+        manifest = _load(Manifest, path / MANIFEST)
+        if manifest is None:
+            raise BadInput(f"{path}: no artifact's folder ({MANIFEST} is missing); give one under STUDY/artifacts")
+        return path / manifest.main, manifest, _load(QuantPlan, path / PLAN)
+    if not path.is_file():
+        raise BadInput(f"{path}: no such file; give a file that `lowbit quantize` wrote, or an artifact's folder")
+    for manifest_file, plan_file in (
+        (manifest_path(path), plan_path(path)),
+        (path.with_name(MANIFEST), path.with_name(PLAN)),
+    ):
+        manifest = _load(Manifest, manifest_file)
+        if manifest is not None and path.name in manifest.files:
+            return path.with_name(manifest.main), manifest, _load(QuantPlan, plan_file)
+    return path, None, None
+
+
+def _load(kind: type[T], path: Path) -> T | None:
+    try:
+        return load_json(kind, path)
+    except FileNotFoundError:
+        return None
+    except DamagedFile as error:
+        raise BadInput(f"{error}; move it away to inspect the file alone") from error
+
+
+def _planned(plan: QuantPlan | None) -> dict[str, tuple[str, int | None, int]]:
+    layers = () if plan is None else plan.layers
+    return {
+        layer.node: (layer.op_type, layer.format.bits if layer.format else None, layer.activation_bits)
+        for layer in layers
+    }
+
+
+def _preprocess(seen: Inspected) -> Preprocess | None:
+    """What the file itself says of it."""
+    text = seen.metadata.get("lowbit.preprocess")
+    return None if text is None else from_plain(Preprocess, json.loads(text))
+
+
+def _run(jobs: dict[str, InspectJob], threads: int, listener: Listener) -> list[JobResult]:
+    with tempfile.TemporaryDirectory(prefix="lowbit-") as folder:
+        home = Path(folder)
+        runner = Runner(home, _TIME_LIMIT_S, threads, listener)
+        return runner.run("open", [Task(name, job, home / f"{name}.json", home / "logs") for name, job in jobs.items()])
