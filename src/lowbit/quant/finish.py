@@ -15,6 +15,7 @@ from lowbit.quant.prepare import constant
 Doubles = npt.NDArray[np.float64]
 
 _LARGEST_BIAS = 2**30  # half of int32's range: the other half is for the sum of products
+_FINE_BIAS = 2**20  # of a layer of zeros, which has no sum of products
 
 
 def constants_of(model: ir.Model, plan: QuantPlan) -> Iterator[tuple[ir.Node, ir.Value]]:
@@ -52,20 +53,22 @@ def widened(weight: QTensor, bias: Doubles, reads: QParams) -> tuple[QTensor, in
     """`weight` with larger scales where its bias [O] would not fit int32 otherwise, and how many channels those are.
 
     A channel whose weights are all but zero beside its bias: its codes are rounded again, on the wider grid. A dead
-    channel (nothing but zeros) has no scale of its own; it gets the layer's largest.
+    channel (nothing but zeros) has no scale of its own; it gets the layer's largest, and in a dead layer one that its
+    bias is a fine multiple of.
     """
     weight = _with_scales_for_dead(weight)
-    scale = _bias_scale(weight, len(bias), reads).astype(np.float64)
-    factor = np.maximum(np.abs(bias) / (_LARGEST_BIAS * scale), 1.0)
-    if weight.qparams.scale.ndim == 0:
+    old, real = weight.qparams, weight.qparams.dequantize(weight.codes)
+    scale, dead = _bias_scale(weight, len(bias), reads).astype(np.float64), not real.any()
+    factor = np.abs(bias) / ((_FINE_BIAS if dead else _LARGEST_BIAS) * scale)
+    factor = np.where(bias == 0, 1.0, factor) if dead else np.maximum(factor, 1.0)
+    if old.scale.ndim == 0:
         factor = np.full_like(factor, factor.max())
-    wide = int((factor > 1).sum())
-    if not wide:
+    if (factor == 1).all():
         return weight, 0
-    old = weight.qparams
-    grown = old.scale * (factor.max() if old.axis is None else factor[: old.scale.size])
-    qparams = QParams(old.format, grown.astype(np.float32), old.zero_point, old.axis)
-    return QTensor(qparams.quantize(old.dequantize(weight.codes)), qparams), wide
+    grown = old.scale * (factor.max() if old.scale.ndim == 0 else factor.reshape(-1, *[1] * (old.scale.ndim - 1)))
+    grown = np.maximum(grown, np.finfo(np.float32).tiny).astype(np.float32)
+    qparams = QParams(old.format, grown, old.zero_point, old.axis)
+    return QTensor(qparams.quantize(real), qparams), 0 if dead else int((factor > 1).sum())
 
 
 def _with_scales_for_dead(weight: QTensor) -> QTensor:

@@ -33,9 +33,10 @@ def float_constants(node: ir.Node) -> list[ir.Value]:
 
 
 def has_weight(node: ir.Node) -> bool:
-    """Whether it is a convolution or matrix product with a constant weight, or an embedding."""
+    """Whether it is a convolution or matrix product with constant weight and bias, or an embedding."""
     if node.op_type in ("Conv", "ConvTranspose", "Gemm"):
-        return constant(node.inputs[1]) is not None and constant(node.inputs[0]) is None
+        fixed = all(value is None or constant(value) is not None for value in node.inputs[1:])
+        return fixed and constant(node.inputs[0]) is None and not node.attributes.get_int("transA", 0)
     return node.op_type == "Gather" and constant(node.inputs[0]) is not None and is_float(node.inputs[0])
 
 

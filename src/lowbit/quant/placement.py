@@ -86,7 +86,7 @@ class _Places:
                 for value in kinds.inputs_of(node):
                     self._add(value)
                 self._add_result(node)
-            elif kinds.is_passing(node) and self._is_needed(node.outputs[0]):
+            elif kinds.is_passing(node) and any(self._is_needed(value) for value in node.outputs):
                 values = [*kinds.inputs_of(node), *node.outputs]
                 if node.op_type == "Concat":
                     values += kinds.float_constants(node)
@@ -96,11 +96,9 @@ class _Places:
             elif node in self.absorbed:
                 before = node.inputs[0].producer() if node.inputs[0] is not None else None
                 self._add_result(node if before is None else before, node.outputs[0])
-            elif self.inside(node) and self._is_needed(node.outputs[0]):
-                self._add_result(node)
         for value in list(self.quantized):
             reader = next(iter(value.uses())).node if len(value.uses()) == 1 else None
-            if value.is_graph_output() or reader in self.absorbed:
+            if reader in self.absorbed or (value.is_graph_output() and not self._is_needed(value)):
                 del self.quantized[value]
 
     def _add(self, value: ir.Value) -> None:
@@ -225,8 +223,8 @@ def _tensors(graph: ir.Graph, places: _Places, layers: dict[str, LayerPlan], sch
         group = places.group(value)
         bits, why = bits_of[group]
         name = str(value.name)
-        yield TensorPlan(name, Format(bits), "main", _range(scheme, bits, value), str(group.name), why=why)
-        narrow = {width for node, width in _layer_readers(value, layers) if width < bits}
+        yield TensorPlan(name, Format(bits), "main", _range(scheme, bits, group), str(group.name), why=why)
+        narrow = {width for _, width in _layer_readers(value, layers) if width < _WIDE <= bits}
         if narrow:
             width = max(narrow)
             why = f"read at {width} bits by layers; others read {bits}"

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from cattrs.errors import BaseValidationError
 from lowbit.core.codec import from_plain, load_json
 from lowbit.core.errors import BadInput, DamagedFile
 from lowbit.quant.placement import make_plan
-from lowbit.quant.plan import QuantPlan
+from lowbit.quant.plan import LayerPlan, QuantPlan, TensorPlan
 from lowbit.quant.scheme import Scheme, widths
 
 
@@ -40,8 +41,8 @@ def read_plan(path: Path, model: ir.Model, graph_digest: str) -> QuantPlan:
         plan = load_json(QuantPlan, path)
     except OSError as error:
         raise BadInput(f"plan {path}: cannot be read ({error.strerror}); check the path") from error
-    except DamagedFile as error:
-        cause = f" ({error.__cause__})" if error.__cause__ else ""
+    except (DamagedFile, AttributeError, TypeError) as error:  # the last two: JSON, but no object
+        cause = f" ({_cause(error.__cause__)})" if error.__cause__ else ""
         raise BadInput(f"plan {path}: not a plan as lowbit writes it{cause}; start from a saved one") from error
     if plan.graph_digest != graph_digest:
         raise BadInput(
@@ -49,23 +50,68 @@ def read_plan(path: Path, model: ir.Model, graph_digest: str) -> QuantPlan:
             "make one for this model with --dry-run"
         )
     fresh = make_plan(model, graph_digest, Scheme(8, 8))
-    _check_names(path, "layers", {layer.node for layer in plan.layers}, {layer.node for layer in fresh.layers})
-    tensors = {tensor.tensor for tensor in plan.tensors if tensor.role == "main"}
-    _check_names(path, "tensors", tensors, {tensor.tensor for tensor in fresh.tensors})
+    tensors = {tensor.tensor for tensor in fresh.tensors}
+    _check_names(path, "layers", [layer.node for layer in plan.layers], {layer.node for layer in fresh.layers})
+    _check_names(path, "tensors", [tensor.tensor for tensor in plan.tensors if tensor.role == "main"], tensors)
+    _check_names(path, "tensors", [t.tensor for t in plan.tensors if t.role == "product"], tensors, lacks=False)
+    expected = {layer.node: layer for layer in fresh.layers}
+    for layer in plan.layers:
+        _check_layer(path, layer, expected[layer.node])
+    groups: dict[str, TensorPlan] = {}
     for tensor in plan.tensors:
-        if tensor.range == "fixed" and tensor.limits is None:
-            raise BadInput(f"plan {path}: tensor {tensor.tensor!r} has the range 'fixed' and no limits; give [lo, hi]")
+        _check_tensor(path, tensor, groups.setdefault(tensor.group, tensor))
     return plan
 
 
-def _check_names(path: Path, what: str, found: set[str], expected: set[str]) -> None:
-    for problem, names in (("names", found - expected), ("lacks", expected - found)):
+def _check_names(path: Path, what: str, found: list[str], expected: set[str], *, lacks: bool = True) -> None:
+    twice = {name for name, count in Counter(found).items() if count > 1}
+    absent = expected - set(found) if lacks else set()
+    for problem, names in (("names", set(found) - expected), ("lacks", absent), ("has twice the", twice)):
         if names:
             some = ", ".join(sorted(names)[:3])
             raise BadInput(
                 f"plan {path} does not fit the model: it {problem} {what} {some}; change widths, ranges and rounding "
                 "in a plan that --dry-run printed, and leave the names"
             )
+
+
+def _check_layer(path: Path, layer: LayerPlan, fresh: LayerPlan) -> None:
+    """What a layer of this kind can have: `group` for matrix products, weights that fit int8."""
+    where, found, usual = f"plan {path}: layer {layer.node!r}", layer.format, fresh.format
+    if (found is None) != (usual is None):
+        raise BadInput(f"{where} has format {found}; expected {'none' if usual is None else 'one'}: it multiplies "
+                       f"{'two activations' if usual is None else 'with a weight'}")  # fmt: skip
+    if found is None or usual is None:
+        return
+    allowed = {"tensor", usual.granularity} | ({"group"} if layer.op_type == "Gemm" else set())
+    if found.granularity not in allowed:
+        raise BadInput(f"{where} has granularity {found.granularity!r}; expected {' or '.join(sorted(allowed))}")
+    if found.bits > 8 or (found.bits == 8 and not (found.signed and found.symmetric)):
+        raise BadInput(f"{where} has weights of {found.bits} bits, signed={found.signed}, symmetric={found.symmetric}; "
+                       "expected 8 bits, signed and symmetric, or fewer")  # fmt: skip
+
+
+def _check_tensor(path: Path, tensor: TensorPlan, first: TensorPlan) -> None:
+    """Limits that are a range, and nothing that the first tensor of the same group has otherwise."""
+    lo, hi = tensor.limits or (0.0, 0.0)
+    if tensor.range == "fixed" and not -inf < lo < hi < inf:
+        raise BadInput(
+            f"plan {path}: tensor {tensor.tensor!r} has the range 'fixed' and limits {tensor.limits}; give [lo, hi], "
+            "two finite numbers, the smaller one first"
+        )
+    fixed = tensor.limits == first.limits or tensor.range != "fixed"
+    if (tensor.format, tensor.range) != (first.format, first.range) or not fixed:
+        raise BadInput(
+            f"plan {path}: tensors {first.tensor!r} and {tensor.tensor!r} share one range (group {tensor.group!r}), "
+            "but not its format, method and limits; change them alike"
+        )
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The deepest of what went wrong while a plan was read: "9 bits: expected …"."""
+    while isinstance(error, BaseExceptionGroup) and error.exceptions:
+        error = error.exceptions[0]
+    return error
 
 
 def notes_of(plan: QuantPlan) -> tuple[str, ...]:

@@ -70,14 +70,15 @@ def shape_of(value: ir.Value | None) -> list[int | None] | None:
 
 
 def _name(model: ir.Model) -> None:
-    """Every node and value gets a name of its own where it has none."""
-    nodes, values = {node.name for node in model.graph}, {v.name for node in model.graph for v in node.outputs}
-    for number, node in enumerate(model.graph):
-        if not node.name:
-            node.name = _free(f"{node.op_type}_{number}", nodes)
+    """Every node and value gets a name of its own where it has none, or one that is taken."""
+    graph = model.graph
+    nodes: set[str | None] = set()
+    values = {value.name for value in (*graph.inputs, *graph.outputs)} | set(graph.initializers)
+    for number, node in enumerate(graph):
+        node.name = _free(node.name or f"{node.op_type}_{number}", nodes)
         for value in node.outputs:
-            if not value.name:
-                value.name = _free(f"{node.name}_out", values)
+            if not value.is_graph_output():
+                value.name = _free(value.name or f"{node.name}_out", values)
 
 
 def _free(name: str, taken: set[str | None]) -> str:
@@ -141,7 +142,7 @@ def _to_gemm(graph: ir.Graph, node: ir.Node) -> None:
     if add is not None and add.op_type == "Add":
         other = next(value for value in add.inputs if value is not node.outputs[0])
         addend = constant(other)
-        if addend is not None and addend.size in (1, array.shape[1]) and addend.shape[-1:] in ((), (1,), (len(bias),)):
+        if addend is not None and (addend.size == 1 or addend.size == addend.shape[-1] == len(bias)):
             bias, last = np.broadcast_to(addend.reshape(-1), bias.shape).astype(np.float32), add
     inputs = [
         x,
@@ -153,14 +154,12 @@ def _to_gemm(graph: ir.Graph, node: ir.Node) -> None:
         flat = _initializer(graph, f"{node.name}_rows", np.array([-1, array.shape[0]], np.int64))
         nodes.append(ir.node("Reshape", [x, flat], name=f"{node.name}_flat"))
         inputs[0] = nodes[-1].outputs[0]
-        inputs[0].name = f"{node.name}_flat_out"
     gemm = ir.node("Gemm", inputs, {"transB": 1}, name=node.name)
     nodes.append(gemm)
     if len(sizes) > 2:
         free = sizes.index(None) if None in sizes else 0
         back = np.array([-1 if axis == free else size for axis, size in enumerate(sizes)], np.int64)
         back[-1] = array.shape[1]
-        gemm.outputs[0].name = f"{node.name}_out"
         shape = _initializer(graph, f"{node.name}_shape", back)
         nodes.append(ir.node("Reshape", [gemm.outputs[0], shape], name=f"{node.name}_back"))
     _replace(graph, last, *nodes)
@@ -178,13 +177,13 @@ def _to_average_pool(graph: ir.Graph, node: ir.Node) -> None:
         axes = None if given is None else [int(axis) for axis in given.reshape(-1)]
     if x is None or sizes is None or len(sizes) != 4 or axes is None or sorted(axis % 4 for axis in axes) != [2, 3]:
         return
+    keeps = node.attributes.get_int("keepdims", 1)
+    if sizes[1] is None and not keeps:
+        return
     pool = ir.node("GlobalAveragePool", [x], name=node.name)
-    if node.attributes.get_int("keepdims", 1):
+    if keeps:
         _replace(graph, node, pool)
         return
-    if sizes[1] is None:
-        return
-    pool.outputs[0].name = f"{node.name}_pooled"
     shape = _initializer(graph, f"{node.name}_shape", np.array([-1, sizes[1]], np.int64))
     _replace(graph, node, pool, ir.node("Reshape", [pool.outputs[0], shape], name=f"{node.name}_flat"))
 
@@ -198,7 +197,6 @@ def _pad_apart(graph: ir.Graph, node: ir.Node) -> None:
     spatial = len(pads) // 2
     amounts = np.array([0, 0, *pads[:spatial], 0, 0, *pads[spatial:]], np.int64)
     pad = ir.node("Pad", [node.inputs[0], _initializer(graph, f"{node.name}_pads", amounts)], name=f"{node.name}_pad")
-    pad.outputs[0].name = f"{node.name}_padded"
     graph.insert_before(node, [pad])
     node.replace_input_with(0, pad.outputs[0])
     for name in ("pads", "count_include_pad"):
@@ -208,7 +206,8 @@ def _pad_apart(graph: ir.Graph, node: ir.Node) -> None:
 def _plain_gemm(graph: ir.Graph, node: ir.Node) -> None:
     """Gemm with constant weight and bias: weight [O, K], alpha = beta = 1. Others are left as they are."""
     weight = constant(node.inputs[1])
-    if weight is None or node.attributes.get_int("transA", 0) == 1:
+    computed = len(node.inputs) > 2 and node.inputs[2] is not None and constant(node.inputs[2]) is None
+    if weight is None or computed or node.attributes.get_int("transA", 0) == 1:
         return
     transposed = node.attributes.get_int("transB", 0) == 1
     alpha, beta = (node.attributes.get_float(name, 1.0) for name in ("alpha", "beta"))
@@ -230,7 +229,8 @@ def _plain_gemm(graph: ir.Graph, node: ir.Node) -> None:
 
 def _with_bias(graph: ir.Graph, node: ir.Node) -> None:
     weight = constant(node.inputs[1])
-    if weight is None or (len(node.inputs) > 2 and node.inputs[2] is not None):
+    has_bias = len(node.inputs) > 2 and node.inputs[2] is not None
+    if weight is None or has_bias or node.attributes.get_int("transA", 0) == 1:
         return
     outputs = weight.shape[0]
     if node.op_type == "ConvTranspose":

@@ -18,7 +18,7 @@ from torch import fx, nn
 from lowbit.core.errors import BadInput
 from lowbit.graph.torch_importer import import_graph
 from lowbit.quant.finish import absorbed_nodes, quantize_constants, widened, with_bias
-from lowbit.quant.formats import QParams, qparams_of_range
+from lowbit.quant.formats import Format, QParams, qparams_of_range
 from lowbit.quant.model import QTensor, QuantizedLayer, QuantizedModel
 from lowbit.quant.plan import LayerPlan, QuantPlan, Role
 from lowbit.quant.prepare import constant
@@ -31,6 +31,7 @@ from lowbit.quant.torch_run import Runner
 from lowbit.quant.torch_walk import Walk, layer_calls
 
 Progress: TypeAlias = Callable[[int, int, str], None]  # layers done, layers in all, the name of the next
+_Shared: TypeAlias = tuple[str | None, str, Format | None]  # a weight, as what kind of layer, rounded to which format
 
 
 def quantize(
@@ -114,7 +115,7 @@ def _round_layers(
     plans = {layer.node: layer for layer in draft.plan.layers if layer.format is not None}
     calls = layer_calls(simulated)
     order = [name for name in calls if name in plans]
-    weights: dict[str | None, QTensor] = {}
+    weights: dict[_Shared, QTensor] = {}
     layers: dict[str, QuantizedLayer] = {}
     notes = []
     for done, name in enumerate(order):
@@ -123,14 +124,15 @@ def _round_layers(
         if wide:
             notes.append(f"{name}: {wide} channels have wider scales, so that their bias fits 32 bits")
         _put(simulated, calls[name], layers[name])
-    for name in plans.keys() - layers.keys():
-        layers[name] = _round_table(plans[name], nodes[name])
+    for name in plans:  # in the plan's order
+        if name not in layers:
+            layers[name] = _round_table(plans[name], nodes[name])
     progress(len(order), len(order), "")
     return layers, notes
 
 
 def _round_layer(
-    plan: LayerPlan, node: ir.Node, draft: QuantizedModel, walk: Walk, weights: dict[str | None, QTensor]
+    plan: LayerPlan, node: ir.Node, draft: QuantizedModel, walk: Walk, weights: dict[_Shared, QTensor]
 ) -> tuple[QuantizedLayer, int]:
     """Codes and bias of one layer, and how many channels got wider scales for the bias to fit."""
     array, bias, value = constant(node.inputs[1]), constant(node.inputs[2]), node.inputs[0]
@@ -140,9 +142,9 @@ def _round_layer(
     layer = walk.layer(plan.node)
     matrix = to_matrix(layer, array.astype(np.float64))
     rows = bias.astype(np.float64).reshape(len(matrix), -1)
-    wide = 0
-    if plan.weight in weights:  # two layers share it: the codes of the first one, a bias of its own
-        weight = weights[plan.weight]
+    shared = plan.weight, plan.op_type, plan.format
+    if shared in weights:  # by two layers: the codes of the first one, a bias of its own
+        weight = weights[shared]
         if plan.rounding == "closed-form":
             rows = _shared_bias(layer, matrix, rows, weight, walk, plan.node)
     else:
@@ -151,8 +153,8 @@ def _round_layer(
         else:
             result = closed_form(matrix, rows, *walk.moments(plan.node), plan.format)
         rows = result.bias
-        weight, wide = widened(_weight(plan, layer, result, array.shape), rows.reshape(-1), reads)
-        weights[plan.weight] = weight
+        weight = weights[shared] = _weight(plan, layer, result, array.shape)
+    weight, wide = widened(weight, rows.reshape(-1), reads)
     return with_bias(plan.node, weight, rows.reshape(-1), reads), wide
 
 

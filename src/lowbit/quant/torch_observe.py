@@ -9,7 +9,7 @@ import onnx_ir as ir
 import torch
 
 from lowbit.quant import kinds
-from lowbit.quant.finish import clamp_limits, constants_of
+from lowbit.quant.finish import constants_of
 from lowbit.quant.plan import QuantPlan, TensorPlan
 from lowbit.quant.prepare import constant
 from lowbit.quant.torch_ranges import Observers
@@ -61,12 +61,7 @@ def observe_ranges(runner: Runner, model: ir.Model, plan: QuantPlan, images: Ima
     def limited(tensor: TensorPlan) -> TensorPlan:
         if tensor.range == "fixed":
             return tensor
-        lo, hi = observers.limits(tensor.group, tensor.format)
-        producer = producers.get(tensor.tensor)
-        if producer is not None and kinds.is_clamp(producer):
-            low, high = clamp_limits(producer)
-            lo, hi = max(lo, low), min(hi, high)
-        return replace(tensor, limits=(lo, hi))
+        return replace(tensor, limits=observers.limits(tensor.group, tensor.format))
 
     return replace(plan, tensors=tuple(limited(tensor) for tensor in plan.tensors))
 
