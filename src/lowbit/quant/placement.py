@@ -223,12 +223,12 @@ def _tensors(graph: ir.Graph, places: _Places, layers: dict[str, LayerPlan], sch
         group = places.group(value)
         bits, why = bits_of[group]
         name = str(value.name)
-        yield TensorPlan(name, Format(bits), "main", _range(scheme, bits, group), str(group.name), why=why)
+        yield TensorPlan(name, Format(bits), "main", _range(scheme, bits), str(group.name), why=why)
         narrow = {width for _, width in _layer_readers(value, layers) if width < _WIDE <= bits}
         if narrow:
             width = max(narrow)
             why = f"read at {width} bits by layers; others read {bits}"
-            yield TensorPlan(name, Format(width), "product", _range(scheme, width, value), f"{name} narrow", why=why)
+            yield TensorPlan(name, Format(width), "product", _range(scheme, width), f"{name} narrow", why=why)
 
 
 def _group_bits(values: list[ir.Value], graph: ir.Graph, layers: dict[str, LayerPlan]) -> tuple[int, str]:
@@ -255,15 +255,11 @@ def _layer_readers(value: ir.Value, layers: dict[str, LayerPlan]) -> list[tuple[
     return [(name, layer.activation_bits) for name, layer in found if layer is not None]
 
 
-def _range(scheme: Scheme, bits: int, value: ir.Value) -> RangeMethod:
-    """The method by width, as measured (docs/engine.md): min–max at 8 bits, then less and less of the tails."""
+def _range(scheme: Scheme, bits: int) -> RangeMethod:
+    """The method by width, as measured (docs/engine.md): at 8 bits nothing need be cut off, below it pays."""
     if scheme.range is not None:
         return scheme.range
-    if bits >= 6:
-        return "min-max"
-    producer = value.producer()
-    bounded = producer is not None and producer.op_type == "Clip"
-    return "mse" if bits <= 3 or bounded else "percentile"
+    return "min-max" if bits >= 7 else "mse"
 
 
 _WHY_FLOAT = {

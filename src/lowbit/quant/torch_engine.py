@@ -27,6 +27,7 @@ from lowbit.quant.rounding.nearest import nearest
 from lowbit.quant.rounding.scales import Doubles, Rounded
 from lowbit.quant.torch_columns import from_matrix, to_matrix
 from lowbit.quant.torch_observe import Images, observe_ranges
+from lowbit.quant.torch_parallel import one_thread_an_operator
 from lowbit.quant.torch_run import Runner
 from lowbit.quant.torch_walk import Walk, layer_calls
 
@@ -50,9 +51,13 @@ def quantize(
     """
     if images.count < 1:
         raise BadInput("no calibration images: expected at least one; give more data or --calibration-samples")
-    with tempfile.TemporaryDirectory(prefix="lowbit-", dir=scratch) as folder, torch.no_grad():
+    with (
+        tempfile.TemporaryDirectory(prefix="lowbit-", dir=scratch) as folder,
+        one_thread_an_operator() as workers,
+        torch.no_grad(),
+    ):
         floats = Runner(_imported(model, Path(folder)))
-        plan = observe_ranges(floats, model, plan, images)
+        plan = observe_ranges(floats, model, plan, images, workers=workers)
         main = _quantizers(plan, "main")
         draft = QuantizedModel(
             graph=model,
@@ -64,7 +69,7 @@ def quantize(
             absorbed=frozenset(),
         )
         simulated = _runner(draft, Path(folder))
-        walk = Walk(floats, simulated, images, seed, Path(folder))
+        walk = Walk(floats, simulated, images, seed, Path(folder), workers)
         layers, notes = _round_layers(draft, walk, simulated, progress)
         finished = replace(draft, layers=layers, plan=replace(plan, notes=(*plan.notes, *notes)))
     return replace(finished, absorbed=absorbed_nodes(finished))

@@ -12,11 +12,12 @@ from lowbit.quant import kinds
 from lowbit.quant.finish import constants_of
 from lowbit.quant.plan import QuantPlan, TensorPlan
 from lowbit.quant.prepare import constant
+from lowbit.quant.torch_parallel import in_order
 from lowbit.quant.torch_ranges import Observers
 from lowbit.quant.torch_run import Runner
 
-_LARGEST_TENSOR = 2_000_000  # numbers: what a chunk's largest tensor should have at most, to stay in the cache
-_LARGEST_CHUNK = 64  # images
+LARGEST_TENSOR = 2_000_000  # numbers: what a chunk's largest tensor should have at most, to stay in the cache
+LARGEST_CHUNK = 64  # images
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +33,8 @@ class Images:
             yield torch.from_numpy(np.ascontiguousarray(batch))
 
 
-def observe_ranges(runner: Runner, model: ir.Model, plan: QuantPlan, images: Images) -> QuantPlan:
-    """The plan with the limits of every tensor whose range is not fixed already.
+def observe_ranges(runner: Runner, model: ir.Model, plan: QuantPlan, images: Images, *, workers: int = 1) -> QuantPlan:
+    """The plan with the limits of every tensor whose range is not fixed already; `workers` chunks go side by side.
 
     Tensors that share a range are observed where they are computed, not again where they are only moved about.
     """
@@ -44,19 +45,26 @@ def observe_ranges(runner: Runner, model: ir.Model, plan: QuantPlan, images: Ima
         moved = tensor.role == "main" and producer is not None and kinds.is_passing(producer)
         if tensor.range != "fixed" and not moved:
             wanted.setdefault(tensor.tensor, []).append(tensor)
-    observers = Observers({tensor.group: tensor.range for tensor in plan.tensors if tensor.range != "fixed"})
+    methods = {tensor.group: tensor.range for tensor in plan.tensors if tensor.range != "fixed"}
+    observers = Observers(methods)
     groups = {tensor.tensor: tensor.group for tensor in plan.tensors if tensor.role == "main"}
     for node, value in constants_of(model, plan):
         array = constant(value)
         if node.op_type == "Concat" and array is not None:
             observers.observe(groups[str(node.outputs[0].name)], torch.from_numpy(array.astype(np.float32)))
 
-    def seen(name: str, x: torch.Tensor) -> None:
-        for tensor in wanted.get(name, ()):
-            observers.observe(tensor.group, x)
+    def look(chunk: torch.Tensor) -> Observers:
+        found = Observers(methods)
 
-    for chunk in images.chunks(chunk_size(runner, images)):
+        def seen(name: str, x: torch.Tensor) -> None:
+            for tensor in wanted.get(name, ()):
+                found.observe(tensor.group, x)
+
         runner.run(runner.start(chunk), 0, len(runner.nodes), seen)
+        return found
+
+    for found in in_order(look, images.chunks(chunk_size(runner, images)), workers):
+        observers.merge(found)
 
     def limited(tensor: TensorPlan) -> TensorPlan:
         if tensor.range == "fixed":
@@ -71,4 +79,4 @@ def chunk_size(runner: Runner, images: Images) -> int:
     sizes = [1]
     sample = next(images.chunks(1))
     runner.run(runner.start(sample), 0, len(runner.nodes), lambda _, x: sizes.append(x.numel()))
-    return max(1, min(_LARGEST_TENSOR // max(sizes), _LARGEST_CHUNK, -(-images.count // 5)))
+    return max(1, min(LARGEST_TENSOR // max(sizes), LARGEST_CHUNK, -(-images.count // 5)))

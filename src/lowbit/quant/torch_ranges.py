@@ -44,6 +44,14 @@ class Observers:
             so_far = self._histograms.get(name)
             self._histograms[name] = histogram if so_far is None else so_far.merge(histogram)
 
+    def merge(self, other: "Observers") -> None:
+        """Take in what another one with the same methods saw: the result is exact, whatever the order."""
+        for name, seen in other._ranges.items():
+            self._ranges[name] = seen.merge(self._ranges.get(name, Range()))
+        for name, histogram in other._histograms.items():
+            so_far = self._histograms.get(name)
+            self._histograms[name] = histogram if so_far is None else so_far.merge(histogram)
+
     def limits(self, name: str, kind: Format, method: RangeMethod | None = None) -> tuple[float, float]:
         """The limits of one tensor by its method, or by `method`, as `ranges.limits` gives them."""
         return self.limits_of((name,), kind, method)
