@@ -203,8 +203,9 @@ def main() -> int:
     found = lines()
     print("\n".join(table(found)))
     bounded = verdicts(found)
+    print("\n| what | seen | bound |\n| --- | --- | --- |")
     for what, ratio, bound in bounded:
-        print(f"{'met    ' if ratio <= bound else 'NOT MET'} {what}: {ratio:.3f}× (≤ {bound}×)")
+        print(f"| {what} | **{ratio:.3f}×** | ≤ {bound}×{'' if ratio <= bound else ' (not met)'} |")
     return 0 if all(ratio <= bound for _, ratio, bound in bounded) else 1
 
 

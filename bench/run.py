@@ -1,10 +1,13 @@
-"""`make bench`: what lowbit itself costs, as ratios from one run. Writes docs/benchmarks.md.
+"""`make bench`: what lowbit itself costs, and how its files run, as ratios from one run. Writes docs/benchmarks.md.
 
-Run it on an otherwise idle machine. Needs the shared models and data beside the checkout.
+`python bench/run.py kernels` measures one part only and leaves the page's others. Run it
+on an otherwise idle machine. Needs the shared models and data beside the checkout.
 """
 
+import ast
 import io
 import json
+import re
 import statistics
 import subprocess
 import sys
@@ -31,6 +34,12 @@ SHARED = ROOT.parent / "shared"
 PAGE = ROOT / "docs" / "benchmarks.md"
 ROUNDS = 7
 PAIRS = 24
+PARTS = {
+    "kernels": "Our files against our own w8a8, and against the vendors' int8",
+    "loading": "Peak memory while packed weights are loaded, bytes a weight",
+    "ranges": "Finding ranges, as a multiple of a float pass",
+}  # file beside this one → its heading
+OWN = "What lowbit costs"
 
 
 @dataclass(frozen=True)
@@ -174,10 +183,7 @@ def seconds_of(call: Callable[[], None]) -> float:
     return time.perf_counter() - start
 
 
-def main() -> int:
-    if not SHARED.is_dir():
-        print("the shared models and data are not beside this checkout: nothing can be measured")
-        return 2
+def own() -> tuple[str, bool]:
     figures = [
         loadgen_against_bare_loop(),
         help_page(),
@@ -185,24 +191,55 @@ def main() -> int:
         decoding("imagenet,resize=none"),
         outside_children(),
     ]
+    lines = [
+        "| what | seen | bound | stands on |",
+        "| --- | --- | --- | --- |",
+        *(f"| {f.what} | **{f.value}** | {f.bound}{'' if f.met else ' (not met)'} | {f.stands_on} |" for f in figures),
+    ]
+    return "\n".join(lines), all(figure.met for figure in figures)
+
+
+def part(name: str) -> tuple[str, bool]:
+    """What bench/<name>.py prints, and whether its bounds are met."""
+    file = Path(__file__).with_name(f"{name}.py")
+    done = subprocess.run([sys.executable, str(file)], capture_output=True, text=True, check=False)
+    if done.returncode not in (0, 1):
+        raise RuntimeError(done.stderr)
+    explained = " ".join((ast.get_docstring(ast.parse(file.read_text())) or "").split())
+    return f"{explained}\n\n{done.stdout.strip()}", done.returncode == 0
+
+
+def main(wanted: list[str]) -> int:
+    if not SHARED.is_dir():
+        print("the shared models and data are not beside this checkout: nothing can be measured")
+        return 2
+    headings = {"own": OWN, **PARTS}
+    unknown = set(wanted) - set(headings)
+    if unknown:
+        print(f"no part is called {', '.join(sorted(unknown))}; choose from {', '.join(headings)}")
+        return 2
+    texts = dict(zip(*[iter(re.split(r"^## (.*)\n+", PAGE.read_text(), flags=re.MULTILINE)[1:])] * 2, strict=True))
+    met = True
+    for name, heading in headings.items():
+        if not wanted or name in wanted:
+            text, good = own() if name == "own" else part(name)
+            texts[heading] = f"{text}\n\n"
+            met = met and good
+            print(f"## {heading}\n\n{text}\n", flush=True)
     host = facts()
     lines = [
         "# Benchmarks",
         "",
-        "What lowbit itself costs. Written by `make bench`, on an otherwise idle machine; ratios come from one run.",
+        "Written by `make bench`, on an otherwise idle machine; ratios come from one run.",
         "",
         f"Host `{host.id}`: {host.cpu}, {host.cores} cores, {host.memory_bytes / 2**30:.0f} GiB, "
         f"{' '.join(host.isa)}, Python {host.python}.",
         "",
-        "| what | seen | bound | stands on |",
-        "| --- | --- | --- | --- |",
-        *(f"| {f.what} | **{f.value}** | {f.bound}{'' if f.met else ' (not met)'} | {f.stands_on} |" for f in figures),
-        "",
     ]
-    PAGE.write_text("\n".join(lines))
-    print("\n".join(lines))
-    return 0 if all(figure.met for figure in figures) else 1
+    body = "".join(f"## {heading}\n\n{texts[heading]}" for heading in headings.values() if heading in texts)
+    PAGE.write_text("\n".join(lines) + "\n" + body.rstrip() + "\n")
+    return 0 if met else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
