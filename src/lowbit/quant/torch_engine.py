@@ -122,18 +122,25 @@ def _round_layers(
     order = [name for name in calls if name in plans]
     weights: dict[_Shared, QTensor] = {}
     layers: dict[str, QuantizedLayer] = {}
-    notes = []
+    widened_in: dict[str, int] = {}
     for done, name in enumerate(order):
         progress(done, len(order), name)
         layers[name], wide = _round_layer(plans[name], nodes[name], draft, walk, weights)
         if wide:
-            notes.append(f"{name}: {wide} channels have wider scales, so that their bias fits 32 bits")
+            widened_in[name] = wide
         _put(simulated, calls[name], layers[name])
     for name in plans:  # in the plan's order
         if name not in layers:
             layers[name] = _round_table(plans[name], nodes[name])
     progress(len(order), len(order), "")
-    return layers, notes
+    return layers, _notes(widened_in)
+
+
+def _notes(widened_in: Mapping[str, int]) -> list[str]:
+    if not widened_in:
+        return []
+    channels, where = sum(widened_in.values()), ", ".join(widened_in)
+    return [f"{channels} channels have wider scales, so that their bias fits 32 bits: in {where}"]
 
 
 def _round_layer(
