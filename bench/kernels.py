@@ -5,6 +5,7 @@ memory is that of a process of its own for each file, above the level before. La
 are rounded, so ours are rounded to nearest here.
 """
 
+import contextlib
 import statistics
 import subprocess
 import sys
@@ -97,7 +98,8 @@ def _files(network: Network, home: Path) -> tuple[FloatModel, dict[tuple[str, st
         cache = home / "cache"
         cache.mkdir(exist_ok=True)
         request = BuildRequest(model, recipe, calibration, preprocess, out, cache, 1, threads=1, seed=0)
-        files[toolchain, name] = module.build(request).main
+        with contextlib.redirect_stdout(sys.stderr):  # NNCF draws its progress there
+            files[toolchain, name] = module.build(request).main
     return model, files
 
 

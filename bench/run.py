@@ -236,7 +236,7 @@ def main(wanted: list[str]) -> int:
         f"{' '.join(host.isa)}, Python {host.python}.",
         "",
     ]
-    body = "".join(f"## {heading}\n\n{texts[heading]}" for heading in headings.values() if heading in texts)
+    body = "".join(f"## {heading}\n\n{texts[heading].strip()}\n\n" for heading in headings.values() if heading in texts)
     PAGE.write_text("\n".join(lines) + "\n" + body.rstrip() + "\n")
     return 0 if met else 1
 
