@@ -65,7 +65,8 @@ def _found(
     q, codes = layer.weight.qparams, layer.weight.codes
     along = [-1 if axis == q.axis else 1 for axis in range(codes.ndim)]
     integers = move(codes - q.zero_point.reshape(along)).reshape(shape).astype(np.int8)
-    assert layer.bias is not None and layer.bias_scale is not None
+    assert layer.bias is not None
+    assert layer.bias_scale is not None
     scale = np.broadcast_to(q.scale, layer.bias.shape)
     # A constant that the converter has added to the bias stays in it.
     added = 0 if bias is None else bias.astype(np.float64) - _numbers(node.inputs[2])
@@ -73,7 +74,8 @@ def _found(
 
 
 def _numbers(value: ir.Value | None) -> Array:
-    assert value is not None and value.const_value is not None  # a prepared layer has a weight and a bias
+    assert value is not None
+    assert value.const_value is not None
     return value.const_value.numpy()
 
 

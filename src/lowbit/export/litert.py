@@ -21,6 +21,7 @@ from lowbit.export._litert_file import TFLiteFile
 from lowbit.export._litert_forms import Forms, Grid
 from lowbit.export._litert_match import match
 from lowbit.export._litert_rules import Rewriting, plan_backwards, rewrite
+from lowbit.quant import kinds
 from lowbit.quant.model import QuantizedModel
 
 _SEED = 0
@@ -160,7 +161,7 @@ def _alone(model: QuantizedModel, name: str) -> QuantizedModel:
     source, target = node.inputs[0], node.outputs[0]
     assert source is not None
     nodes = [node]
-    while str(target.name) not in model.main and (behind := _clamp_behind(target)) is not None:
+    while str(target.name) not in model.main and (behind := kinds.clamp_behind(target)) is not None:
         nodes.append(behind)
         target = behind.outputs[0]
     values = {source: ir.Value(name=source.name, shape=source.shape, type=ir.TensorType(ir.DataType.FLOAT))}
@@ -192,12 +193,3 @@ def _alone(model: QuantizedModel, name: str) -> QuantizedModel:
         product={},
         constants={},
     )
-
-
-def _clamp_behind(value: ir.Value) -> ir.Node | None:
-    """The Relu or Clip that alone reads `value`."""
-    uses = value.uses()
-    if len(uses) != 1 or value.is_graph_output():
-        return None
-    reader = next(iter(uses)).node
-    return reader if reader.op_type in ("Relu", "Clip") and reader.inputs[0] is value else None

@@ -71,7 +71,7 @@ def layer_file(model: QuantizedModel, node: str) -> onnx.ModelProto:
     assert x is not None
     reads = model.read_as(found, x)
     result, behind = found.outputs[0], []
-    while str(result.name) not in model.main and (clamp := _clamp_behind(result)) is not None:
+    while str(result.name) not in model.main and (clamp := kinds.clamp_behind(result)) is not None:
         behind.append(clamp)
         result = clamp.outputs[0]
     gives = model.main.get(str(result.name))
@@ -248,15 +248,6 @@ def _check_same_meaning(model: ir.Model) -> None:
 
 def _is_equal(a: QParams | None, b: QParams) -> bool:
     return a is not None and (a.format, a.scale, a.zero_point, a.axis) == (b.format, b.scale, b.zero_point, b.axis)
-
-
-def _clamp_behind(value: ir.Value) -> ir.Node | None:
-    """The Relu or Clip that alone reads `value`."""
-    uses = value.uses()
-    if len(uses) != 1 or value.is_graph_output():
-        return None
-    reader = next(iter(uses)).node
-    return reader if reader.op_type in ("Relu", "Clip") and reader.inputs[0] is value else None
 
 
 def _declared(value: ir.Value, name: str, codes: QParams | None) -> onnx.ValueInfoProto:

@@ -28,6 +28,7 @@ from onnx import TensorProto, helper
 from lowbit.core.errors import BadInput
 from lowbit.core.files import TEMPORARY
 from lowbit.export._onnx_weights import stored_weight
+from lowbit.export._openvino_graph import fold_constants, number_by_place
 from lowbit.export.onnx import export_onnx, layer_file
 from lowbit.quant.model import QTensor, QuantizedModel
 
@@ -94,7 +95,7 @@ def _write(proto: onnx.ModelProto, model: QuantizedModel, path: Path, folder: Pa
     source = folder / "source.onnx"
     onnx.save(proto, source)
     made = ov.Core().read_model(source)
-    _fold_constants(made)
+    fold_constants(made)
     apply_moc_transformations(made, cf=False)  # QuantizeLinear and DequantizeLinear become one FakeQuantize
     for parameter in made.get_parameters():
         weight = weights.get(parameter.get_friendly_name())
@@ -104,7 +105,7 @@ def _write(proto: onnx.ModelProto, model: QuantizedModel, path: Path, folder: Pa
                 reader.replace_source_output(integers)
             made.remove_parameter(parameter)
     _share_constants(made, set(weights))
-    _number_by_place(made, _names(proto.graph))
+    number_by_place(made, _names(proto.graph))
     for key, value in sorted(metadata.items()):
         made.set_rt_info(value, key.split("."))
     written = folder / path.name
@@ -131,15 +132,6 @@ def _take_out_weights(proto: onnx.ModelProto, model: QuantizedModel) -> dict[str
         graph.input.append(helper.make_tensor_value_info(name, TensorProto.INT8, layer.weight.codes.shape))
         taken[name] = layer.weight
     return taken
-
-
-def _fold_constants(model: Any) -> None:
-    """Compute now what depends on constants only: OpenVINO reads a bias as a dozen nodes."""
-    from openvino.passes import ConstantFolding, Manager
-
-    passes = Manager()
-    passes.register_pass(ConstantFolding())
-    passes.run_passes(model)
 
 
 def _integers(weight: QTensor, name: str) -> Any:
@@ -208,11 +200,3 @@ def _share_constants(model: Any, weights: set[str]) -> None:
         for reader in readers:
             reader.replace_source_output(found[key].output(0))
     model.validate_nodes_and_infer_types()
-
-
-def _number_by_place(model: Any, given: set[str]) -> None:
-    """Rename the nodes that OpenVINO numbered itself: its numbers run on from file to file, and bytes would differ."""
-    for place, node in enumerate(model.get_ordered_ops()):
-        name = node.get_friendly_name()
-        if name not in given and re.fullmatch(r"[A-Za-z]+_\d+", name):
-            node.set_friendly_name(f"{node.get_type_name()}_at_{place}")

@@ -121,8 +121,8 @@ def _import_node(builder: Builder, node: ir.Node, values: dict[ir.Value, Value],
     results = _results(builder, node, op)
     if any(output.uses() or output.is_graph_output() for output in outputs[len(results) :]):
         raise op.unsupported(f"more than its first {len(results)} outputs are used")
-    values.update(zip(outputs, results))  # noqa: B905 - outputs that nobody uses need no value
-    for output, result in zip(outputs, results):  # noqa: B905
+    for output, result in zip(outputs, results):  # noqa: B905 - outputs that nobody uses need no value
+        values[output] = result
         if isinstance(result, fx.Node):
             result.meta.setdefault(VALUES, []).append(str(output.name))
 

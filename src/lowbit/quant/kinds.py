@@ -74,3 +74,12 @@ def is_pointwise(node: ir.Node) -> bool:
     if any((array := constant(value)) is None or array.size != 1 for value in float_constants(node)):
         return False
     return node.op_type in _POINTWISE or node.op_type in _POINTWISE_OF_TWO
+
+
+def clamp_behind(value: ir.Value) -> ir.Node | None:
+    """The Relu or Clip that alone reads `value`."""
+    uses = value.uses()
+    if len(uses) != 1 or value.is_graph_output():
+        return None
+    reader = next(iter(uses)).node
+    return reader if reader.op_type in ("Relu", "Clip") and reader.inputs[0] is value else None

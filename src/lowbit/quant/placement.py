@@ -271,7 +271,7 @@ _WHY_FLOAT = {
 def _floats(graph: ir.Graph, places: _Places) -> Iterable[FloatNode]:
     for node in graph:
         computes = kinds.is_product(node) or kinds.has_weight(node) or node.op_type in kinds.ARITHMETIC
-        if not inputs_or_float(node) or node in places.absorbed:
+        if not _computes_floats(node) or node in places.absorbed:
             continue
         if places.inside(node):
             why = "a function of one 8-bit tensor, entry by entry: runtimes compute it in float between integers"
@@ -284,6 +284,6 @@ def _floats(graph: ir.Graph, places: _Places) -> Iterable[FloatNode]:
         yield FloatNode(str(node.name), node.op_type, why)
 
 
-def inputs_or_float(node: ir.Node) -> bool:
+def _computes_floats(node: ir.Node) -> bool:
     """Whether the node computes float numbers at all."""
     return bool(kinds.inputs_of(node)) and any(kinds.is_float(value) for value in node.outputs)

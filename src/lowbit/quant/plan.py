@@ -56,7 +56,7 @@ class FloatNode:
 
 @dataclass(frozen=True, slots=True)
 class QuantPlan:
-    """The whole of it. `graph_digest` names the float graph it was made for; `names` what each recipe setting was."""
+    """The whole of it. `graph_digest` names the float graph that it was made for, `recipe` what the user asked."""
 
     graph_digest: str
     recipe: str

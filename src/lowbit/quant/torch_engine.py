@@ -148,7 +148,10 @@ def _round_layer(
 ) -> tuple[QuantizedLayer, int]:
     """Codes and bias of one layer, and how many channels got wider scales for the bias to fit."""
     array, bias, value = constant(node.inputs[1]), constant(node.inputs[2]), node.inputs[0]
-    assert plan.format is not None and array is not None and bias is not None and value is not None
+    assert plan.format is not None
+    assert array is not None
+    assert bias is not None
+    assert value is not None
     reads = draft.read_as(node, value)
     assert reads is not None, node.name
     layer = walk.layer(plan.node)
@@ -196,7 +199,8 @@ def _weight(plan: LayerPlan, layer: nn.Module, result: Rounded, shape: tuple[int
 def _round_table(plan: LayerPlan, node: ir.Node) -> QuantizedLayer:
     """An embedding: one scale for the table."""
     array = constant(node.inputs[0])
-    assert plan.format is not None and array is not None
+    assert plan.format is not None
+    assert array is not None
     qparams = qparams_of_range(plan.format, float(array.min()), float(array.max()))
     return QuantizedLayer(plan.node, QTensor(qparams.quantize(array.astype(np.float32)), qparams), None, None)
 
@@ -204,7 +208,8 @@ def _round_table(plan: LayerPlan, node: ir.Node) -> QuantizedLayer:
 def _put(runner: Runner, call: fx.Node, layer: QuantizedLayer) -> None:
     """Give a torch layer the weights and the bias that the codes stand for."""
     module = runner.layer(call)
-    assert layer.bias is not None and layer.bias_scale is not None
+    assert layer.bias is not None
+    assert layer.bias_scale is not None
     weight = layer.weight.qparams.dequantize(layer.weight.codes)
     module.weight = nn.Parameter(torch.from_numpy(weight), requires_grad=False)
     bias = (layer.bias * layer.bias_scale.astype(np.float64)).astype(np.float32)

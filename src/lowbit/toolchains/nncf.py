@@ -1,7 +1,6 @@
 """NNCF, Intel's compression tool, on OpenVINO's graph: OpenVINO IR files."""
 
 import os
-import re
 from typing import Any
 
 from lowbit.core.adapter import BuildRequest, Built, ToolchainInfo
@@ -35,12 +34,14 @@ def build(request: BuildRequest) -> Built:
     os.environ.setdefault("NNCF_CI", "1")  # NNCF's own switch: its telemetry becomes a stub
     import openvino as ov
 
+    from lowbit.export._openvino_graph import fold_constants, number_by_place
+
     recipe = request.recipe
     calibration = Calibration(request, 1)
     model = ov.Core().read_model(request.model.path)
     given = {node.get_friendly_name() for node in model.get_ops() if node.get_friendly_name() != node.get_name()}
-    _fold_constants(model)
-    _number_by_place(model, given)  # NNCF makes names out of names
+    fold_constants(model)
+    number_by_place(model, given)  # NNCF makes names out of names
     try:
         if "preset" in recipe.options:
             model = _quantize(model, recipe, calibration, len(request.calibration))
@@ -48,25 +49,12 @@ def build(request: BuildRequest) -> Built:
             model = _compress(model, recipe)
     except Exception as error:  # NNCF's own exceptions share no base class
         raise refusal("NNCF cannot quantize the model", error, request.model.path) from error
-    _number_by_place(model, given)
+    number_by_place(model, given)
     for key, value in metadata(request.preprocess).items():
         model.set_rt_info(value, key.split("."))
     main = request.out / "model.xml"
     ov.save_model(model, main, compress_to_fp16=recipe.name == "fp16")
     return Built(main, calibration_s=calibration.seconds or None)
-
-
-def _fold_constants(model: Any) -> None:
-    """Compute now what depends on constants only.
-
-    OpenVINO reads a grouped convolution's weights as a Constant behind a Reshape. NNCF then takes a kernel's column for
-    a channel, and OpenVINO runs those layers in float: MobileNetV2 would lose 2.7 points more.
-    """
-    from openvino.passes import ConstantFolding, Manager
-
-    passes = Manager()
-    passes.register_pass(ConstantFolding())
-    passes.run_passes(model)
 
 
 def _quantize(model: Any, recipe: Recipe, calibration: Calibration, count: int) -> Any:
@@ -86,14 +74,3 @@ def _compress(model: Any, recipe: Recipe) -> Any:
     import nncf
 
     return nncf.compress_weights(model, mode=nncf.CompressWeightsMode(recipe.options["mode"]))
-
-
-def _number_by_place(model: Any, given: set[str]) -> None:
-    """Rename the nodes that OpenVINO numbered itself: its numbers run on from build to build, and files would differ.
-
-    `given`: the names that stood in the user's file; they stay.
-    """
-    for place, node in enumerate(model.get_ordered_ops()):
-        name = node.get_friendly_name()
-        if name not in given and re.fullmatch(r"[A-Za-z]+_\d+", name):
-            node.set_friendly_name(f"{node.get_type_name()}_at_{place}")
