@@ -29,7 +29,7 @@ from lowbit.worker.jobs import ModelJob, SamplesJob
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 RECIPES = ("w8a8", "w4a8", "w4a4", "w2a4")
 VENDORS = {"onnxruntime": ("onnxruntime",), "openvino": ("onnxruntime", "nncf")}  # who makes int8-static for it
-IR_RECIPES = ("w8a8-ir", "w4a4-ir")  # beside them in OpenVINO: a vendor's IR is compared with ours
+FORMS = {"onnxruntime": ("",), "openvino": ("", "-ir")}  # what a recipe's name ends with, for each file we make
 TURNS, CALLS = 40, 8
 LATENCY_TO_VENDOR, MEMORY_TO_VENDOR = 1.05, 1.05
 
@@ -71,7 +71,7 @@ def lines() -> list[Line]:
             home.mkdir()
             model, files = _files(network, home)
             for runtime, makers in VENDORS.items():
-                recipes = RECIPES + (IR_RECIPES if runtime == "openvino" else ())
+                recipes = [recipe + form for form in FORMS[runtime] for recipe in RECIPES]
                 named = {f"lowbit {recipe}": files["lowbit", recipe] for recipe in recipes}
                 named |= {f"{maker} int8-static": files[maker, "int8-static"] for maker in makers}
                 found += _measured(network, model, runtime, named)
@@ -85,7 +85,7 @@ def _files(network: Network, home: Path) -> tuple[FloatModel, dict[tuple[str, st
     calibration = open_samples(home / "samples", "calibration")
     spec = ModelJob(network.spec, None, home / "samples", preprocess, home / "model", 0, 1)
     model = replace(model_job.run(spec), path=home / "model" / "float.onnx")
-    wanted = [("lowbit", recipe) for recipe in RECIPES + IR_RECIPES]
+    wanted = [("lowbit", recipe + form) for form in FORMS["openvino"] for recipe in RECIPES]
     wanted += sorted({(maker, "int8-static") for makers in VENDORS.values() for maker in makers})
     files = {}
     for toolchain, name in wanted:
@@ -188,7 +188,7 @@ def verdicts(found: list[Line]) -> list[tuple[str, float, float]]:
                 if (line.network, line.runtime) == (network.name, runtime) and line.file.endswith("int8-static")
             ]  # fmt: skip
             where = f"{network.name}, {runtime}"
-            for recipe in RECIPES[1:]:
+            for recipe in [recipe + form for form in FORMS[runtime] for recipe in RECIPES[1:]]:
                 ratio = _of(found, network.name, runtime, f"lowbit {recipe}").latency_ms / ours.latency_ms
                 result.append((f"{where}: latency of {recipe} over our w8a8", ratio, network.bound))
             best = min(vendors, key=lambda line: line.latency_ms)

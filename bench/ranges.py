@@ -6,6 +6,7 @@ Peak memory is that of a child process, above the level before its pass. All met
 one histogram.
 """
 
+import contextlib
 import os
 import statistics
 import subprocess
@@ -180,7 +181,8 @@ def of_nncf(network: Network) -> Cost:
     compiled = core.compile_model(core.read_model(network.model), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
     def call() -> None:
-        nncf.quantize(core.read_model(network.model), nncf.Dataset(pictures), subset_size=len(pictures))
+        with contextlib.redirect_stdout(sys.stderr):  # it draws its progress there
+            nncf.quantize(core.read_model(network.model), nncf.Dataset(pictures), subset_size=len(pictures))
 
     def in_float() -> None:
         for picture in pictures:

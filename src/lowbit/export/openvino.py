@@ -43,14 +43,14 @@ def export_openvino(model: QuantizedModel, path: Path, *, metadata: dict[str, st
     """
     with _folder(path) as folder:
         source = folder / "model.onnx"
-        export_onnx(model, source, packed=False)
+        export_onnx(model, source, packed=False, cut="floats")
         _write(onnx.load(source), model, path, folder, metadata or {})
 
 
 def export_layer_openvino(model: QuantizedModel, node: str, path: Path) -> None:
     """Write one Conv, ConvTranspose or Gemm alone, codes to codes, as `lowbit.export.onnx.layer_file` describes it."""
     with _folder(path) as folder:
-        _write(layer_file(model, node), model, path, folder, {})
+        _write(layer_file(model, node, cut="floats"), model, path, folder, {})
 
 
 def packed_bytes(codes: npt.NDArray[np.integer], bits: int) -> npt.NDArray[np.uint8]:

@@ -18,7 +18,7 @@ from lowbit.quant.plan import RangeMethod
 BINS = 2048  # on each side of zero; at least half of those on the wider side are in use
 COVERED = 0.999  # share of all values that the limits of `percentile` hold
 
-_FINEST = -126  # exponent of the narrowest bins: their width and its inverse are ordinary float32 numbers
+FINEST = -126  # exponent of the narrowest bins: their width and its inverse are ordinary float32 numbers
 _COARSE = 48  # candidates of a search over several powers of two …
 _FINE = 16  # … and of the closer one between the neighbours of its best
 _DEEPEST = 1 / 256  # clipping tries limits down to this share of the observed ones
@@ -43,7 +43,7 @@ class Range:
     def exponent(self) -> int:
         """The e of the narrowest bins, 2ᵉ wide, that hold the range: max(|lo|, |hi|) ≤ BINS · 2ᵉ."""
         fraction, exponent = math.frexp(max(abs(self.lo), abs(self.hi)))  # fraction in [½, 1), or 0 for nothing but 0
-        return max(exponent - (fraction == 0.5) - BINS.bit_length() + 1, _FINEST) if fraction else _FINEST
+        return max(exponent - (fraction == 0.5) - BINS.bit_length() + 1, FINEST) if fraction else FINEST
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,11 +61,11 @@ class Histogram:
     def merge(self, other: "Histogram") -> "Histogram":
         """What observing both at once would have given: exact, associative and commutative."""
         exponent = max(self.exponent, other.exponent)
-        counts = _coarser(self.counts, exponent - self.exponent) + _coarser(other.counts, exponent - other.exponent)
+        counts = coarser(self.counts, exponent - self.exponent) + coarser(other.counts, exponent - other.exponent)
         return Histogram(self.range.merge(other.range), exponent, counts)
 
 
-def _coarser(counts: Counts, doublings: int) -> Counts:
+def coarser(counts: Counts, doublings: int) -> Counts:
     """The counts in bins 2^doublings as wide: bin k goes to the k/2^doublings next away from zero."""
     if doublings == 0:
         return counts

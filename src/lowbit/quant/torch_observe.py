@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from queue import SimpleQueue
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,7 @@ from lowbit.quant.torch_parallel import in_order
 from lowbit.quant.torch_ranges import Observers
 from lowbit.quant.torch_run import Runner
 
-LARGEST_TENSOR = 2_000_000  # numbers: what a chunk's largest tensor should have at most, to stay in the cache
+LARGEST_TENSOR = 2_500_000  # numbers: what a chunk's largest tensor should have at most, to stay in the cache
 LARGEST_CHUNK = 64  # images
 
 
@@ -46,6 +47,9 @@ def observe_ranges(runner: Runner, model: ir.Model, plan: QuantPlan, images: Ima
         if tensor.range != "fixed" and not moved:
             wanted.setdefault(tensor.tensor, []).append(tensor)
     methods = {tensor.group: tensor.range for tensor in plan.tensors if tensor.range != "fixed"}
+    pool = SimpleQueue[Observers]()  # one for each chunk that is under way; merging is exact in any order
+    for _ in range(workers):
+        pool.put(Observers(methods))
     observers = Observers(methods)
     groups = {tensor.tensor: tensor.group for tensor in plan.tensors if tensor.role == "main"}
     for node, value in constants_of(model, plan):
@@ -53,18 +57,22 @@ def observe_ranges(runner: Runner, model: ir.Model, plan: QuantPlan, images: Ima
         if node.op_type == "Concat" and array is not None:
             observers.observe(groups[str(node.outputs[0].name)], torch.from_numpy(array.astype(np.float32)))
 
-    def look(chunk: torch.Tensor) -> Observers:
-        found = Observers(methods)
+    def look(chunk: torch.Tensor) -> None:
+        found = pool.get()
 
         def seen(name: str, x: torch.Tensor) -> None:
             for tensor in wanted.get(name, ()):
                 found.observe(tensor.group, x)
 
-        runner.run(runner.start(chunk), 0, len(runner.nodes), seen)
-        return found
+        try:
+            runner.run(runner.start(chunk), 0, len(runner.nodes), seen)
+        finally:
+            pool.put(found)
 
-    for found in in_order(look, images.chunks(chunk_size(runner, images)), workers):
-        observers.merge(found)
+    for _ in in_order(look, images.chunks(chunk_size(runner, images)), workers):
+        pass
+    for _ in range(workers):
+        observers.merge(pool.get())
 
     def limited(tensor: TensorPlan) -> TensorPlan:
         if tensor.range == "fixed":
