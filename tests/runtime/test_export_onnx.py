@@ -11,12 +11,15 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from lowbit.core.adapter import SessionOptions
+from lowbit.core.artifact import Artifact
 from lowbit.core.errors import BadInput, UnsupportedError
 from lowbit.export.onnx import export_onnx, layer_file, weight_names
-from lowbit.quant.formats import Format, QParams
+from lowbit.quant.formats import Format, QParams, qparams_of_range
 from lowbit.quant.model import QTensor, QuantizedLayer, QuantizedModel
 from lowbit.quant.plan import LayerPlan, QuantPlan
 from lowbit.quant.prepare import prepare
+from lowbit.runtimes import openvino
 from tests.quantized import by_hand, quantize_weight, random_images, small_model
 from tests.runtime.exported import network, run_ort, run_ov
 
@@ -167,6 +170,68 @@ def test_clips_stay_on_the_integer_side(tmp_path: Path) -> None:
     run_ov(tmp_path / "m.onnx", random_images(2), primitives)
     assert len(primitives) == 3
     assert all(primitive.endswith("_I8") for primitive in primitives.values())
+
+
+@pytest.mark.parametrize("clamp", ["Relu", "Clip"])
+def test_a_clamp_that_its_quantizer_does_not_do_is_done_on_codes(clamp: str, tmp_path: Path) -> None:
+    """r shares its range with a tensor that reaches below zero, as behind a Concat: saturation does not cut at zero."""
+    limits = ["low", "high"] if clamp == "Clip" else []
+    graph = network(
+        [
+            helper.make_node("Conv", ["x", "w1", "b1"], ["a"], "one"),
+            helper.make_node(clamp, ["a", *limits], ["r"], "clamp"),
+            helper.make_node("Conv", ["x", "w2", "b2"], ["c"], "two"),
+            helper.make_node("Concat", ["r", "c"], ["both"], "concat", axis=1),
+            helper.make_node("Flatten", ["both"], ["y"], "flatten"),
+        ],
+        {"w1": (4, 3, 3, 3), "b1": (4,), "w2": (4, 3, 3, 3), "b2": (4,)}, x=(3, 9, 9),
+    )  # fmt: skip
+    for name, value in zip(limits, (0.0, 0.5), strict=False):
+        graph.graph.initializer.append(numpy_helper.from_array(np.array(value, np.float32), name))
+    x = np.random.default_rng(0).normal(size=(8, 3, 9, 9)).astype(np.float32)
+    expected = run_ort(graph, x)
+    made = by_hand(graph, x)
+    shared = qparams_of_range(Format(8), float(expected.min()), float(expected.max()))
+    main = {name: shared if name in ("r", "c", "both") else q for name, q in made.main.items() if name != "a"}
+    model = replace(made, main=main, absorbed=frozenset())
+    export_onnx(model, tmp_path / "m.onnx")
+    first = expected.shape[1] // 2  # of r; then come those of c
+    for runtime in (run_ort, run_ov):
+        seen = runtime(tmp_path / "m.onnx", x)
+        assert np.abs(seen - expected).max() <= 1.5 * float(shared.scale)
+        assert seen[:, :first].min() == 0 > seen[:, first:].min()
+        if clamp == "Clip":
+            assert seen[:, :first].max() <= 0.5 + float(shared.scale) / 2
+    run_ort(tmp_path / "m.onnx", x, tmp_path / "optimized.onnx")
+    found = [node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node]
+    assert found.count("QLinearConv") == 2
+    assert clamp not in found
+    codes = np.random.default_rng(1).integers(0, 256, (50, 3, 9, 9)).astype(np.uint8)
+    alone = run_ort(layer_file(model, "one"), codes)
+    assert alone.min() == int(shared.zero_point)
+
+
+def test_openvino_keeps_integers_where_a_convolution_and_a_gemm_have_zero_points_of_equal_shape(tmp_path: Path) -> None:
+    """2026.4 leaves both in float if they share the initializer and the input's shape is set."""
+    graph = network(
+        [
+            helper.make_node("Conv", ["x", "w1", "b1"], ["c"], "conv"),
+            helper.make_node("Relu", ["c"], ["r"], "relu1"),
+            helper.make_node("Flatten", ["r"], ["f"], "flatten"),
+            helper.make_node("Gemm", ["f", "w2", "b2"], ["g"], "up", transB=1),
+            helper.make_node("Relu", ["g"], ["s"], "relu2"),
+            helper.make_node("Gemm", ["s", "w3", "b3"], ["y"], "down", transB=1),
+        ],
+        {"w1": (8, 3, 9, 9), "b1": (8,), "w2": (16, 8), "b2": (16,), "w3": (8, 16), "b3": (8,)},
+        x=(3, 9, 9),
+    )
+    x = np.random.default_rng(0).normal(size=(8, 3, 9, 9)).astype(np.float32)
+    export_onnx(by_hand(graph, x), tmp_path / "m.onnx")
+    artifact = Artifact(tmp_path / "m.onnx", "onnx", "", (3, 9, 9), 8)
+    with openvino.open_session(artifact, SessionOptions()) as session:  # it sets the input's shape
+        executed = [op for op in session.executed_precision() if op.macs]
+    assert executed  # the convolution; OpenVINO may have the two Gemms in one kernel of its own
+    assert all(op.integer for op in executed), executed
 
 
 def test_equal_models_give_equal_bytes_with_their_metadata(tmp_path: Path) -> None:

@@ -50,7 +50,8 @@ def write_weight(writer: GraphWriter, node: str, weight: QTensor, *, packed: boo
 def write_dequantized(writer: GraphWriter, integers: str, weight: QTensor) -> str:
     """The real weights that kernels take the integers of `write_weight` for."""
     scale, axis = weight.qparams.scale, weight.qparams.axis
-    zero = writer.constant(np.zeros(scale.shape, np.int8))
+    # With one zero point for a convolution and a Gemm, OpenVINO 2026.4 computes most of a reshaped network in float.
+    zero = writer.constant(np.zeros(scale.shape, np.int8), owner=integers)
     along = {} if axis is None else {"axis": axis}
     return writer.emit("DequantizeLinear", [integers, writer.constant(scale), zero], **along)
 

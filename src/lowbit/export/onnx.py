@@ -2,7 +2,7 @@
 
 value → QuantizeLinear → [Min of codes below 8 bits] → DequantizeLinear → its readers; a narrower copy is quantized
 again from there. Weights: `_onnx_weights`. Bias: int32 → DequantizeLinear. The runtimes fuse this form into integer
-kernels; a Clip on floats before QuantizeLinear would leave those of ONNX Runtime in float.
+kernels; a Relu or Clip on floats before QuantizeLinear would leave those of ONNX Runtime in float.
 """
 
 from pathlib import Path
@@ -18,6 +18,7 @@ from lowbit.core.files import aside
 from lowbit.export._onnx_weights import stored_weight, weight_name, write_dequantized, write_grouped, write_weight
 from lowbit.export._onnx_writer import GraphWriter
 from lowbit.quant import kinds
+from lowbit.quant.finish import clamp_limits
 from lowbit.quant.formats import Format, QParams
 from lowbit.quant.model import QuantizedLayer, QuantizedModel
 
@@ -27,8 +28,11 @@ _OLDEST_OPSET = 14  # the first with int8 in Add; operators of 13 read the same 
 _OLDEST_IR = 8
 
 Cut = Literal["codes", "floats"]
-"""Where activations below 8 bits are cut to their range: their codes, or the floats before, which only OpenVINO fuses
-(MobileNetV2 at w4a4: 1.17× its w8a8 there, and 1.21× with codes cut)."""
+"""Where activations are cut to fewer than 8 bits, and by a Relu or Clip that their quantizer's saturation does not do:
+their codes, or the floats before, which only OpenVINO fuses (MobileNetV2 at w4a4: 1.17× its w8a8, 1.21× by codes)."""
+
+Ends = tuple[int, int]
+"""Lowest and highest code."""
 
 
 def export_onnx(
@@ -90,10 +94,10 @@ def layer_file(model: QuantizedModel, node: str, *, cut: Cut = "codes") -> onnx.
         given = export.quantized(given, reads, clip=False)  # OpenVINO keeps to integers only where it finds a quantizer
     made = export.layer(found, model.layers[node], given)
     for clamp in behind:
-        if clamp.name not in model.absorbed:
+        if clamp.name not in model.absorbed and clamp.name not in export.on_codes:
             made = export.copy(clamp, [made, *(export.source(value) for value in clamp.inputs[1:])])[0]
     if gives is not None:
-        made = export.quantize(made, gives)
+        made = export.quantize(made, gives, export.on_codes.get(str(behind[-1].name)) if behind else None)
     return export.finish([_declared(x, "x", reads)], [(made, _declared(result, "y", gives))])
 
 
@@ -116,13 +120,14 @@ class _Export:
         self.packed = packed
         self.cut = cut
         self.narrow = model.narrow
+        self.on_codes = _clamps_on_codes(model) if cut == "codes" else {}
         self.floats = {str(value.name): str(value.name) for value in model.graph.graph.inputs}
 
     def node(self, node: ir.Node) -> None:
         """One node of the model, and the quantizers of what it reads."""
         name = str(node.name)
         layer = self.model.layers.get(name)
-        if name in self.model.absorbed:
+        if name in self.model.absorbed or name in self.on_codes:
             made = [self.read(node, node.inputs[0])]
         elif layer is None:
             made = self.copy(node, [self.read(node, value) for value in node.inputs])
@@ -140,7 +145,9 @@ class _Export:
         name = str(value.name)
         seen = self.source(value)
         if name in self.model.main and not self._joined(value):
-            seen = self.quantized(seen, self.model.main[name], clip=not self._moved(value))
+            producer = value.producer()
+            ends = self.on_codes.get(str(producer.name)) if producer else None
+            seen = self.quantized(seen, self.model.main[name], ends, clip=not self._moved(value))
         if node is not None and node.name in self.narrow and name in self.model.product:
             seen = self.quantized(seen, self.model.product[name])
         return seen
@@ -160,24 +167,27 @@ class _Export:
             raise UnsupportedError(f"value {name!r} is not computed before it is read", "export the model again")
         return self.writer.constant(value.const_value.numpy())
 
-    def quantized(self, value: str, qparams: QParams, *, clip: bool = True) -> str:
-        return self.dequantize(self.quantize(value, qparams, clip=clip), qparams)
+    def quantized(self, value: str, qparams: QParams, ends: Ends | None = None, *, clip: bool = True) -> str:
+        return self.dequantize(self.quantize(value, qparams, ends, clip=clip), qparams)
 
-    def quantize(self, value: str, qparams: QParams, *, clip: bool = True) -> str:
-        """Codes, and none beyond their range: what the storage type does not cut by itself is cut here."""
-        form = qparams.format
-        clip = clip and form.bits not in (8, 16)
-        on_floats = self.cut == "floats" and qparams.axis is None
-        if clip and on_floats:
-            ends = qparams.dequantize(np.array([form.lowest, form.highest]))
-            value = self.writer.emit("Clip", [value, *(self.writer.constant(end) for end in ends)])
-        codes = self.writer.emit("QuantizeLinear", [value, *self._operands(value, qparams)], **_axis(qparams))
-        if not clip or on_floats:
-            return codes
-        lowest, highest = (self.writer.constant(np.array(end, _storage(form))) for end in (form.lowest, form.highest))
-        if form.signed:
-            return self.writer.emit("Clip", [codes, lowest, highest])
-        return self.writer.emit("Min", [codes, highest])  # saturation ends at 0; a Clip costs OpenVINO more
+    def quantize(self, value: str, qparams: QParams, ends: Ends | None = None, *, clip: bool = True) -> str:
+        """Codes. None lies beyond their format's ends, or closer `ends`: what saturation does not cut is cut here."""
+        form, axis = qparams.format, _axis(qparams)
+        stored = np.iinfo(_storage(form))
+        if ends is None:
+            saturates = not clip or form.bits in (8, 16)
+            ends = (stored.min, stored.max) if saturates else (form.lowest, form.highest)
+        low, high = ends[0] > stored.min, ends[1] < stored.max
+        if (low or high) and self.cut == "floats" and not axis:
+            floats = qparams.dequantize(np.array(ends))
+            value = self.writer.emit("Clip", [value, *(self.writer.constant(end) for end in floats)])
+            low = high = False
+        codes = self.writer.emit("QuantizeLinear", [value, *self._operands(value, qparams)], **axis)
+        if low:  # a Clip would cost OpenVINO more
+            codes = self.writer.emit("Max", [codes, self.writer.constant(np.array(ends[0], stored.dtype))])
+        if high:
+            codes = self.writer.emit("Min", [codes, self.writer.constant(np.array(ends[1], stored.dtype))])
+        return codes
 
     def dequantize(self, codes: str, qparams: QParams) -> str:
         return self.writer.emit("DequantizeLinear", [codes, *self._operands(codes, qparams)], **_axis(qparams))
@@ -252,6 +262,24 @@ class _Export:
         return [self.writer.constant(qparams.scale), self.writer.constant(zero_point, owner=owner)]
 
 
+def _clamps_on_codes(model: QuantizedModel) -> dict[str, Ends]:
+    """Relu and Clip right behind a layer that the quantizer's saturation does not do → the codes of their limits.
+
+    They are those that share a range, with a Concat's other tensors say, which reaches further than they do.
+    """
+    found = {}
+    for node in model.graph.graph:
+        layer = node.inputs[0].producer() if node.inputs and node.inputs[0] is not None else None
+        qparams = model.main.get(str(node.outputs[0].name))
+        if node.name in model.absorbed or layer is None or layer.name not in model.layers or qparams is None:
+            continue
+        x = layer.outputs[0]
+        if kinds.is_clamp(node) and kinds.clamp_behind(x) is node and x.name not in model.main and qparams.axis is None:
+            low, high = (int(code) for code in qparams.quantize(np.array(clamp_limits(node))))
+            found[str(node.name)] = low, high
+    return found
+
+
 def _check_same_meaning(model: ir.Model) -> None:
     """Between operator sets 13 and 21 only Split and the reductions changed how they are written, at 18."""
     opset = model.opset_imports[""]
@@ -275,7 +303,7 @@ def _declared(value: ir.Value, name: str, codes: QParams | None) -> onnx.ValueIn
     return helper.make_tensor_value_info(name, kind, shape)
 
 
-def _storage(form: Format) -> np.dtype[np.generic]:
+def _storage(form: Format) -> np.dtype[np.signedinteger | np.unsignedinteger]:
     """The integer type that holds the codes."""
     return np.dtype(f"{'int' if form.signed else 'uint'}{16 if form.bits > 8 else 8}")
 

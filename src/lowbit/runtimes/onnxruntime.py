@@ -47,6 +47,7 @@ _OPERANDS = {
     "QGemm": (0, 3),
 }
 _CONVOLUTIONS = {"Conv", "FusedConv", "ConvInteger", "QLinearConv"}
+_VALUES = {"QLinearConcat": 2}  # which input holds an operator's values, where it is not the first
 _HYBRID = {"DynamicQuantizeMatMul"}
 _INTEGER = {"ConvInteger", "MatMulInteger", "MatMulIntegerToFloat", "QLinearConv", "QLinearMatMul", "QGemm"} | _HYBRID
 _SHORT = {
@@ -145,7 +146,7 @@ def _operator(name: str, run: dict[str, Any], feeder: str, batch: int) -> OpPrec
     inputs = [next(iter(entry.items())) for entry in run["input_type_shape"]]
     kinds = [_SHORT.get(kind, kind) for kind, _ in inputs]
     if op_type not in _OPERANDS:
-        kind = kinds[0] if kinds else "none"
+        kind = kinds[_VALUES.get(op_type, 0)] if kinds else "none"
         integer = kind in ("u8", "s8")
         return OpPrecision(name, op_type, kind, integer, reason="" if integer else _why_not_8_bits(kind))
     left, right = _OPERANDS[op_type]

@@ -160,12 +160,12 @@ def _fact(op: Any, key: str) -> str:
 
 
 def _operator(op: Any, batch: int) -> OpPrecision:
-    """Read an executed operator; its primitive's name ends in _I8 where both operands were integers.
+    """Read an executed operator; its primitive's name ends in _I8 or _i8 where it read u8 or s8 and computed on it.
 
     `runtimePrecision` is no witness: it says i8 for integer weights that are multiplied as floats.
     """
     op_type, primitive = _fact(op, "layerType"), _fact(op, "primitiveType")
-    integer = primitive.endswith("_I8")
+    integer = primitive.endswith(("_I8", "_i8"))
     kinds = [_SHORT.get(kind, kind) for port in op.inputs()[:2] if (kind := port.get_element_type().get_type_name())]
     macs = _macs(op, op_type) // batch
     computed = primitive.rpartition("_")[2].lower()
