@@ -52,9 +52,12 @@ def test_an_onnx_file_with_its_plan_and_manifest_beside_it(quantized_project: Pa
         assert said in (folder / "said" / "out.onnx.txt").read_text(), said
 
 
-def test_every_format_says_its_widths_and_the_same_bytes_come_twice(project: Path, quantized_project: Path) -> None:
+def test_every_format_says_its_widths_and_the_same_bytes_come_without_labels(
+    project: Path, quantized_project: Path
+) -> None:
+    np.savez(project / "pictures.npz", x=np.load(project / "data.npz")["x"])
     for name, files in (("out.onnx", 1), ("out4.xml", 2), ("lite.tflite", 1)):
-        done = quantize(project, "--recipe", "w4a8", "-o", f"twice/{name}", "--cache", "another", "--json")
+        done = quantize(project, "--recipe", "w4a8", "-o", f"twice/{name}", "--json", "--data", "pictures.npz")
         assert done.returncode == 0, done.stderr
         said = json.loads(done.stdout)
         assert len(said["files"]) == files

@@ -108,8 +108,8 @@ def _note(name: str, seen: list[Seen]) -> None:
     row = _row(name, seen)
     lines = PAGE.read_text().splitlines() if PAGE.exists() else []
     if os.environ.get("LOWBIT_WRITE_DOCS"):
-        lines = [line for line in lines if not line.startswith(f"| {name} |")] or list(_HEAD)
-        PAGE.write_text("\n".join([*lines, row]) + "\n")
+        rows = {line.split()[1]: line for line in lines[len(_HEAD) :]} | {name: row}
+        PAGE.write_text("\n".join([*_HEAD, *(rows[other] for other in NETWORKS if other in rows)]) + "\n")
         return
     assert row in lines, f"docs/networks.md says something else; expected:\n{row}"
 

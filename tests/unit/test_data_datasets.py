@@ -277,6 +277,36 @@ def test_a_truncated_npz_is_named(tmp_path: Path) -> None:
         open_dataset(str(file))
 
 
+# --- without labels
+
+
+@pytest.mark.parametrize("kind", ["folder", "class folders", "parquet", "parquet folder", "npz"])
+def test_where_no_labels_are_needed_none_need_be_there(tmp_path: Path, kind: str) -> None:
+    """quantize calibrates on such pictures; compare asks for labels."""
+    path = tmp_path / "d"
+    if kind == "folder":
+        write_folder(path, {"a.png": 1, "b.png": 2, "c.png": 3})
+    elif kind == "class folders":
+        write_folder(path, {"x/a.png": 1, "x/b.png": 2, "y/c.png": 3})
+    elif kind == "npz":
+        path = tmp_path / "d.npz"
+        np.savez(path, x=np.stack([np.asarray(colour(value)) for value in (1, 2, 3)]))
+    else:
+        path = tmp_path / "d" / "test-0.parquet"
+        path.parent.mkdir()
+        write_parquet(path, [png(1), png(2), png(3)], [-1, -1, -1])
+        table = pq.read_table(path)
+        pq.write_table(table if kind == "parquet" else table.drop_columns(["label"]), path)
+        path = path if kind == "parquet" else path.parent
+    data = open_dataset(str(path), labelled=False)
+    assert values(data.test) == [1, 2, 3]
+    assert data.test.labels.shape == (3,)
+    assert len(data.class_names) >= 1
+    if kind != "class folders":
+        with pytest.raises(BadInput, match=r"label|class folders|y is not"):
+            open_dataset(str(path))
+
+
 # --- anything else
 
 

@@ -141,7 +141,7 @@ def test_widths_ranges_and_rounding_may_be_edited(tmp_path: Path) -> None:
 
 def test_the_notes_say_what_is_not_as_the_recipe_says() -> None:
     notes = notes_of(plan_for(network(), DIGEST, "w4a4", {}))
-    assert notes[0].startswith("2 of 4 layers have other widths")
+    assert notes[0] == "2 of 4 layers at w8a8: first or last layer (c1, y)"
     assert "stay at 8 bits" in notes[1]
     assert notes[2] == "in float: 1 Sigmoid"
     assert notes_of(plan_for(network(), DIGEST, "w8a8", {})) == ("in float: 1 Sigmoid",)

@@ -23,7 +23,11 @@ def add_to(commands: Any) -> None:
     add = command.add_argument
     add("model", metavar="MODEL", help="x.onnx, digits-cnn, file.py:name, package.module:name, or torchvision:NAME")
     add("--recipe", metavar="wNaM", help="weights of N bits (2 to 8), activations of M (2 to 8, or 16)")
-    add("--data", required=True, help="digits, a folder of class folders, a parquet file or folder, or an .npz")
+    add(
+        "--data",
+        required=True,
+        help="pictures; no labels are read: digits, a folder, a parquet file or folder, or an .npz with x",
+    )
     add("-o", "--out", metavar="FILE", type=Path, help="x.onnx, x.xml or x.tflite; with --dry-run also x.json")
 
     group = command.add_argument_group("model and data")

@@ -63,13 +63,13 @@ class NpzPart:
                 yield Picture(name, np.frombuffer(pixels, np.uint8).reshape(self.shape))
 
 
-def open_npz(path: Path) -> Dataset:
+def open_npz(path: Path, *, labelled: bool = True) -> Dataset:
     """`x` uint8 [N, H, W] or [N, H, W, C] and `y` integers [N], all of it evaluation data; classes are called 0, 1 …"""
     try:
         with zipfile.ZipFile(path) as archive, archive.open("x.npy") as stream:
             shape, fortran, dtype = _read_header(stream)
         with np.load(path, allow_pickle=False) as arrays:
-            y = arrays["y"]
+            y = arrays["y"] if labelled else np.zeros(shape[:1], np.int64)
     except KeyError as error:
         raise BadInput(f"{path}: arrays `x` (pictures) and `y` (labels) were expected; {error.args[0]}") from error
     except (OSError, ValueError, zipfile.BadZipFile) as error:

@@ -1,4 +1,4 @@
-"""From what the user wrote after `--data` to labelled pictures."""
+"""From what the user wrote after `--data` to pictures, with labels where they are needed."""
 
 from pathlib import Path
 
@@ -16,8 +16,12 @@ _EXPECTED = (
 )
 
 
-def open_dataset(spec: str) -> Dataset:
-    """The data that `spec` names; pictures are decoded when they are asked for. Raises BadInput."""
+def open_dataset(spec: str, *, labelled: bool = True) -> Dataset:
+    """The data that `spec` names; pictures are decoded when they are asked for. Raises BadInput.
+
+    labelled: whether accuracy is to be measured. Otherwise no labels are read (all are 0 then), and none need be there:
+    a folder may hold the pictures themselves, a parquet file no column of labels, an .npz file no y.
+    """
     if spec == "digits":
         return open_digits()
     path = Path(spec).expanduser().resolve()
@@ -25,11 +29,15 @@ def open_dataset(spec: str) -> Dataset:
         raise BadInput(f"data {spec!r}: no such file or folder; {_EXPECTED}")
     try:
         if path.is_dir():
-            return open_parquet_folder(path) if any(path.glob("*.parquet")) else open_folder(path)
+            return (
+                open_parquet_folder(path, labelled=labelled)
+                if any(path.glob("*.parquet"))
+                else open_folder(path, labelled=labelled)
+            )
         if path.suffix.lower() == ".parquet":
-            return open_parquet(path)
+            return open_parquet(path, labelled=labelled)
         if path.suffix.lower() == ".npz":
-            return open_npz(path)
+            return open_npz(path, labelled=labelled)
     except OSError as error:
         raise BadInput(f"data {spec!r}: {error.filename or path} cannot be read ({error.strerror or error})") from error
     raise BadInput(f"data {spec!r}: a file of no known kind; {_EXPECTED}")

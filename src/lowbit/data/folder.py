@@ -1,4 +1,7 @@
-"""A folder of class folders: `cat/1.jpg`, `dog/2.png`; optionally below `train/` and `test/` (or `val/`)."""
+"""A folder of class folders: `cat/1.jpg`, `dog/2.png`; optionally below `train/` and `test/` (or `val/`).
+
+Where no labels are needed it may hold the pictures themselves.
+"""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -9,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lowbit.core.errors import BadInput
-from lowbit.data.picture import Dataset, Picture
+from lowbit.data.picture import UNLABELLED, Dataset, Picture
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 _EVALUATION = ("test", "val", "validation")
@@ -34,8 +37,10 @@ class FolderPart:
             yield Picture(str(path), path)
 
 
-def open_folder(root: Path) -> Dataset:
+def open_folder(root: Path, *, labelled: bool = True) -> Dataset:
     """The pictures below `root`. Classes are the folders' names in alphabetical order, over both parts."""
+    if not labelled and not _folders(root):
+        return Dataset(root.name, (UNLABELLED,), test=_part(root, "", [""]), root=root)
     evaluation = next((name for name in _EVALUATION if _folders(root / name)), None)
     if evaluation is None:
         classes = _folders(root)

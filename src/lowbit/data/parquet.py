@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lowbit.core.errors import BadInput
-from lowbit.data.picture import Dataset, Picture
+from lowbit.data.picture import UNLABELLED, Dataset, Picture
 
 _IMAGE_COLUMNS = ("image", "img")
 _LABEL_COLUMNS = ("label", "labels", "fine_label")
@@ -23,10 +23,10 @@ _READ_AHEAD = 1 << 20  # bytes; without it pyarrow reads a row group's whole col
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Which columns hold what, and the classes' names where the file states them."""
+    """Which columns hold what, and the classes' names where the file states them. label: None where there are none."""
 
     image: str
-    label: str
+    label: str | None
     class_names: tuple[str, ...] | None
 
 
@@ -52,12 +52,12 @@ class ParquetPart:
                 yield from _read(path, self.column, groups, rows)
 
 
-def open_parquet(path: Path) -> Dataset:
+def open_parquet(path: Path, *, labelled: bool = True) -> Dataset:
     """One file, all of it evaluation data."""
-    return _dataset(path.stem, path.parent, [path], [])
+    return _dataset(path.stem, path.parent, [path], [], labelled)
 
 
-def open_parquet_folder(root: Path) -> Dataset:
+def open_parquet_folder(root: Path, *, labelled: bool = True) -> Dataset:
     """`test*.parquet` (or `val*.parquet`), and `train*.parquet` where there is one."""
     test = sorted(root.glob("test*.parquet")) or sorted(root.glob("val*.parquet"))
     if not test:
@@ -65,11 +65,11 @@ def open_parquet_folder(root: Path) -> Dataset:
         raise BadInput(
             f"{root}: has parquet files ({found}), but no test*.parquet or val*.parquet; give one file as the data"
         )
-    return _dataset(root.name, root, test, sorted(root.glob("train*.parquet")))
+    return _dataset(root.name, root, test, sorted(root.glob("train*.parquet")), labelled)
 
 
-def _dataset(name: str, root: Path, test: list[Path], train: list[Path]) -> Dataset:
-    columns = _columns(test[0])
+def _dataset(name: str, root: Path, test: list[Path], train: list[Path], labelled: bool) -> Dataset:
+    columns = _columns(test[0], labelled)
     test_part = _part(test, columns)
     train_part = _part(train, columns) if train else None
     highest = max(int(part.labels.max()) for part in (test_part, train_part) if part is not None)
@@ -85,12 +85,15 @@ def _part(paths: list[Path], columns: Columns) -> ParquetPart:
     groups: list[tuple[int, ...]] = []
     labels: list[npt.NDArray[np.int64]] = []
     for path in paths:
-        if _columns(path) != columns:
+        if _columns(path, labelled=columns.label is not None) != columns:
             raise BadInput(
                 f"{path}: columns or class names are not those of the other files ({columns.image}, {columns.label})"
             )
         with _open(path) as file:
             groups.append(tuple(file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)))
+            if columns.label is None:
+                labels.append(np.zeros(sum(groups[-1]), np.int64))
+                continue
             column = file.read(columns=[columns.label]).column(0)
         if column.null_count:
             raise BadInput(
@@ -107,7 +110,7 @@ def _part(paths: list[Path], columns: Columns) -> ParquetPart:
     return ParquetPart(tuple(paths), columns.image, tuple(groups), all_labels)
 
 
-def _columns(path: Path) -> Columns:
+def _columns(path: Path, labelled: bool) -> Columns:
     """Find the columns by type and name; the schema's `huggingface` entry names the classes."""
     import pyarrow as pa
 
@@ -117,13 +120,15 @@ def _columns(path: Path) -> Columns:
     image = next((name for name in _IMAGE_COLUMNS if name in pictures), pictures[0] if len(pictures) == 1 else None)
     integers = [f.name for f in schema if pa.types.is_integer(f.type)]
     label = next((name for name in _LABEL_COLUMNS if name in integers), integers[0] if len(integers) == 1 else None)
-    if image is None or label is None:
+    if not labelled:
+        label = None
+    if image is None or (label is None and labelled):
         missing = "one picture column struct{bytes, path}" if image is None else "one integer column of labels"
         raise BadInput(
             f"{path}: columns are {', '.join(f'{f.name} ({f.type})' for f in schema)}; {missing} was expected, "
             f"named {' or '.join(_IMAGE_COLUMNS if image is None else _LABEL_COLUMNS)}"
         )
-    return Columns(image, label, _class_names(schema, label))
+    return Columns(image, label, (UNLABELLED,) if label is None else _class_names(schema, label))
 
 
 def _class_names(schema: Any, label: str) -> tuple[str, ...] | None:

@@ -19,6 +19,9 @@ from lowbit.data.preprocess import prepare
 # What Pillow's readers raise for broken files, all formats together (found by damaging files at random).
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, struct.error, Image.DecompressionBombError)
 
+UNLABELLED = "unlabelled"
+"""The only class of pictures without labels."""
+
 
 @dataclass(frozen=True, slots=True)
 class Picture:

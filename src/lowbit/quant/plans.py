@@ -15,6 +15,8 @@ from lowbit.quant.placement import make_plan
 from lowbit.quant.plan import LayerPlan, QuantPlan, TensorPlan
 from lowbit.quant.scheme import Scheme, widths
 
+_NAMED = 4  # layers named in a note
+
 
 def plan_for(model: ir.Model, graph_digest: str, recipe: str, options: Mapping[str, Any]) -> QuantPlan:
     """The plan that a recipe (`w4a8`, whatever stands behind a hyphen) means for a prepared graph.
@@ -117,10 +119,13 @@ def _cause(error: BaseException) -> BaseException:
 def notes_of(plan: QuantPlan) -> tuple[str, ...]:
     """What a user should know of a plan, one line each."""
     notes = []
-    wide = [layer for layer in plan.layers if layer.why]
-    usual = Counter((layer.format.bits if layer.format else 0, layer.activation_bits) for layer in plan.layers)
-    if wide and len(usual) > 1:
-        notes.append(f"{len(wide)} of {len(plan.layers)} layers have other widths: first, last, named, or scalings")
+    others: dict[tuple[str, str], list[str]] = {}
+    for layer in plan.layers:
+        if layer.format is not None and (layer.format.bits, layer.activation_bits) != widths(plan.recipe):
+            others.setdefault((f"w{layer.format.bits}a{layer.activation_bits}", layer.why), []).append(layer.node)
+    for (width, why), names in others.items():
+        some = ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
+        notes.append(f"{len(names)} of {len(plan.layers)} layers at {width}: {why or 'so edited'} ({some})")
     if any(layer.activation_bits < 8 for layer in plan.layers):
         count = sum(tensor.role == "main" and tensor.format.bits == 8 for tensor in plan.tensors)
         notes.append(f"{count} tensors stay at 8 bits: the input, and what additions, poolings or 8-bit layers read")

@@ -84,7 +84,7 @@ def samples_and_model(work: Work) -> tuple[Path, FloatModel]:
 
 def _samples(work: Work) -> Path:
     request = work.request
-    key = keys.samples_key(request, open_dataset(request.data).fingerprint())
+    key = keys.samples_key(request, open_dataset(request.data, labelled=request.labelled).fingerprint())
     folder = work.store.samples(key)
     job = SamplesJob(
         data=request.data,
@@ -94,6 +94,7 @@ def _samples(work: Work) -> Path:
         limit=request.limit,
         out=folder,
         workers=work.host.cores,
+        labelled=request.labelled,
     )
     must(work, "data", runs.Task(request.data, job, _result(folder), work.store.logs(key), (folder,)))
     return folder

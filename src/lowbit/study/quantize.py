@@ -225,6 +225,7 @@ def _working(request: QuantizeRequest, listener: Listener) -> Iterator[Work]:
             limit=_UNUSED,
             settings=Settings(threads=request.threads, seed=request.seed),
             time_limit_s=request.time_limit_s,
+            labelled=False,
         )
         runner = Runner(store.folder, request.time_limit_s, request.threads, listener, LayerWatch())
         yield Work(study, store, runner, hosts.facts())
@@ -250,7 +251,7 @@ def _folder(cache: Path | None) -> Iterator[Path]:
 
 def _calibration(request: QuantizeRequest) -> int:
     """As many pictures as were asked for, or as there are."""
-    data = open_dataset(request.data)
+    data = open_dataset(request.data, labelled=False)
     there = len((data.train or data.test).labels) - (_UNUSED if data.train is None else 0)
     if there < 2:
         raise BadInput(f"--data {request.data}: too few pictures to calibrate with; at least 4 are needed")

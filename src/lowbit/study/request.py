@@ -18,7 +18,7 @@ class StudyRequest:
     """One `lowbit compare`. Empty `toolchains`, `recipes`, `runtimes` mean all that are found.
 
     bits: widths N for which our own engine's wNa8 is made besides; max_drop: points of top-1 that the winner may lose
-    against float; time_limit_s: of every child process.
+    against float; time_limit_s: of every child process; labelled: whether the data must have labels.
     """
 
     model: str
@@ -39,6 +39,7 @@ class StudyRequest:
     max_drop: float = 1.0
     time_limit_s: float = 3600.0
     command: str = ""
+    labelled: bool = True
 
     def __post_init__(self) -> None:
         settings = self.settings

@@ -15,7 +15,7 @@ from lowbit.measure.accuracy import Task
 
 @dataclass(frozen=True, slots=True)
 class SamplesJob:
-    """Decode, resize and split `data` into the folder `out`. Leaves the images there."""
+    """Decode, resize and split `data` into the folder `out`. Leaves the images there. labelled: it must have labels."""
 
     data: str
     preprocess: Preprocess
@@ -24,6 +24,7 @@ class SamplesJob:
     limit: int | None
     out: Path
     workers: int
+    labelled: bool = True
 
 
 @dataclass(frozen=True, slots=True)

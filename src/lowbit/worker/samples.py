@@ -8,7 +8,7 @@ from lowbit.worker.jobs import SamplesJob
 def run(job: SamplesJob) -> dict[str, object]:
     """Fill `job.out`; what lies there says the rest."""
     make_samples(
-        open_dataset(job.data),
+        open_dataset(job.data, labelled=job.labelled),
         job.preprocess,
         calibration_samples=job.calibration_samples,
         seed=job.seed,
