@@ -120,8 +120,7 @@ def _columns(path: Path, labelled: bool) -> Columns:
     image = next((name for name in _IMAGE_COLUMNS if name in pictures), pictures[0] if len(pictures) == 1 else None)
     integers = [f.name for f in schema if pa.types.is_integer(f.type)]
     label = next((name for name in _LABEL_COLUMNS if name in integers), integers[0] if len(integers) == 1 else None)
-    if not labelled:
-        label = None
+    label = label if labelled else None
     if image is None or (label is None and labelled):
         missing = "one picture column struct{bytes, path}" if image is None else "one integer column of labels"
         raise BadInput(

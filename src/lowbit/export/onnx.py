@@ -46,7 +46,7 @@ def export_onnx(
     """Write `model` to `path`. Equal models give equal bytes.
 
     packed: weights below 8 bits take exactly their bits; otherwise one int8 initializer a layer, found by
-    `weight_names`. metadata: the file's `metadata_props`.
+    `weight_names`. cut: "floats" for OpenVINO alone. metadata: the file's `metadata_props`.
     """
     proto = _whole(model, packed=packed, cut=cut)
     for key, value in sorted((metadata or {}).items()):
@@ -273,8 +273,10 @@ def _clamps_on_codes(model: QuantizedModel) -> dict[str, Ends]:
         qparams = model.main.get(str(node.outputs[0].name))
         if node.name in model.absorbed or layer is None or layer.name not in model.layers or qparams is None:
             continue
+        if qparams.axis is not None or qparams.format.bits > 8:  # there are no kernels to keep, and no Max of 16 bits
+            continue
         x = layer.outputs[0]
-        if kinds.is_clamp(node) and kinds.clamp_behind(x) is node and x.name not in model.main and qparams.axis is None:
+        if kinds.is_clamp(node) and kinds.clamp_behind(x) is node and x.name not in model.main:
             low, high = (int(code) for code in qparams.quantize(np.array(clamp_limits(node))))
             found[str(node.name)] = low, high
     return found
