@@ -280,12 +280,16 @@ def test_a_truncated_npz_is_named(tmp_path: Path) -> None:
 # --- without labels
 
 
-@pytest.mark.parametrize("kind", ["folder", "class folders", "parquet", "parquet folder", "npz"])
+@pytest.mark.parametrize("kind", ["folder", "nested", "class folders", "train", "parquet", "parquet folder", "npz"])
 def test_where_no_labels_are_needed_none_need_be_there(tmp_path: Path, kind: str) -> None:
     """quantize calibrates on such pictures; compare asks for labels."""
     path = tmp_path / "d"
     if kind == "folder":
         write_folder(path, {"a.png": 1, "b.png": 2, "c.png": 3})
+    elif kind == "nested":
+        write_folder(path, {"a.png": 1, "b.png": 2, "more/c.png": 3, ".thumbnails/d.png": 4})
+    elif kind == "train":
+        write_folder(path, {"train/a.png": 1, "train/b.png": 2, "train/c.png": 3, "test/d.png": 4})
     elif kind == "class folders":
         write_folder(path, {"x/a.png": 1, "x/b.png": 2, "y/c.png": 3})
     elif kind == "npz":
@@ -302,7 +306,7 @@ def test_where_no_labels_are_needed_none_need_be_there(tmp_path: Path, kind: str
     assert values(data.test) == [1, 2, 3]
     assert data.test.labels.shape == (3,)
     assert len(data.class_names) >= 1
-    if kind != "class folders":
+    if kind in ("folder", "parquet", "parquet folder", "npz"):
         with pytest.raises(BadInput, match=r"label|class folders|y is not"):
             open_dataset(str(path))
 

@@ -20,7 +20,7 @@ def open_dataset(spec: str, *, labelled: bool = True) -> Dataset:
     """The data that `spec` names; pictures are decoded when they are asked for. Raises BadInput.
 
     labelled: whether accuracy is to be measured. Otherwise no labels are read (all are 0 then), and none need be there:
-    a folder may hold the pictures themselves, a parquet file no column of labels, an .npz file no y.
+    a folder may hold the pictures themselves (or its train/), a parquet file no column of labels, an .npz file no y.
     """
     if spec == "digits":
         return open_digits()
@@ -29,11 +29,8 @@ def open_dataset(spec: str, *, labelled: bool = True) -> Dataset:
         raise BadInput(f"data {spec!r}: no such file or folder; {_EXPECTED}")
     try:
         if path.is_dir():
-            return (
-                open_parquet_folder(path, labelled=labelled)
-                if any(path.glob("*.parquet"))
-                else open_folder(path, labelled=labelled)
-            )
+            open_it = open_parquet_folder if any(path.glob("*.parquet")) else open_folder
+            return open_it(path, labelled=labelled)
         if path.suffix.lower() == ".parquet":
             return open_parquet(path, labelled=labelled)
         if path.suffix.lower() == ".npz":

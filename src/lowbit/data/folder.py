@@ -1,6 +1,6 @@
 """A folder of class folders: `cat/1.jpg`, `dog/2.png`; optionally below `train/` and `test/` (or `val/`).
 
-Where no labels are needed it may hold the pictures themselves.
+Where no labels are needed, all pictures below it, or below its `train/`.
 """
 
 import os
@@ -39,8 +39,9 @@ class FolderPart:
 
 def open_folder(root: Path, *, labelled: bool = True) -> Dataset:
     """The pictures below `root`. Classes are the folders' names in alphabetical order, over both parts."""
-    if not labelled and not _folders(root):
-        return Dataset(root.name, (UNLABELLED,), test=_part(root, "", [""]), root=root)
+    if not labelled:
+        part = "train" if (root / "train").is_dir() else ""
+        return Dataset(root.name, (UNLABELLED,), test=_part(root, part, [""]), root=root)
     evaluation = next((name for name in _EVALUATION if _folders(root / name)), None)
     if evaluation is None:
         classes = _folders(root)
@@ -74,9 +75,8 @@ def _part(root: Path, part: str, classes: Sequence[str]) -> FolderPart:
         home = root / part / name
         found = sorted(_pictures_below(home, root)) if home.is_dir() else []
         if home.is_dir() and not found:
-            raise BadInput(
-                f"{home}: a class folder without pictures ({', '.join(sorted(SUFFIXES))}); fill or remove it"
-            )
+            kind = "a class folder" if name else "a folder"
+            raise BadInput(f"{home}: {kind} without pictures ({', '.join(sorted(SUFFIXES))}); fill or remove it")
         names += found
         counts.append(len(found))
     if not names:
@@ -88,7 +88,8 @@ def _part(root: Path, part: str, classes: Sequence[str]) -> FolderPart:
 
 
 def _pictures_below(home: Path, root: Path) -> Iterator[str]:
-    for folder, _, files in os.walk(home, onerror=_refuse):
+    for folder, folders, files in os.walk(home, onerror=_refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
         relative = os.path.relpath(folder, root)
         for file in files:
             if os.path.splitext(file)[1].lower() in SUFFIXES and not file.startswith("."):  # noqa: PTH122 - a million

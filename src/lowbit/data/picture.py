@@ -72,8 +72,9 @@ class DataPart(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Labelled pictures. `train` is None where there is no training part; `test` is what accuracy stands on.
+    """Pictures, with labels unless none are needed.
 
+    `train` is None where there is no training part; `test` is what accuracy stands on.
     root: the folder that names are relative to; version: of the package that data without files come from.
     """
 

@@ -94,10 +94,10 @@ def layer_file(model: QuantizedModel, node: str, *, cut: Cut = "codes") -> onnx.
         given = export.quantized(given, reads, clip=False)  # OpenVINO keeps to integers only where it finds a quantizer
     made = export.layer(found, model.layers[node], given)
     for clamp in behind:
-        if clamp.name not in model.absorbed and clamp.name not in export.on_codes:
+        if clamp.name not in model.absorbed and clamp.outputs[0].name not in export.ends:
             made = export.copy(clamp, [made, *(export.source(value) for value in clamp.inputs[1:])])[0]
     if gives is not None:
-        made = export.quantize(made, gives, export.on_codes.get(str(behind[-1].name)) if behind else None)
+        made = export.quantize(made, gives, export.ends.get(str(result.name)))
     return export.finish([_declared(x, "x", reads)], [(made, _declared(result, "y", gives))])
 
 
@@ -120,14 +120,14 @@ class _Export:
         self.packed = packed
         self.cut = cut
         self.narrow = model.narrow
-        self.on_codes = _clamps_on_codes(model) if cut == "codes" else {}
+        self.ends = _clamped(model) if cut == "codes" else {}
         self.floats = {str(value.name): str(value.name) for value in model.graph.graph.inputs}
 
     def node(self, node: ir.Node) -> None:
         """One node of the model, and the quantizers of what it reads."""
         name = str(node.name)
         layer = self.model.layers.get(name)
-        if name in self.model.absorbed or name in self.on_codes:
+        if name in self.model.absorbed or node.outputs[0].name in self.ends:
             made = [self.read(node, node.inputs[0])]
         elif layer is None:
             made = self.copy(node, [self.read(node, value) for value in node.inputs])
@@ -145,9 +145,7 @@ class _Export:
         name = str(value.name)
         seen = self.source(value)
         if name in self.model.main and not self._joined(value):
-            producer = value.producer()
-            ends = self.on_codes.get(str(producer.name)) if producer else None
-            seen = self.quantized(seen, self.model.main[name], ends, clip=not self._moved(value))
+            seen = self.quantized(seen, self.model.main[name], self.ends.get(name), clip=not self._moved(value))
         if node is not None and node.name in self.narrow and name in self.model.product:
             seen = self.quantized(seen, self.model.product[name])
         return seen
@@ -262,8 +260,8 @@ class _Export:
         return [self.writer.constant(qparams.scale), self.writer.constant(zero_point, owner=owner)]
 
 
-def _clamps_on_codes(model: QuantizedModel) -> dict[str, Ends]:
-    """Relu and Clip right behind a layer that the quantizer's saturation does not do → the codes of their limits.
+def _clamped(model: QuantizedModel) -> dict[str, Ends]:
+    """Results of a Relu or Clip behind a layer that their quantizer's saturation does not do → its limits as codes.
 
     They are those that share a range, with a Concat's other tensors say, which reaches further than they do.
     """
@@ -278,7 +276,7 @@ def _clamps_on_codes(model: QuantizedModel) -> dict[str, Ends]:
         x = layer.outputs[0]
         if kinds.is_clamp(node) and kinds.clamp_behind(x) is node and x.name not in model.main:
             low, high = (int(code) for code in qparams.quantize(np.array(clamp_limits(node))))
-            found[str(node.name)] = low, high
+            found[str(node.outputs[0].name)] = low, high
     return found
 
 

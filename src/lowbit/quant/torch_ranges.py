@@ -1,6 +1,7 @@
 """Observe activations while the float network runs: exact limits and histograms, in bounded memory."""
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
@@ -24,8 +25,8 @@ class Observers:
 
     def __init__(self, methods: Mapping[str, RangeMethod]) -> None:
         self._methods = dict(methods)
-        self._ranges: dict[str, Range] = {}
-        self._tallies: dict[str, _Tally] = {}
+        self._ranges = defaultdict[str, Range](Range)
+        self._tallies = defaultdict[str, _Tally](_Tally)
         self._steps = torch.empty(_PIECE)  # memory that stays in the cache
         self._codes = torch.empty(_PIECE, dtype=torch.int16)
 
@@ -40,9 +41,9 @@ class Observers:
                 f"activation {name!r} has values from {lo} to {hi} on the calibration pictures; expected finite "
                 "numbers: look for NaN or infinity in the model's weights, and check the preprocessing"
             )
-        seen = self._ranges[name] = Range(lo, hi).merge(self._ranges.get(name, Range()))
+        seen = self._ranges[name] = self._ranges[name].merge(Range(lo, hi))
         if self._methods[name] != "min-max":
-            tally = self._tallies.setdefault(name, _Tally())
+            tally = self._tallies[name]
             tally.widen(seen.exponent)
             for piece in torch.split(x.reshape(-1), _PIECE):
                 self._count(piece, tally, signed=lo < 0)
@@ -66,9 +67,9 @@ class Observers:
     def merge(self, other: "Observers") -> None:
         """Take in what another one with the same methods saw: the result is exact, whatever the order."""
         for name, seen in other._ranges.items():
-            self._ranges[name] = seen.merge(self._ranges.get(name, Range()))
+            self._ranges[name] = self._ranges[name].merge(seen)
         for name, tally in other._tallies.items():
-            own = self._tallies.setdefault(name, _Tally())
+            own = self._tallies[name]
             exponent = max(own.exponent, tally.exponent)
             own.widen(exponent)
             own.counts += tally.at(exponent)
@@ -104,10 +105,7 @@ class Observers:
                 f"activation {without[0]!r} was observed for min-max only; range method {chosen!r} needs a histogram: "
                 "ask for it before the network runs"
             )
-        histograms = (
-            Histogram(self._ranges[name], tally.exponent, tally.counts.numpy())
-            for name, tally in ((name, self._tallies[name]) for name in names)
-        )
+        histograms = (self._tallies[name].histogram(self._ranges[name]) for name in names)
         return limits(reduce(Histogram.merge, histograms), chosen, kind)
 
 
@@ -117,6 +115,10 @@ class _Tally:
 
     exponent: int = FINEST
     counts: torch.Tensor = field(default_factory=lambda: torch.zeros(2 * BINS + 1, dtype=torch.int64))
+
+    def histogram(self, seen: Range) -> Histogram:
+        """The same, of values in the range `seen`."""
+        return Histogram(seen, self.exponent, self.counts.numpy())
 
     def at(self, exponent: int) -> torch.Tensor:
         """The counts in bins of that width, which is not finer."""

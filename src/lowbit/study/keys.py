@@ -17,7 +17,7 @@ from lowbit.study.request import StudyRequest
 
 def samples_key(request: StudyRequest, fingerprint: str) -> str:
     """Of the decoded images: the data's fingerprint, preprocessing, split."""
-    settings = (request.calibration_samples, request.settings.seed, request.limit)
+    settings = (request.calibration_samples, request.settings.seed, request.limit, request.labelled)
     decoders = versions(("pillow", "pyarrow", "numpy"))
     return digest.of_value([__version__, "samples", fingerprint, request.preprocess, settings, decoders])
 
