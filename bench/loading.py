@@ -17,11 +17,11 @@ from onnx import TensorProto, helper
 
 from lowbit.core.adapter import SessionOptions
 from lowbit.core.artifact import Artifact
-from lowbit.export.onnx import export_onnx
+from lowbit.formats.onnx.write import export_onnx
 from lowbit.measure.memory import peak_above
 from lowbit.quant.formats import Format, QParams
 from lowbit.quant.model import QTensor, QuantizedLayer, QuantizedModel
-from lowbit.quant.plan import LayerPlan, QuantPlan
+from lowbit.quant.plan.plan import LayerPlan, QuantPlan
 from lowbit.runtimes.find import runtimes
 
 OUTPUTS, SIDE = 5_000, 100

@@ -25,14 +25,14 @@ import torch
 
 from lowbit.data.datasets import open_dataset
 from lowbit.data.preprocess import parse, to_input
-from lowbit.graph.torch_importer import import_graph
 from lowbit.measure.memory import peak_above
-from lowbit.quant.placement import make_plan
-from lowbit.quant.plan import RangeMethod
+from lowbit.quant.plan.placement import make_plan
+from lowbit.quant.plan.plan import RangeMethod
+from lowbit.quant.plan.scheme import Scheme
 from lowbit.quant.prepare import prepare
-from lowbit.quant.scheme import Scheme
-from lowbit.quant.torch_observe import Images, chunk_size, observe_ranges
-from lowbit.quant.torch_run import Runner
+from lowbit.quant.ranges.observe import Images, chunk_size, observe_ranges
+from lowbit.quant.simulate import Runner
+from lowbit.torchgraph.importer import import_graph
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 PAIRS, VENDOR_PAIRS = 5, 1

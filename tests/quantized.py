@@ -9,10 +9,10 @@ import onnx_ir as ir
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
-from lowbit.quant import kinds
 from lowbit.quant.formats import Floats, Format, QParams, qparams_of_range
 from lowbit.quant.model import QTensor, QuantizedLayer, QuantizedModel
-from lowbit.quant.plan import LayerPlan, QuantPlan, TensorPlan
+from lowbit.quant.plan import kinds
+from lowbit.quant.plan.plan import LayerPlan, QuantPlan, TensorPlan
 
 INPUT_SHAPE = (3, 8, 8)
 CLASSES = 5

@@ -14,7 +14,7 @@ import torch
 from hypothesis import HealthCheck, settings
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from lowbit.graph.torch_importer import import_graph
+from lowbit.torchgraph.importer import import_graph
 
 torch.set_num_threads(1)  # two threads on a busy machine wait for each other
 Array = npt.NDArray[Any]

@@ -11,13 +11,13 @@ import onnx_ir as ir
 import torch
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from lowbit.export.onnx import export_onnx
+from lowbit.formats.onnx.write import export_onnx
+from lowbit.quant.engine import quantize, simulator
 from lowbit.quant.model import QuantizedModel
-from lowbit.quant.plan import QuantPlan
-from lowbit.quant.plans import plan_for
+from lowbit.quant.plan.files import plan_for
+from lowbit.quant.plan.plan import QuantPlan
 from lowbit.quant.prepare import prepare
-from lowbit.quant.torch_engine import quantize, simulator
-from lowbit.quant.torch_observe import Images
+from lowbit.quant.ranges.observe import Images
 from tests.runtime.exported import run_ort
 
 torch.set_num_threads(1)  # two threads on a busy machine wait for each other

@@ -9,11 +9,12 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from lowbit.export.onnx import export_onnx
-from lowbit.quant import torch_observe, torch_walk
-from lowbit.quant.plan import QuantPlan
-from lowbit.quant.plans import plan_for
-from lowbit.quant.torch_engine import quantize
+from lowbit.formats.onnx.write import export_onnx
+from lowbit.quant import walk
+from lowbit.quant.engine import quantize
+from lowbit.quant.plan.files import plan_for
+from lowbit.quant.plan.plan import QuantPlan
+from lowbit.quant.ranges import observe
 from tests.runtime.networks import Network, conv, exported, head, images, node, pictures, residual, simulated
 
 # -- the simulation is the file
@@ -83,7 +84,7 @@ def files(network: Network, folder: Path, recipe: str, seed: int) -> bytes:
 
 
 def test_equal_seeds_give_equal_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch_walk, "COLUMNS", 400)  # so that places are drawn
+    monkeypatch.setattr(walk, "COLUMNS", 400)  # so that places are drawn
     network = residual()
     first = files(network, tmp_path, "w3a4", 0)
     assert files(network, tmp_path, "w3a4", 0) == first
@@ -94,11 +95,11 @@ def test_equal_seeds_give_equal_bytes(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_the_number_of_images_at_a_time_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, columns: int
 ) -> None:
-    monkeypatch.setattr(torch_walk, "COLUMNS", columns)
+    monkeypatch.setattr(walk, "COLUMNS", columns)
     network, fresh = residual(), pictures(100, seed=2)
     found = []
     for size in (1, 4, 16):
-        for module in (torch_observe, torch_walk):
+        for module in (observe, walk):
             monkeypatch.setattr(module, "chunk_size", lambda *_, size=size: size)
         found.append(network.quantized(tmp_path, "w4a8", pictures(80)))
     limits = [np.array([tensor.limits for tensor in model.plan.tensors]) for model in found]
@@ -113,7 +114,7 @@ def test_the_number_of_images_at_a_time_changes_nothing(
 def test_what_lies_on_disk_in_between_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     network, found = residual(), []
     for keep in (True, False):
-        monkeypatch.setattr(torch_walk.Walk, "_worth_keeping", lambda *_, keep=keep: keep)
+        monkeypatch.setattr(walk.Walk, "_worth_keeping", lambda *_, keep=keep: keep)
         found.append(network.quantized(tmp_path, "w4a4", pictures(30)))
     for name, layer in found[0].layers.items():
         np.testing.assert_array_equal(layer.weight.codes, found[1].layers[name].weight.codes)

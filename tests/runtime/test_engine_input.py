@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lowbit.core.errors import BadInput
-from lowbit.quant.torch_engine import simulator
+from lowbit.quant.engine import simulator
 from tests.runtime.networks import (
     IMAGE,
     check,

@@ -16,14 +16,14 @@ from lowbit.core.model import FloatModel
 from lowbit.core.samples import Samples
 from lowbit.data.cache import batches, open_samples
 from lowbit.data.preprocess import parse, to_input
-from lowbit.export.onnx import export_onnx
-from lowbit.export.openvino import export_openvino
+from lowbit.formats.onnx.write import export_onnx
+from lowbit.formats.openvino.write import export_openvino
 from lowbit.measure.precision import int8_share
-from lowbit.quant.plan import QuantPlan
-from lowbit.quant.plans import plan_for
+from lowbit.quant.engine import quantize
+from lowbit.quant.plan.files import plan_for
+from lowbit.quant.plan.plan import QuantPlan
 from lowbit.quant.prepare import prepare
-from lowbit.quant.torch_engine import quantize
-from lowbit.quant.torch_observe import Images
+from lowbit.quant.ranges.observe import Images
 from lowbit.runtimes.find import runtimes
 from lowbit.worker import model as model_job
 from lowbit.worker import samples as samples_job

@@ -11,13 +11,13 @@ from lowbit.core.adapter import Floats, SessionOptions
 from lowbit.core.artifact import Artifact
 from lowbit.data.datasets import open_dataset
 from lowbit.data.preprocess import parse, to_input
-from lowbit.export.onnx import export_onnx
+from lowbit.formats.onnx.write import export_onnx
 from lowbit.measure.precision import int8_share
+from lowbit.quant.engine import quantize, simulator
 from lowbit.quant.model import QuantizedModel
-from lowbit.quant.plans import plan_for
+from lowbit.quant.plan.files import plan_for
 from lowbit.quant.prepare import prepare
-from lowbit.quant.torch_engine import quantize, simulator
-from lowbit.quant.torch_observe import Images
+from lowbit.quant.ranges.observe import Images
 from lowbit.runtimes.find import runtimes
 
 PREPROCESS = parse("imagenet,resize=none,crop=none")

@@ -16,20 +16,20 @@ from onnx import TensorProto, helper, numpy_helper
 from lowbit.core.adapter import Floats, OpPrecision, SessionOptions
 from lowbit.core.artifact import Artifact
 from lowbit.core.errors import BadInput, UnsupportedError
-from lowbit.export.onnx import export_onnx, layer_file
+from lowbit.formats.onnx.write import export_onnx, layer_file
 from lowbit.quant.formats import Format, QParams, qparams_of_range
 from lowbit.quant.model import QTensor, QuantizedModel
-from lowbit.quant.placement import make_plan
-from lowbit.quant.plan import LayerPlan, QuantPlan
+from lowbit.quant.plan.placement import make_plan
+from lowbit.quant.plan.plan import LayerPlan, QuantPlan
+from lowbit.quant.plan.scheme import Scheme, widths
 from lowbit.quant.prepare import prepare
-from lowbit.quant.scheme import Scheme, widths
 from lowbit.runtimes import litert as runtime
 from tests.quantized import CLASSES, INPUT_SHAPE, quantize_layer, random_images, small_model, weight_format
 
 pytest.importorskip("litert_torch")
 
-from lowbit.export.litert import export_layer_litert, export_litert
-from lowbit.quant.torch_observe import Images
+from lowbit.formats.litert.write import export_layer_litert, export_litert
+from lowbit.quant.ranges.observe import Images
 
 SLOW = pytest.mark.slow  # a conversion takes two seconds
 IMAGES = random_images(24, seed=7)
@@ -192,12 +192,12 @@ def test_refusals(model: QuantizedModel, tmp_path: Path) -> None:
 @SLOW
 def test_float_operators_stand_between_integer_ones(tmp_path: Path) -> None:
     """Max and average pooling, Concat, Sigmoid, a product of two tensors, HardSwish, Gelu, Softmax."""
-    torch_engine = pytest.importorskip("lowbit.quant.torch_engine")
+    engine = pytest.importorskip("lowbit.quant.engine")
     onnx.save(branches(), tmp_path / "float.onnx")
     graph = prepare(tmp_path / "float.onnx")
     plan = make_plan(graph, "", Scheme(8, 8, rounding="nearest"))
     images = random_images(32, seed=3)
-    model = torch_engine.quantize(graph, plan, Images(len(images), lambda _: iter([images])))
+    model = engine.quantize(graph, plan, Images(len(images), lambda _: iter([images])))
     notes = export_litert(model, tmp_path / "m.tflite")
     export_onnx(model, tmp_path / "m.onnx")
     found, precision = in_litert(tmp_path / "m.tflite", IMAGES)
@@ -209,11 +209,11 @@ def test_float_operators_stand_between_integer_ones(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["w8a8", "w4a8"])
 def test_resnet20(recipe: str, shared: Path, tmp_path: Path) -> None:
-    torch_engine = pytest.importorskip("lowbit.quant.torch_engine")
+    engine = pytest.importorskip("lowbit.quant.engine")
     graph = prepare(shared / "models" / "cifar10-resnet20.onnx")
     plan = make_plan(graph, "", Scheme(*widths(recipe), rounding="nearest"))
     images = np.random.default_rng(0).normal(0, 1, (64, 3, 32, 32)).astype(np.float32)
-    model = torch_engine.quantize(graph, plan, Images(len(images), lambda _: iter([images])))
+    model = engine.quantize(graph, plan, Images(len(images), lambda _: iter([images])))
     export_litert(model, tmp_path / "m.tflite")
     export_onnx(model, tmp_path / "m.onnx")
     artifact = Artifact(tmp_path / "m.tflite", "tflite", "", (3, 32, 32), 10, 1)

@@ -14,10 +14,10 @@ from onnx import TensorProto, helper, numpy_helper
 from lowbit.core.adapter import SessionOptions
 from lowbit.core.artifact import Artifact
 from lowbit.core.errors import BadInput, UnsupportedError
-from lowbit.export.onnx import export_onnx, layer_file, weight_names
+from lowbit.formats.onnx.write import export_onnx, layer_file, weight_names
 from lowbit.quant.formats import Format, QParams, qparams_of_range
 from lowbit.quant.model import QTensor, QuantizedLayer, QuantizedModel
-from lowbit.quant.plan import LayerPlan, QuantPlan
+from lowbit.quant.plan.plan import LayerPlan, QuantPlan
 from lowbit.quant.prepare import prepare
 from lowbit.runtimes import openvino
 from tests.quantized import by_hand, quantize_weight, random_images, small_model

@@ -16,7 +16,7 @@ from torch.export import Dim
 
 from lowbit.core.errors import BadInput
 from lowbit.core.model import FloatModel
-from lowbit.graph.torch_importer import import_graph
+from lowbit.torchgraph.importer import import_graph
 
 Floats = npt.NDArray[np.float32]
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from onnx import TensorProto
 
-from lowbit.graph.torch_importer import import_graph
+from lowbit.torchgraph.importer import import_graph
 from tests.runtime.importing import Array, build, check, floats, ints, node
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from onnx import NodeProto, TensorProto, helper
 
 from lowbit.core.errors import UnsupportedError
-from lowbit.graph.torch_importer import import_graph
+from lowbit.torchgraph.importer import import_graph
 from tests.runtime.importing import Array, build, check, floats, ints, node, property_test
 
 

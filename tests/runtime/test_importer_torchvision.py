@@ -15,8 +15,8 @@ import torch
 from torch import nn
 from torch.export import Dim
 
-from lowbit.graph.torch_importer import import_graph
 from lowbit.sources.torch_operators import declare_torchvision_operators
+from lowbit.torchgraph.importer import import_graph
 
 NETWORKS = [
     ("squeezenet1_1", 64),

@@ -14,8 +14,8 @@ from lowbit.core.artifact import Artifact
 from lowbit.core.errors import LowbitError, UnsupportedError
 from lowbit.core.model import FloatModel
 from lowbit.core.samples import Samples
-from lowbit.export.onnx import export_onnx
-from lowbit.quant import integer
+from lowbit.formats.onnx.write import export_onnx
+from lowbit.reference.graph import load_integer_graph
 from lowbit.runtimes.find import runtimes
 from tests.contract.adapters import expected, images
 from tests.quantized import CLASSES, INPUT_SHAPE, random_images, small_model
@@ -176,7 +176,7 @@ def test_every_operator_gives_onnxruntimes_codes(case: str) -> None:
     model = qdq(*CASES[case])
     rng = np.random.default_rng(0)
     feeds = {name: rng.integers(0, 256, CASES[case][0]).astype(np.uint8) for name in ("xc", "zc")}
-    found = np.asarray(integer.load(model).run(feeds)["codes"])
+    found = np.asarray(load_integer_graph(model).run(feeds)["codes"])
     truth = onnxruntime(model, feeds)
     assert found.dtype == truth.dtype == np.uint8
     assert found.shape == truth.shape
@@ -193,10 +193,10 @@ def test_an_accumulator_that_overflows_is_an_error(tmp_path: Path) -> None:
         tensor.CopyFrom(numpy_helper.from_array(np.full((1, 70000), 127, np.int8)))
     codes = np.full((1, 70000), 255, np.uint8)
     reached = 70000 * 127 * (255 - X[1])
-    assert integer.load(model).run({"xc": codes, "zc": codes})["codes"].tolist() == [[255]]  # type: ignore[union-attr]
+    assert load_integer_graph(model).run({"xc": codes, "zc": codes})["codes"].tolist() == [[255]]  # type: ignore[union-attr]
     assert reached < 2**31
     for tensor in model.graph.initializer:
         if tensor.name == "xz":
             tensor.CopyFrom(numpy_helper.from_array(np.array(0, np.uint8), "xz"))
     with pytest.raises(UnsupportedError, match="beyond int32"):
-        integer.load(model).run({"xc": codes, "zc": codes})
+        load_integer_graph(model).run({"xc": codes, "zc": codes})

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from lowbit.graph.torch_importer import import_graph
-from lowbit.quant.torch_columns import columns, from_matrix, places_of, to_matrix
-from lowbit.quant.torch_run import Runner
-from lowbit.quant.torch_walk import layer_calls
+from lowbit.quant.columns import columns, from_matrix, places_of, to_matrix
+from lowbit.quant.simulate import Runner
+from lowbit.quant.walk import layer_calls
+from lowbit.torchgraph.importer import import_graph
 from tests.runtime.importing import build, floats, node
 
 torch.set_num_threads(1)  # two threads on a busy machine wait for each other

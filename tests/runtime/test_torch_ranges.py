@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lowbit.core.errors import BadInput
-from lowbit.graph.torch_importer import import_graph
 from lowbit.measure.memory import peak_above
 from lowbit.quant.formats import Format
-from lowbit.quant.plan import RangeMethod
-from lowbit.quant.ranges import limits
-from lowbit.quant.torch_ranges import Observers
+from lowbit.quant.plan.plan import RangeMethod
+from lowbit.quant.ranges.limits import limits
+from lowbit.quant.ranges.observers import Observers
+from lowbit.torchgraph.importer import import_graph
 from tests.unit.test_ranges import METHODS, SPREADS, Floats, batches, counted, spread
 
 torch.set_num_threads(1)  # two threads on a busy machine wait for each other

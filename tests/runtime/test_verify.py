@@ -13,7 +13,7 @@ import pytest
 from lowbit.core.codec import from_plain, to_plain
 from lowbit.core.errors import BadInput, MeasurementError
 from lowbit.core.verified import LayerCheck, Verified
-from lowbit.export.onnx import export_onnx
+from lowbit.formats.onnx.write import export_onnx
 from lowbit.measure.verify import check_layer, check_scores
 from lowbit.quant.model import QuantizedModel
 from lowbit.worker.verify import verify_artifact
@@ -31,14 +31,14 @@ def to_onnx(model: QuantizedModel, path: Path) -> None:
 
 def to_openvino(model: QuantizedModel, path: Path) -> None:
     pytest.importorskip("openvino")
-    from lowbit.export.openvino import export_openvino
+    from lowbit.formats.openvino.write import export_openvino
 
     export_openvino(model, path)
 
 
 def to_litert(model: QuantizedModel, path: Path) -> None:
     pytest.importorskip("litert_torch")
-    from lowbit.export.litert import export_litert
+    from lowbit.formats.litert.write import export_litert
 
     export_litert(model, path, batch_size=4)
 
@@ -179,11 +179,11 @@ def resnet20(
     from lowbit.data.preprocess import to_input
     from lowbit.graph.clean import clean
     from lowbit.graph.load import load_graph
-    from lowbit.quant.placement import make_plan
+    from lowbit.quant.engine import quantize
+    from lowbit.quant.plan.placement import make_plan
+    from lowbit.quant.plan.scheme import Scheme
     from lowbit.quant.prepare import prepare
-    from lowbit.quant.scheme import Scheme
-    from lowbit.quant.torch_engine import quantize
-    from lowbit.quant.torch_observe import Images
+    from lowbit.quant.ranges.observe import Images
 
     preprocess = Preprocess("cifar", mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
     pictures = open_dataset(str(shared / "data" / "cifar10")).test.pictures(range(72))

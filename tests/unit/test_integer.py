@@ -14,11 +14,11 @@ from onnx import TensorProto, helper, numpy_helper
 from lowbit.core.errors import BadInput, UnsupportedError
 from lowbit.core.model import FloatModel
 from lowbit.core.samples import Samples
-from lowbit.export.onnx import export_onnx
-from lowbit.quant import integer
-from lowbit.quant.integer_values import Codes, Lookup, Sums, by_fixed_point, by_fixed_point_ties_up, by_float, in_int32
-from lowbit.quant.products import convolution, exact_matrix_product, exactly, transposed_convolution
-from lowbit.quant.windows import windows
+from lowbit.formats.onnx.write import export_onnx
+from lowbit.reference.graph import IntegerGraph, load_integer_graph
+from lowbit.reference.products import convolution, exact_matrix_product, exactly, transposed_convolution
+from lowbit.reference.values import Codes, Lookup, Sums, by_fixed_point, by_fixed_point_ties_up, by_float, in_int32
+from lowbit.reference.windows import windows
 from tests.contract.adapters import expected, images
 from tests.quantized import small_model
 
@@ -166,7 +166,7 @@ def test_averages_count_what_they_cover() -> None:
 def test_packed_weights_unfold_to_their_codes(bits: int, asymmetric: bool, tmp_path: Path) -> None:
     model = small_model(weight_bits=bits, asymmetric=asymmetric)
     export_onnx(model, tmp_path / "m.onnx")
-    graph = integer.load(onnx.load(tmp_path / "m.onnx"))
+    graph = load_integer_graph(onnx.load(tmp_path / "m.onnx"))
     for node in graph.nodes:
         if node.name in model.layers:
             weight = graph.constants[node.input[1]]
@@ -177,7 +177,7 @@ def test_packed_weights_unfold_to_their_codes(bits: int, asymmetric: bool, tmp_p
 
 
 def test_a_float_file_is_computed_in_float(tiny_model: FloatModel, tiny_samples: Samples) -> None:
-    graph, x = integer.load(onnx.load(tiny_model.path)), images(tiny_samples)[:4]
+    graph, x = load_integer_graph(onnx.load(tiny_model.path)), images(tiny_samples)[:4]
     np.testing.assert_allclose(np.asarray(graph.run({"input": x})["logits"]), expected(tiny_model, x), atol=1e-5)
 
 
@@ -207,7 +207,7 @@ def qdq(
     inputs: dict[str, tuple[float, int]],
     outputs: list[str],
     **constants: np.ndarray | np.generic,
-) -> integer.IntegerGraph:
+) -> IntegerGraph:
     """A graph whose inputs are uint8 codes of that scale and zero point; its nodes read them dequantized."""
     made, tensors = [], [numpy_helper.from_array(np.asarray(array), name) for name, array in constants.items()]
     for name, (scale, zero) in inputs.items():
@@ -225,4 +225,4 @@ def qdq(
         [helper.make_tensor_value_info(name, FLOAT, None) for name in outputs],
         tensors,
     )
-    return integer.load(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10))
+    return load_integer_graph(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10))

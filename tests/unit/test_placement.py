@@ -9,9 +9,9 @@ import onnx_ir as ir
 import pytest
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from lowbit.quant.placement import make_plan
-from lowbit.quant.plan import LayerPlan, QuantPlan
-from lowbit.quant.scheme import Scheme, widths
+from lowbit.quant.plan.placement import make_plan
+from lowbit.quant.plan.plan import LayerPlan, QuantPlan
+from lowbit.quant.plan.scheme import Scheme, widths
 
 Array = npt.NDArray[Any]
 

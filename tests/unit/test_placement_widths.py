@@ -5,7 +5,7 @@ import pytest
 
 from lowbit.core.errors import BadInput
 from lowbit.quant.formats import Format
-from lowbit.quant.scheme import Override, Scheme, widths
+from lowbit.quant.plan.scheme import Override, Scheme, widths
 from tests.unit.test_placement import bits, conv, graph, head, layer, main, node, plan, product
 
 

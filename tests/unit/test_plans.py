@@ -10,8 +10,8 @@ import pytest
 
 from lowbit.core.codec import load_json, save_json, to_plain
 from lowbit.core.errors import BadInput
-from lowbit.quant.plan import QuantPlan
-from lowbit.quant.plans import notes_of, plan_for, read_plan
+from lowbit.quant.plan.files import notes_of, plan_for, read_plan
+from lowbit.quant.plan.plan import QuantPlan
 from tests.unit.test_placement import bits, conv, graph, head, main, node, product
 
 Change = Callable[[dict[str, Any]], object]

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from lowbit.core.errors import BadInput
 from lowbit.quant.formats import Format, qparams_of_range
-from lowbit.quant.plan import RangeMethod
-from lowbit.quant.ranges import BINS, Histogram, Range, limits
+from lowbit.quant.plan.plan import RangeMethod
+from lowbit.quant.ranges.limits import BINS, Histogram, Range, limits
 
 Floats = npt.NDArray[np.float32]
 METHODS: tuple[RangeMethod, ...] = ("min-max", "percentile", "mse", "entropy")

@@ -9,7 +9,7 @@ from onnx_ir.passes import common
 
 from lowbit.core.errors import BadInput
 from lowbit.graph.batch import check_batch, free_batch
-from lowbit.graph.batchnorm import fold_batchnorm
+from lowbit.graph.passes.batchnorm import fold_batchnorm
 
 OLDEST_OPSET = 13  # the first with quantization per channel
 OLDEST_IR = 8  # the first where weights need not be listed as inputs, and local functions are known

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from lowbit.quant.formats import Codes, QParams
-from lowbit.quant.plan import QuantPlan
+from lowbit.quant.plan.plan import QuantPlan
 
 PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")  # operators that multiply and accumulate
 

@@ -21,7 +21,7 @@ import onnx
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from lowbit.graph.batchnorm import fold_batchnorm
+from lowbit.graph.passes.batchnorm import fold_batchnorm
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm")
 

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from lowbit.core.artifact import Manifest
 from lowbit.core.verified import Verified
-from lowbit.quant.plan import LayerPlan, QuantPlan, TensorPlan
+from lowbit.quant.plan.plan import LayerPlan, QuantPlan, TensorPlan
 from lowbit.report import words
 
 _MARKS = (1.0, 0.9999, 0.999, 0.99, 0.9, 0.5, 0.0)  # shares are told by the next mark below, so that notes are few

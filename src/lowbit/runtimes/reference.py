@@ -12,7 +12,7 @@ from lowbit.core.artifact import Artifact
 from lowbit.core.refusal import refusal
 
 if TYPE_CHECKING:
-    from lowbit.quant.integer import IntegerGraph
+    from lowbit.reference.graph import IntegerGraph
 
 INFO = RuntimeInfo(name="reference", packages=("onnx",), extra=None, reads=("onnx",), hidden=True)
 
@@ -25,14 +25,14 @@ class _Session:
     artifact: Artifact
 
     def predict(self, images: Floats) -> Floats:
-        from lowbit.quant.integer_op import real
+        from lowbit.reference.op import real
 
         found = real(self.graph.run({self.graph.inputs[0]: images})[self.graph.outputs[0]])
         return np.array(found, np.float32).reshape(len(images), -1)
 
     def executed_precision(self) -> list[OpPrecision]:
         """Operators of one run on one random image; those on constants ran once, when the file was loaded."""
-        from lowbit.quant.integer_trace import executed
+        from lowbit.reference.trace import executed
 
         count = self.artifact.batch_size or 1
         return executed(self.graph, np.random.default_rng(0).random((count, *self.artifact.input_shape), np.float32))
@@ -43,12 +43,12 @@ def open_session(artifact: Artifact, options: SessionOptions) -> Iterator[_Sessi
     """Load the file; raises UnsupportedError where it is no ONNX file, or has another form than the engine writes."""
     import onnx
 
-    from lowbit.quant.integer import load
+    from lowbit.reference.graph import load_integer_graph
 
     try:
         model = onnx.load(artifact.path)
         onnx.checker.check_model(model)
-        graph = load(model)
+        graph = load_integer_graph(model)
     except Exception as error:  # protobuf's, onnx's and NumPy's exceptions share no base class
         raise refusal("the integer reference cannot load it", error, artifact.path) from error
     yield _Session(graph, artifact)
@@ -56,4 +56,4 @@ def open_session(artifact: Artifact, options: SessionOptions) -> Iterator[_Sessi
 
 def warm_up(options: SessionOptions) -> None:  # noqa: ARG001 - NumPy's threads
     """Import what a session needs."""
-    import lowbit.quant.integer  # noqa: F401
+    import lowbit.reference.graph  # noqa: F401

@@ -11,8 +11,8 @@ from lowbit.core.preprocess import Preprocess
 from lowbit.core.settings import Among, Scenario, Settings
 from lowbit.data.preprocess import parse
 from lowbit.measure.host import facts
-from lowbit.quant.plan import RangeMethod, Rounding
-from lowbit.quant.scheme import widths
+from lowbit.quant.plan.plan import RangeMethod, Rounding
+from lowbit.quant.plan.scheme import widths
 from lowbit.sources.find import find
 from lowbit.study.compare import compare as run_study
 from lowbit.study.quantize import Quantized, QuantizeRequest

@@ -11,7 +11,7 @@ from lowbit.core.artifact import Manifest
 from lowbit.core.codec import from_plain, load_json
 from lowbit.core.errors import BadInput, DamagedFile, with_remedy
 from lowbit.core.preprocess import Preprocess
-from lowbit.quant.plan import QuantPlan
+from lowbit.quant.plan.plan import QuantPlan
 from lowbit.report.inspected import Inspection, layers_of, shares_of
 from lowbit.runtimes import find
 from lowbit.study.quantize import manifest_path, plan_path

@@ -26,8 +26,8 @@ from lowbit.core.settings import Settings
 from lowbit.data.cache import open_samples
 from lowbit.data.datasets import open_dataset
 from lowbit.measure import host as hosts
-from lowbit.quant.plan import QuantPlan
-from lowbit.quant.scheme import Scheme, widths
+from lowbit.quant.plan.plan import QuantPlan
+from lowbit.quant.plan.scheme import Scheme, widths
 from lowbit.study import keys
 from lowbit.study.plan import PlannedBuild
 from lowbit.study.prepare import Work, must, samples_and_model

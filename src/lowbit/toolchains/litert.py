@@ -78,7 +78,7 @@ def _convert(request: BuildRequest, batch_size: int, path: Path) -> None:
     import litert_torch
     import torch
 
-    from lowbit.graph.torch_importer import import_graph
+    from lowbit.torchgraph.importer import import_graph
 
     module = import_graph(request.model.path)
     example = torch.zeros(batch_size, *request.model.input_shape)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from lowbit.quant.model import QuantizedModel
-    from lowbit.quant.plan import QuantPlan
+    from lowbit.quant.plan.plan import QuantPlan
 
 _WEIGHTS = (8, 7, 6, 5, 4, 3, 2)
 _ACTIVATIONS = (8, 7, 6, 5, 4, 3, 2, 16)
@@ -69,22 +69,23 @@ def build(request: BuildRequest) -> Built:
     graph, plan = plan_of(request.model, request.recipe)  # before torch is: what does not fit is told at once
     import torch
 
-    from lowbit.quant import plans, torch_engine
-    from lowbit.quant.torch_observe import Images
+    from lowbit.quant import engine
+    from lowbit.quant.plan import files
+    from lowbit.quant.ranges.observe import Images
 
     torch.set_num_threads(request.threads)
     images = Images(len(request.calibration), lambda size: batches(request.calibration, request.preprocess, size))
     request.cache.mkdir(exist_ok=True, parents=True)
     start = perf_counter()
     with ImportTimer() as imports:
-        quantized = torch_engine.quantize(graph, plan, images, seed=request.seed, scratch=request.cache, progress=_log)
+        quantized = engine.quantize(graph, plan, images, seed=request.seed, scratch=request.cache, progress=_log)
     calibration_s = perf_counter() - start - imports.seconds
     main, notes = _export(quantized, request)
     save_json(request.out / PLAN, quantized.plan)
     return Built(
         main,
         calibration_s=calibration_s,
-        notes=(*plans.notes_of(quantized.plan), *notes),
+        notes=(*files.notes_of(quantized.plan), *notes),
         beside=(request.out / PLAN,),
         quantized=quantized,
     )
@@ -95,11 +96,11 @@ def plan_of(model: FloatModel, recipe: Recipe) -> tuple["ir.Model", "QuantPlan"]
 
     Raises BadInput for options or a plan that do not fit, and for an override that matches no layer.
     """
-    from lowbit.quant import plans
+    from lowbit.quant.plan import files
     from lowbit.quant.prepare import prepare
 
     graph = prepare(model.path)
-    plan = plans.plan_for(graph, model.digest, recipe.name, recipe.options)
+    plan = files.plan_for(graph, model.digest, recipe.name, recipe.options)
     names = [layer.node for layer in plan.layers]
     for override in recipe.options.get("overrides", ()):
         pattern = override["pattern"]
@@ -112,17 +113,17 @@ def _export(model: "QuantizedModel", request: BuildRequest) -> tuple[Path, tuple
     made, about = INFO.format_of(request.recipe), metadata(request.preprocess)
     if made == "openvino-ir":
         _need("openvino", "openvino", request.recipe.name)
-        from lowbit.export.openvino import export_openvino
+        from lowbit.formats.openvino.write import export_openvino
 
         export_openvino(model, request.out / "model.xml", metadata=about)
         return request.out / "model.xml", ()
     if made == "tflite":
         _need("litert_torch", "litert", request.recipe.name)
-        from lowbit.export.litert import export_litert
+        from lowbit.formats.litert.write import export_litert
 
         path = request.out / "model.tflite"
         return path, export_litert(model, path, batch_size=request.batch_size, metadata=about)
-    from lowbit.export.onnx import export_onnx
+    from lowbit.formats.onnx.write import export_onnx
 
     export_onnx(model, request.out / "model.onnx", metadata=about)
     return request.out / "model.onnx", ()

@@ -34,7 +34,7 @@ def build(request: BuildRequest) -> Built:
     os.environ.setdefault("NNCF_CI", "1")  # NNCF's own switch: its telemetry becomes a stub
     import openvino as ov
 
-    from lowbit.export._openvino_graph import fold_constants, number_by_place
+    from lowbit.formats.openvino.tidy import fold_constants, number_by_place
 
     recipe = request.recipe
     calibration = Calibration(request, 1)

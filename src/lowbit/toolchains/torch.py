@@ -50,7 +50,7 @@ def build(request: BuildRequest) -> Built:
     """Import, quantize, trace and save. Raises UnsupportedError in torch's own words where a step refuses."""
     import torch
 
-    from lowbit.graph.torch_importer import import_graph
+    from lowbit.torchgraph.importer import import_graph
 
     torch.set_num_threads(request.threads)
     module = import_graph(request.model.path).requires_grad_(False)

@@ -1,6 +1,6 @@
 """Job `plan`: what our own engine would make of a float graph, decided and not carried out."""
 
-from lowbit.quant.plan import QuantPlan
+from lowbit.quant.plan.plan import QuantPlan
 from lowbit.toolchains.lowbit import plan_of
 from lowbit.worker.jobs import PlanJob
 

@@ -13,13 +13,13 @@ from lowbit.core.artifact import Artifact
 from lowbit.core.errors import BadInput, UnsupportedError
 from lowbit.core.refusal import refusal
 from lowbit.core.verified import LayerCheck, UncheckedLayer, Verified
-from lowbit.export.onnx import export_onnx, layer_file
+from lowbit.formats.onnx.write import export_onnx, layer_file
 from lowbit.measure.accuracy import in_batches_of
 from lowbit.measure.verify import Array, RunCodes, check_layer, check_scores
-from lowbit.quant import integer
-from lowbit.quant.integer_op import real
-from lowbit.quant.integer_values import Requantize, by_fixed_point, by_fixed_point_ties_up, by_float
 from lowbit.quant.model import QuantizedModel
+from lowbit.reference.graph import IntegerGraph, load_integer_graph
+from lowbit.reference.op import real
+from lowbit.reference.values import Requantize, by_fixed_point, by_fixed_point_ties_up, by_float
 from lowbit.runtimes import find
 
 _FORMATS = {".onnx": "onnx", ".xml": "openvino-ir", ".tflite": "tflite"}
@@ -51,7 +51,7 @@ def verify_artifact(
     with tempfile.TemporaryDirectory(prefix="lowbit-") as folder:
         whole = Path(folder) / "whole.onnx"
         export_onnx(model, whole)
-        graph = integer.load(onnx.load(whole))
+        graph = load_integer_graph(onnx.load(whole))
         nodes = {str(node.name): node for node in model.graph.graph}
         reading, unchecked = {}, []
         for name in model.layers:
@@ -102,7 +102,7 @@ def _refused(error: Exception, path: Path) -> UnsupportedError:
 
 def _check(model: QuantizedModel, node: ir.Node, codes: Array, runtime: RunCodes) -> LayerCheck:
     name = str(node.name)
-    alone = integer.load(layer_file(model, name))
+    alone = load_integer_graph(layer_file(model, name))
 
     def by(requantize: Requantize) -> RunCodes:
         def reference(x: Array) -> Array:
@@ -146,7 +146,7 @@ def _in_openvino(model: QuantizedModel, node: str, path: Path, threads: int) -> 
     import openvino as ov
     from openvino import opset13 as ops
 
-    from lowbit.export.openvino import export_layer_openvino
+    from lowbit.formats.openvino.write import export_layer_openvino
 
     if path.suffix == ".xml":
         export_layer_openvino(model, node, path)
@@ -181,14 +181,14 @@ def _in_openvino(model: QuantizedModel, node: str, path: Path, threads: int) -> 
 def _in_litert(model: QuantizedModel, node: str, path: Path, threads: int) -> RunCodes:
     from ai_edge_litert.interpreter import Interpreter
 
-    from lowbit.export.litert import export_layer_litert
+    from lowbit.formats.litert.write import export_layer_litert
 
     export_layer_litert(model, node, path)
     interpreter = Interpreter(model_path=str(path), num_threads=threads)
     interpreter.allocate_tensors()
     # The file's codes are ours, shifted into int8: the zero points say by how much.
     (source,), (target,) = interpreter.get_input_details(), interpreter.get_output_details()
-    alone = integer.load(layer_file(model, node))
+    alone = load_integer_graph(layer_file(model, node))
     zero_x, zero_y = (_zero_point(alone, kind) for kind in ("DequantizeLinear", "QuantizeLinear"))
     size = int(source["shape"][0])
 
@@ -207,7 +207,7 @@ def _in_litert(model: QuantizedModel, node: str, path: Path, threads: int) -> Ru
     return run
 
 
-def _zero_point(graph: integer.IntegerGraph, kind: str) -> int:
+def _zero_point(graph: IntegerGraph, kind: str) -> int:
     """Of a one-layer file's only node of that kind; 0 where it has none, since that side is float."""
     found = next((node for node in graph.nodes if node.op_type == kind), None)
     return 0 if found is None else int(np.asarray(graph.constants[found.input[2]]))

@@ -1,1 +1,0 @@
-"""Exporters: one quantized model to the files that stock runtimes read."""

@@ -1,0 +1,312 @@
+"""The ONNX exporter: one file of standard operators that ONNX Runtime and OpenVINO both run on integer kernels.
+
+value → QuantizeLinear → [Min of codes below 8 bits] → DequantizeLinear → its readers; a narrower copy is quantized
+again from there. Weights: `_onnx_weights`. Bias: int32 → DequantizeLinear. The runtimes fuse this form into integer
+kernels; a Relu or Clip on floats before QuantizeLinear would leave those of ONNX Runtime in float.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from onnx import TensorProto, helper
+
+from lowbit.core.errors import BadInput, UnsupportedError
+from lowbit.core.files import aside
+from lowbit.formats.onnx.builder import GraphWriter
+from lowbit.formats.onnx.weights import stored_weight, weight_name, write_dequantized, write_grouped, write_weight
+from lowbit.quant.finish import clamp_limits
+from lowbit.quant.formats import Format, QParams
+from lowbit.quant.model import QuantizedLayer, QuantizedModel
+from lowbit.quant.plan import kinds
+
+_OPSET_OF_16_BITS = 21  # the first with uint16 in QuantizeLinear, and with blocks in DequantizeLinear
+_IR_OF_16_BITS = 10
+_OLDEST_OPSET = 14  # the first with int8 in Add; operators of 13 read the same there
+_OLDEST_IR = 8
+
+Cut = Literal["codes", "floats"]
+"""Where activations are cut to fewer than 8 bits, and by a Relu or Clip that their quantizer's saturation does not do:
+their codes, or the floats before, which only OpenVINO fuses (MobileNetV2 at w4a4: 1.17× its w8a8, 1.21× by codes)."""
+
+Ends = tuple[int, int]
+"""Lowest and highest code."""
+
+
+def export_onnx(
+    model: QuantizedModel,
+    path: Path,
+    *,
+    packed: bool = True,
+    cut: Cut = "codes",
+    metadata: dict[str, str] | None = None,
+) -> None:
+    """Write `model` to `path`. Equal models give equal bytes.
+
+    packed: weights below 8 bits take exactly their bits; otherwise one int8 initializer a layer, found by
+    `weight_names`. cut: "floats" for OpenVINO alone. metadata: the file's `metadata_props`.
+    """
+    proto = _whole(model, packed=packed, cut=cut)
+    for key, value in sorted((metadata or {}).items()):
+        proto.metadata_props.add(key=key, value=value)
+    with aside(path) as temporary:
+        temporary.write_bytes(proto.SerializeToString(deterministic=True))
+
+
+def weight_names(model: QuantizedModel) -> dict[str, str]:
+    """Layer → the initializer with its int8 weights, code − zero_point, in a file that is not packed.
+
+    It is `<node>:w`; layers with equal weights share the initializer of the first of them. With granularity `group` it
+    is code − lowest − 2ⁿ⁻¹, and the zero points stand in DequantizeLinear.
+    """
+    names: dict[tuple[tuple[int, ...], bytes], str] = {}
+    found = {}
+    for node in model.graph.graph:
+        layer = model.layers.get(str(node.name))
+        if layer is not None:
+            stored = stored_weight(layer.weight)
+            found[layer.node] = names.setdefault((stored.shape, stored.tobytes()), weight_name(layer.node))
+    return found
+
+
+def layer_file(model: QuantizedModel, node: str, *, cut: Cut = "codes") -> onnx.ModelProto:
+    """One Conv, ConvTranspose or Gemm alone: codes as it reads them → `x` → `y`, the codes of its result.
+
+    The Relu or Clip behind it is inside. Codes are uint8 (uint16 at 16 bits, int8 where the format is signed), of the
+    quantizer `read_as` and of the result's main one. A side that the model leaves in float is float here.
+    """
+    found = next((other for other in model.graph.graph if other.name == node), None)
+    if found is None or node not in model.layers or found.op_type == "Gather":
+        raise BadInput(f"{node!r} is no Conv, ConvTranspose or Gemm with quantized weights: expected the name of one")
+    export = _Export(model, GraphWriter(("x", "y")), packed=True, cut=cut)
+    x = found.inputs[0]
+    assert x is not None
+    reads = model.read_as(found, x)
+    result, behind = found.outputs[0], []
+    while str(result.name) not in model.main and (clamp := kinds.clamp_behind(result)) is not None:
+        behind.append(clamp)
+        result = clamp.outputs[0]
+    gives = model.main.get(str(result.name))
+    given = "x" if reads is None else export.dequantize("x", reads)
+    if reads is not None and gives is None:
+        given = export.quantized(given, reads, clip=False)  # OpenVINO keeps to integers only where it finds a quantizer
+    made = export.layer(found, model.layers[node], given)
+    for clamp in behind:
+        if clamp.name not in model.absorbed and clamp.outputs[0].name not in export.ends:
+            made = export.copy(clamp, [made, *(export.source(value) for value in clamp.inputs[1:])])[0]
+    if gives is not None:
+        made = export.quantize(made, gives, export.ends.get(str(result.name)))
+    return export.finish([_declared(x, "x", reads)], [(made, _declared(result, "y", gives))])
+
+
+def _whole(model: QuantizedModel, *, packed: bool, cut: Cut) -> onnx.ModelProto:
+    graph = model.graph.graph
+    ends = [str(value.name) for value in (*graph.inputs, *graph.outputs)]
+    export = _Export(model, GraphWriter(ends), packed=packed, cut=cut)
+    for node in graph:
+        export.node(node)
+    outputs = [(export.read(None, value), _declared(value, str(value.name), None)) for value in graph.outputs]
+    return export.finish([_declared(value, str(value.name), None) for value in graph.inputs], outputs)
+
+
+class _Export:
+    """Writes nodes one after the other, and remembers under which name each value of the model is written as float."""
+
+    def __init__(self, model: QuantizedModel, writer: GraphWriter, *, packed: bool, cut: Cut) -> None:
+        self.model = model
+        self.writer = writer
+        self.packed = packed
+        self.cut = cut
+        self.narrow = model.narrow
+        self.ends = _clamped(model) if cut == "codes" else {}
+        self.floats = {str(value.name): str(value.name) for value in model.graph.graph.inputs}
+
+    def node(self, node: ir.Node) -> None:
+        """One node of the model, and the quantizers of what it reads."""
+        name = str(node.name)
+        layer = self.model.layers.get(name)
+        if name in self.model.absorbed or node.outputs[0].name in self.ends:
+            made = [self.read(node, node.inputs[0])]
+        elif layer is None:
+            made = self.copy(node, [self.read(node, value) for value in node.inputs])
+        elif node.op_type == "Gather":
+            made = [self.embedding(node, layer)]
+        else:
+            made = [self.layer(node, layer, self.read(node, node.inputs[0]))]
+        for value, written in zip(node.outputs, made, strict=True):
+            self.floats[str(value.name)] = written
+
+    def read(self, node: ir.Node | None, value: ir.Value | None) -> str:
+        """The float that `node` (None: the world outside) sees of `value`, through the quantizers in between."""
+        if value is None:
+            return ""
+        name = str(value.name)
+        seen = self.source(value)
+        if name in self.model.main and not self._joined(value):
+            seen = self.quantized(seen, self.model.main[name], self.ends.get(name), clip=not self._moved(value))
+        if node is not None and node.name in self.narrow and name in self.model.product:
+            seen = self.quantized(seen, self.model.product[name])
+        return seen
+
+    def source(self, value: ir.Value | None) -> str:
+        """`value` before any quantizer: what was computed, or a constant."""
+        if value is None:
+            return ""
+        name = str(value.name)
+        if name in self.floats:
+            return self.floats[name]
+        if name in self.model.constants:
+            constant = self.model.constants[name]
+            codes = self.writer.constant(constant.codes.astype(_storage(constant.qparams.format)))
+            return self.dequantize(codes, constant.qparams)
+        if value.const_value is None:
+            raise UnsupportedError(f"value {name!r} is not computed before it is read", "export the model again")
+        return self.writer.constant(value.const_value.numpy())
+
+    def quantized(self, value: str, qparams: QParams, ends: Ends | None = None, *, clip: bool = True) -> str:
+        return self.dequantize(self.quantize(value, qparams, ends, clip=clip), qparams)
+
+    def quantize(self, value: str, qparams: QParams, ends: Ends | None = None, *, clip: bool = True) -> str:
+        """Codes. None lies beyond their format's ends, or closer `ends`: what saturation does not cut is cut here."""
+        form, axis = qparams.format, _axis(qparams)
+        stored = np.iinfo(_storage(form))
+        if ends is None:
+            saturates = not clip or form.bits in (8, 16)
+            ends = (stored.min, stored.max) if saturates else (form.lowest, form.highest)
+        low, high = ends[0] > stored.min, ends[1] < stored.max
+        if (low or high) and self.cut == "floats" and not axis:
+            floats = qparams.dequantize(np.array(ends))
+            value = self.writer.emit("Clip", [value, *(self.writer.constant(end) for end in floats)])
+            low = high = False
+        codes = self.writer.emit("QuantizeLinear", [value, *self._operands(value, qparams)], **axis)
+        if low:  # a Clip would cost OpenVINO more
+            codes = self.writer.emit("Max", [codes, self.writer.constant(np.array(ends[0], stored.dtype))])
+        if high:
+            codes = self.writer.emit("Min", [codes, self.writer.constant(np.array(ends[1], stored.dtype))])
+        return codes
+
+    def dequantize(self, codes: str, qparams: QParams) -> str:
+        return self.writer.emit("DequantizeLinear", [codes, *self._operands(codes, qparams)], **_axis(qparams))
+
+    def layer(self, node: ir.Node, layer: QuantizedLayer, x: str) -> str:
+        """A convolution or Gemm of the float `x`, with its weights and bias as integers; its float result."""
+        assert layer.bias is not None
+        assert layer.bias_scale is not None
+        if layer.weight.qparams.format.granularity == "group":
+            weight = write_grouped(self.writer, layer.node, layer.weight, packed=self.packed)
+        else:
+            integers = write_weight(self.writer, layer.node, layer.weight, packed=self.packed)
+            weight = write_dequantized(self.writer, integers, layer.weight)
+        numbers = [self.writer.constant(layer.bias), self.writer.constant(layer.bias_scale)]
+        bias = self.writer.emit("DequantizeLinear", numbers, axis=0)
+        return self.copy(node, [x, weight, bias])[0]
+
+    def embedding(self, node: ir.Node, layer: QuantizedLayer) -> str:
+        """Rows are looked up as integers, so that a runtime never holds the whole table as float."""
+        if layer.weight.qparams.axis is not None or layer.weight.qparams.format.granularity == "group":
+            raise BadInput(f"embedding {layer.node!r} has a scale a row: expected granularity 'tensor'")
+        integers = write_weight(self.writer, layer.node, layer.weight, packed=self.packed)
+        rows = self.copy(node, [integers, self.read(node, node.inputs[1])])[0]
+        return write_dequantized(self.writer, rows, layer.weight)
+
+    def copy(self, node: ir.Node, inputs: list[str]) -> list[str]:
+        """The node itself with other inputs; the names of its outputs."""
+        proto = ir.serde.serialize_node(node)
+        outputs = [self.writer.new_name() if name else "" for name in proto.output]
+        fresh = helper.make_node(node.op_type, inputs, outputs, name=str(node.name), domain=node.domain)
+        fresh.attribute.extend(proto.attribute)
+        self.writer.append(fresh)
+        return outputs
+
+    def finish(
+        self, inputs: list[onnx.ValueInfoProto], outputs: list[tuple[str, onnx.ValueInfoProto]]
+    ) -> onnx.ModelProto:
+        """The model in the graph's operator set, or in the first that knows 16 bits and blocks where it has them."""
+        opsets = dict(self.model.graph.opset_imports)
+        opsets[""] = max(opsets[""], _OLDEST_OPSET)
+        ir_version = max(self.model.graph.ir_version or 0, _OLDEST_IR)
+        if self._is_new() and opsets[""] < _OPSET_OF_16_BITS:
+            _check_same_meaning(self.model.graph)
+            opsets[""], ir_version = _OPSET_OF_16_BITS, max(ir_version, _IR_OF_16_BITS)
+        return self.writer.finish(inputs, outputs, opsets, ir_version)
+
+    def _joined(self, value: ir.Value) -> bool:
+        """Whether `value` is a Concat of tensors that have its quantizer, and layers read it with fewer bits.
+
+        Quantizing it once more would change nothing, and OpenVINO 2026.4 crashes on two quantizers behind a Concat.
+        """
+        node = value.producer()
+        return node is not None and node.op_type == "Concat" and value.name in self.model.product and self._moved(value)
+
+    def _is_new(self) -> bool:
+        quantizers = (*self.model.main.values(), *self.model.product.values())
+        forms = [layer.weight.qparams.format for layer in self.model.layers.values()]
+        return any(q.format.bits == 16 for q in quantizers) or any(form.granularity == "group" for form in forms)
+
+    def _moved(self, value: ir.Value) -> bool:
+        """Whether `value` only holds entries of tensors that have its quantizer already: its codes need no clip."""
+        node = value.producer()
+        if node is None or not kinds.is_passing(node):
+            return False
+        own = self.model.main[str(value.name)]
+        return all(_is_equal(self.model.read_as(node, given), own) for given in kinds.inputs_of(node))
+
+    def _operands(self, value: str, qparams: QParams) -> list[str]:
+        """Scale and zero point. OpenVINO 2026.4 cannot compile some graphs whose nodes share one that is not 0."""
+        zero_point = qparams.zero_point.astype(_storage(qparams.format))
+        owner = (value, qparams.scale.tobytes()) if zero_point.any() else None
+        return [self.writer.constant(qparams.scale), self.writer.constant(zero_point, owner=owner)]
+
+
+def _clamped(model: QuantizedModel) -> dict[str, Ends]:
+    """Results of a Relu or Clip behind a layer that their quantizer's saturation does not do → its limits as codes.
+
+    They are those that share a range, with a Concat's other tensors say, which reaches further than they do.
+    """
+    found = {}
+    for node in model.graph.graph:
+        layer = node.inputs[0].producer() if node.inputs and node.inputs[0] is not None else None
+        qparams = model.main.get(str(node.outputs[0].name))
+        if node.name in model.absorbed or layer is None or layer.name not in model.layers or qparams is None:
+            continue
+        if qparams.axis is not None or qparams.format.bits > 8:  # there are no kernels to keep, and no Max of 16 bits
+            continue
+        x = layer.outputs[0]
+        if kinds.is_clamp(node) and kinds.clamp_behind(x) is node and x.name not in model.main:
+            low, high = (int(code) for code in qparams.quantize(np.array(clamp_limits(node))))
+            found[str(node.outputs[0].name)] = low, high
+    return found
+
+
+def _check_same_meaning(model: ir.Model) -> None:
+    """Between operator sets 13 and 21 only Split and the reductions changed how they are written, at 18."""
+    opset = model.opset_imports[""]
+    for node in model.graph:
+        if opset < 18 and (node.op_type == "Split" or node.op_type.startswith("Reduce")):
+            raise UnsupportedError(
+                f"16-bit activations and weights in groups need operator set {_OPSET_OF_16_BITS}, and {node.op_type} "
+                f"{node.name!r} of operator set {opset} reads differently there",
+                "export the float model with operator set 18 or later",
+            )
+
+
+def _is_equal(a: QParams | None, b: QParams) -> bool:
+    return a is not None and (a.format, a.scale, a.zero_point, a.axis) == (b.format, b.scale, b.zero_point, b.axis)
+
+
+def _declared(value: ir.Value, name: str, codes: QParams | None) -> onnx.ValueInfoProto:
+    """`value` as an input or output: its shape, float or the type of its codes."""
+    shape = None if value.shape is None else [size if isinstance(size, int) else size.value for size in value.shape]
+    kind = TensorProto.FLOAT if codes is None else helper.np_dtype_to_tensor_dtype(_storage(codes.format))
+    return helper.make_tensor_value_info(name, kind, shape)
+
+
+def _storage(form: Format) -> np.dtype[np.signedinteger | np.unsignedinteger]:
+    """The integer type that holds the codes."""
+    return np.dtype(f"{'int' if form.signed else 'uint'}{16 if form.bits > 8 else 8}")
+
+
+def _axis(qparams: QParams) -> dict[str, int]:
+    return {} if qparams.axis is None else {"axis": qparams.axis}

@@ -1,0 +1,1 @@
+"""Rewrites of the float graph, one a file: each says what it requires and what it ensures."""

@@ -1,0 +1,135 @@
+"""Plans as files, and from recipes: made, read back, checked against a model, and put into words."""
+
+from collections import Counter
+from collections.abc import Mapping
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+from cattrs.errors import BaseValidationError
+
+from lowbit.core.codec import from_plain, load_json
+from lowbit.core.errors import BadInput, DamagedFile
+from lowbit.quant.plan.placement import make_plan
+from lowbit.quant.plan.plan import LayerPlan, QuantPlan, TensorPlan
+from lowbit.quant.plan.scheme import Scheme, widths
+
+_NAMED = 4  # layers named in a note
+
+
+def plan_for(model: ir.Model, graph_digest: str, recipe: str, options: Mapping[str, Any]) -> QuantPlan:
+    """The plan that a recipe (`w4a8`, whatever stands behind a hyphen) means for a prepared graph.
+
+    options: `plan`, the path of a plan to carry out instead; or the fields of Scheme that differ from its defaults.
+    """
+    if "plan" in options:
+        return read_plan(Path(options["plan"]), model, graph_digest)
+    weight_bits, activation_bits = widths(recipe.split("-")[0])
+    plain = {"weight_bits": weight_bits, "activation_bits": activation_bits, **options}
+    try:
+        scheme = from_plain(Scheme, plain)
+    except BaseValidationError as error:
+        bad = next((e for e in error.exceptions if isinstance(e, BadInput)), None)
+        if bad is not None:
+            raise bad from error
+        raise BadInput(f"quantization options {dict(options)}: expected fields of a Scheme") from error
+    return make_plan(model, graph_digest, scheme)
+
+
+def read_plan(path: Path, model: ir.Model, graph_digest: str) -> QuantPlan:
+    """A plan that was saved and perhaps edited; BadInput where it is no plan, or one of another model."""
+    try:
+        plan = load_json(QuantPlan, path)
+    except OSError as error:
+        raise BadInput(f"plan {path}: cannot be read ({error.strerror}); check the path") from error
+    except (DamagedFile, AttributeError, TypeError) as error:  # the last two: JSON, but no object
+        cause = f" ({_cause(error.__cause__)})" if error.__cause__ else ""
+        raise BadInput(f"plan {path}: not a plan as lowbit writes it{cause}; start from a saved one") from error
+    if plan.graph_digest != graph_digest:
+        raise BadInput(
+            f"plan {path} was made for another model (graph {plan.graph_digest[:12]}, not {graph_digest[:12]}); "
+            "make one for this model with --dry-run"
+        )
+    fresh = make_plan(model, graph_digest, Scheme(8, 8))
+    tensors = {tensor.tensor for tensor in fresh.tensors}
+    _check_names(path, "layers", [layer.node for layer in plan.layers], {layer.node for layer in fresh.layers})
+    _check_names(path, "tensors", [tensor.tensor for tensor in plan.tensors if tensor.role == "main"], tensors)
+    _check_names(path, "tensors", [t.tensor for t in plan.tensors if t.role == "product"], tensors, lacks=False)
+    expected = {layer.node: layer for layer in fresh.layers}
+    for layer in plan.layers:
+        _check_layer(path, layer, expected[layer.node])
+    groups: dict[str, TensorPlan] = {}
+    for tensor in plan.tensors:
+        _check_tensor(path, tensor, groups.setdefault(tensor.group, tensor))
+    return plan
+
+
+def _check_names(path: Path, what: str, found: list[str], expected: set[str], *, lacks: bool = True) -> None:
+    twice = {name for name, count in Counter(found).items() if count > 1}
+    absent = expected - set(found) if lacks else set()
+    for problem, names in (("names", set(found) - expected), ("lacks", absent), ("has twice the", twice)):
+        if names:
+            some = ", ".join(sorted(names)[:3])
+            raise BadInput(
+                f"plan {path} does not fit the model: it {problem} {what} {some}; change widths, ranges and rounding "
+                "in a plan that --dry-run printed, and leave the names"
+            )
+
+
+def _check_layer(path: Path, layer: LayerPlan, fresh: LayerPlan) -> None:
+    """What a layer of this kind can have: `group` for matrix products, weights that fit int8."""
+    where, found, usual = f"plan {path}: layer {layer.node!r}", layer.format, fresh.format
+    if (found is None) != (usual is None):
+        raise BadInput(f"{where} has format {found}; expected {'none' if usual is None else 'one'}: it multiplies "
+                       f"{'two activations' if usual is None else 'with a weight'}")  # fmt: skip
+    if found is None or usual is None:
+        return
+    allowed = {"tensor", usual.granularity} | ({"group"} if layer.op_type == "Gemm" else set())
+    if found.granularity not in allowed:
+        raise BadInput(f"{where} has granularity {found.granularity!r}; expected {' or '.join(sorted(allowed))}")
+    if found.bits > 8 or (found.bits == 8 and not (found.signed and found.symmetric)):
+        raise BadInput(f"{where} has weights of {found.bits} bits, signed={found.signed}, symmetric={found.symmetric}; "
+                       "expected 8 bits, signed and symmetric, or fewer")  # fmt: skip
+
+
+def _check_tensor(path: Path, tensor: TensorPlan, first: TensorPlan) -> None:
+    """Limits that are a range, and nothing that the first tensor of the same group has otherwise."""
+    lo, hi = tensor.limits or (0.0, 0.0)
+    if tensor.range == "fixed" and not -inf < lo < hi < inf:
+        raise BadInput(
+            f"plan {path}: tensor {tensor.tensor!r} has the range 'fixed' and limits {tensor.limits}; give [lo, hi], "
+            "two finite numbers, the smaller one first"
+        )
+    fixed = tensor.limits == first.limits or tensor.range != "fixed"
+    if (tensor.format, tensor.range) != (first.format, first.range) or not fixed:
+        raise BadInput(
+            f"plan {path}: tensors {first.tensor!r} and {tensor.tensor!r} share one range (group {tensor.group!r}), "
+            "but not its format, method and limits; change them alike"
+        )
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The deepest of what went wrong while a plan was read: "9 bits: expected …"."""
+    while isinstance(error, BaseExceptionGroup) and error.exceptions:
+        error = error.exceptions[0]
+    return error
+
+
+def notes_of(plan: QuantPlan) -> tuple[str, ...]:
+    """What a user should know of a plan, one line each."""
+    notes = []
+    others: dict[tuple[str, str], list[str]] = {}
+    for layer in plan.layers:
+        if layer.format is not None and (layer.format.bits, layer.activation_bits) != widths(plan.recipe):
+            others.setdefault((f"w{layer.format.bits}a{layer.activation_bits}", layer.why), []).append(layer.node)
+    for (width, why), names in others.items():
+        some = ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
+        notes.append(f"{len(names)} of {len(plan.layers)} layers at {width}: {why or 'so edited'} ({some})")
+    if any(layer.activation_bits < 8 for layer in plan.layers):
+        count = sum(tensor.role == "main" and tensor.format.bits == 8 for tensor in plan.tensors)
+        notes.append(f"{count} tensors stay at 8 bits: the input, and what additions, poolings or 8-bit layers read")
+    kinds = Counter(entry.op_type for entry in plan.floats)
+    if kinds:
+        notes.append("in float: " + ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items())))
+    return (*notes, *plan.notes)

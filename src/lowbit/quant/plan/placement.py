@@ -1,0 +1,289 @@
+"""Placement: from a prepared graph and a scheme to a plan. Which tensors are quantized, at which width, and why.
+
+1. Layers, additions, products and averages compute on integers; what they read and give is quantized. What only moves
+   entries about (Reshape, Concat, MaxPool …) keeps the codes, so its inputs and outputs share one range.
+2. A Relu or Clip right behind such an operator is done by the quantizer's saturation.
+3. A function of one tensor, entry by entry (Sigmoid, x · Sigmoid(x), GELU …), stays float between integer tensors.
+4. A tensor that only convolutions and matrix products read has the width they ask for. The network's input, and what
+   an addition, a pooling or a float operator reads, has 8 bits; layers below 8 bits read a narrower copy of it.
+"""
+
+from collections.abc import Iterable
+
+import onnx_ir as ir
+
+from lowbit.quant.formats import Format, Granularity
+from lowbit.quant.plan import kinds
+from lowbit.quant.plan.plan import FloatNode, LayerPlan, QuantPlan, RangeMethod, TensorPlan
+from lowbit.quant.plan.scheme import Scheme
+from lowbit.quant.prepare import constant
+
+_WIDE = 8
+
+
+def make_plan(model: ir.Model, graph_digest: str, scheme: Scheme) -> QuantPlan:
+    """The plan for a prepared graph. Pure: nothing is measured, so ranges have a method but no limits yet."""
+    places = _Places(model.graph)
+    layers = {layer.node: layer for layer in _layers(model.graph, scheme)}
+    return QuantPlan(
+        graph_digest=graph_digest,
+        recipe=scheme.name,
+        layers=tuple(layers.values()),
+        tensors=tuple(_tensors(model.graph, places, layers, scheme)),
+        floats=tuple(_floats(model.graph, places)),
+    )
+
+
+class _Places:
+    """What is known of a graph's values: which are quantized, and which share a range."""
+
+    def __init__(self, graph: ir.Graph) -> None:
+        self.absorbed: set[ir.Node] = set()
+        self.roots: dict[ir.Value, ir.Value] = {}
+        self.quantized: dict[ir.Value, None] = {}  # in order
+        self._parent: dict[ir.Value, ir.Value] = {}
+        self._regions(graph)
+        self._needed: dict[ir.Value, bool] = {}
+        self._quantize(graph)
+
+    def group(self, value: ir.Value) -> ir.Value:
+        """The first of the values that share a range with it."""
+        while value in self._parent:
+            value = self._parent[value]
+        return value
+
+    def inside(self, node: ir.Node) -> bool:
+        """Whether it is part of a function of one tensor (and no clamp that a quantizer does)."""
+        return node.outputs[0] in self.roots and node not in self.absorbed
+
+    def _regions(self, graph: ir.Graph) -> None:
+        """roots[value]: the tensor that `value` is a function of, entry by entry."""
+        for node in graph:
+            inputs = kinds.inputs_of(node)
+            if not inputs:
+                continue
+            producer = inputs[0].producer()
+            alone = len(inputs[0].uses()) == 1 and not inputs[0].is_graph_output()
+            computes = producer is not None and (kinds.is_product(producer) or producer.op_type in kinds.ARITHMETIC)
+            if kinds.is_clamp(node) and alone and computes and inputs[0] not in self.roots:
+                self.absorbed.add(node)
+            elif kinds.is_pointwise(node):
+                found = {self.roots.get(value, value) for value in inputs}
+                if len(found) == 1:
+                    self.roots[node.outputs[0]] = found.pop()
+        for node in graph:  # a lone addition of or product with a number is arithmetic, done in integers
+            value = node.outputs[0]
+            lone = value in self.roots and self.roots[value] in node.inputs and not self._continues(value)
+            if lone and node.op_type in ("Add", "Mul", "Sub"):
+                del self.roots[value]
+
+    def _continues(self, value: ir.Value) -> bool:
+        return any(self.roots.get(reader.outputs[0]) is self.roots[value] for reader, _ in value.uses())
+
+    def _quantize(self, graph: ir.Graph) -> None:
+        for node in graph:
+            if kinds.is_product(node) or (node.op_type in kinds.ARITHMETIC and not self.inside(node)):
+                for value in kinds.inputs_of(node):
+                    self._add(value)
+                self._add_result(node)
+            elif kinds.is_passing(node) and any(self._is_needed(value) for value in node.outputs):
+                values = [*kinds.inputs_of(node), *node.outputs]
+                if node.op_type == "Concat":
+                    values += kinds.float_constants(node)
+                for value in values:
+                    self._add(value)
+                    self._join(values[0], value)
+            elif node in self.absorbed:
+                before = node.inputs[0].producer() if node.inputs[0] is not None else None
+                self._add_result(node if before is None else before, node.outputs[0])
+        for value in list(self.quantized):
+            reader = next(iter(value.uses())).node if len(value.uses()) == 1 else None
+            if reader in self.absorbed or (value.is_graph_output() and not self._is_needed(value)):
+                del self.quantized[value]
+
+    def _add(self, value: ir.Value) -> None:
+        root = self.roots.get(value)
+        if root is not None:
+            self.quantized.setdefault(root)
+        if constant(value) is None:
+            self.quantized.setdefault(value)
+
+    def _add_result(self, node: ir.Node, result: ir.Value | None = None) -> None:
+        """A layer's sums go on in float where no integers are needed; a convolution's kernel always gives integers.
+
+        result: where a clamp behind the node is done by its quantizer, the clamp's.
+        """
+        value = node.outputs[0] if result is None else result
+        if node.op_type not in ("Gemm", "MatMul") or self._is_needed(value):
+            self.quantized.setdefault(value)
+
+    def _is_needed(self, value: ir.Value) -> bool:
+        """Whether an operator that computes on integers reads it, directly or through others."""
+        if value not in self._needed:
+            self._needed[value] = any(
+                kinds.is_product(reader)
+                or (reader.op_type in kinds.ARITHMETIC and not self.inside(reader))
+                or (
+                    (kinds.is_passing(reader) or self.inside(reader) or reader in self.absorbed)
+                    and any(self._is_needed(output) for output in reader.outputs)
+                )
+                for reader, _ in value.uses()
+            )
+        return self._needed[value]
+
+    def _join(self, a: ir.Value, b: ir.Value) -> None:
+        a, b = self.group(a), self.group(b)
+        if a is not b:
+            self._parent[b] = a
+
+
+def _layers(graph: ir.Graph, scheme: Scheme) -> Iterable[LayerPlan]:
+    ends = _first(graph) | _last(graph)
+    for node in graph:
+        if not (kinds.is_product(node) or kinds.has_weight(node)):
+            continue
+        weights, activations, why = scheme.weight_bits, scheme.activation_bits, ""
+        override = next((o for o in scheme.overrides if o.matches(str(node.name))), None)
+        if override is not None:
+            weights, activations, why = override.weight_bits, override.activation_bits, f"named by {override.pattern}"
+        elif kinds.is_scale_and_shift(node):
+            weights, activations, why = 8, max(activations, _WIDE), "a scale and a shift a channel: exact at 8 bits"
+        elif node in ends:
+            if min(weights, activations) < scheme.ends:
+                why = "first or last layer"
+            weights, activations = max(weights, scheme.ends), max(activations, scheme.ends)
+        yield LayerPlan(
+            node=str(node.name),
+            op_type=node.op_type,
+            weight=_weight(node),
+            format=_weight_format(node, scheme, weights),
+            activation_bits=activations,
+            rounding="nearest" if node.op_type == "Gather" else scheme.rounding,
+            why=why,
+        )
+
+
+def _weight(node: ir.Node) -> str | None:
+    if node.op_type == "MatMul":
+        return None
+    weight = node.inputs[0 if node.op_type == "Gather" else 1]
+    return None if weight is None else weight.name
+
+
+def _weight_format(node: ir.Node, scheme: Scheme, bits: int) -> Format | None:
+    if node.op_type == "MatMul":
+        return None
+    granularity: Granularity = "channel"
+    shared_scales = node.op_type == "ConvTranspose" and node.attributes.get_int("group", 1) > 1
+    if node.op_type == "Gather" or shared_scales:
+        granularity = "tensor"
+    elif scheme.group_size is not None and node.op_type == "Gemm":
+        granularity = "group"
+    return Format(
+        bits,
+        signed=True,
+        symmetric=scheme.is_symmetric(bits),
+        granularity=granularity,
+        group_size=scheme.group_size if granularity == "group" else None,
+    )
+
+
+def _first(graph: ir.Graph) -> set[ir.Node]:
+    """The products that the network's input reaches through no other product."""
+    found: set[ir.Node] = set()
+    seen = set(graph.inputs)
+    for node in graph:
+        if any(value in seen for value in node.inputs):
+            if kinds.is_product(node) and not kinds.is_scale_and_shift(node):
+                found.add(node)
+            else:
+                seen.update(node.outputs)
+    return found
+
+
+def _last(graph: ir.Graph) -> set[ir.Node]:
+    """The products that reach an output of the network through no other product."""
+    found: set[ir.Node] = set()
+    seen = set(graph.outputs)
+    for node in reversed(graph):
+        if any(value in seen for value in node.outputs):
+            if kinds.is_product(node) and not kinds.is_scale_and_shift(node):
+                found.add(node)
+            else:
+                seen.update(value for value in node.inputs if value is not None)
+    return found
+
+
+def _tensors(graph: ir.Graph, places: _Places, layers: dict[str, LayerPlan], scheme: Scheme) -> Iterable[TensorPlan]:
+    members: dict[ir.Value, list[ir.Value]] = {}
+    for value in places.quantized:
+        members.setdefault(places.group(value), []).append(value)
+    bits_of = {group: _group_bits(values, graph, layers) for group, values in members.items()}
+    for value in places.quantized:
+        group = places.group(value)
+        bits, why = bits_of[group]
+        name = str(value.name)
+        yield TensorPlan(name, Format(bits), "main", _range(scheme, bits), str(group.name), why=why)
+        narrow = {width for _, width in _layer_readers(value, layers) if width < _WIDE <= bits}
+        if narrow:
+            width = max(narrow)
+            why = f"read at {width} bits by layers; others read {bits}"
+            yield TensorPlan(name, Format(width), "product", _range(scheme, width), f"{name} narrow", why=why)
+
+
+def _group_bits(values: list[ir.Value], graph: ir.Graph, layers: dict[str, LayerPlan]) -> tuple[int, str]:
+    """The width of tensors that share their codes, and why it is not simply what layers ask for."""
+    widths: list[int] = []
+    wide = ""
+    for value in values:
+        if value in graph.inputs:
+            wide = "the network's input"
+        for reader, _ in value.uses():
+            if reader.name in layers:
+                widths.append(layers[reader.name].activation_bits)
+            elif not (kinds.is_passing(reader) and set(values) & set(reader.outputs)):
+                wide = wide or f"{reader.op_type} reads it"
+    if not widths:
+        return _WIDE, wide or "no layer reads it"
+    if wide:
+        return max(_WIDE, *widths), wide
+    return max(widths), ""
+
+
+def _layer_readers(value: ir.Value, layers: dict[str, LayerPlan]) -> list[tuple[str, int]]:
+    found = ((str(reader.name), layers.get(str(reader.name))) for reader, _ in value.uses())
+    return [(name, layer.activation_bits) for name, layer in found if layer is not None]
+
+
+def _range(scheme: Scheme, bits: int) -> RangeMethod:
+    """The method by width, as measured (docs/engine.md): at 8 bits nothing need be cut off, below it pays."""
+    if scheme.range is not None:
+        return scheme.range
+    return "min-max" if bits >= 7 else "mse"
+
+
+_WHY_FLOAT = {
+    "Softmax": "it divides by a sum of exponentials: no integer kernel in ONNX Runtime or OpenVINO",
+    "LayerNormalization": "it divides by a standard deviation: no integer kernel in ONNX Runtime or OpenVINO",
+}
+
+
+def _floats(graph: ir.Graph, places: _Places) -> Iterable[FloatNode]:
+    for node in graph:
+        computes = kinds.is_product(node) or kinds.has_weight(node) or node.op_type in kinds.ARITHMETIC
+        if not _computes_floats(node) or node in places.absorbed:
+            continue
+        if places.inside(node):
+            why = "a function of one 8-bit tensor, entry by entry: runtimes compute it in float between integers"
+        elif computes or (kinds.is_passing(node) and node.outputs[0] in places.quantized):
+            continue
+        elif kinds.is_passing(node):
+            why = "it moves float numbers that no integer operator reads"
+        else:
+            why = _WHY_FLOAT.get(node.op_type, "no integer kernel for it in ONNX Runtime or OpenVINO")
+        yield FloatNode(str(node.name), node.op_type, why)
+
+
+def _computes_floats(node: ir.Node) -> bool:
+    """Whether the node computes float numbers at all."""
+    return bool(kinds.inputs_of(node)) and any(kinds.is_float(value) for value in node.outputs)

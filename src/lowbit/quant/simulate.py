@@ -1,0 +1,111 @@
+"""Run an imported graph node by node, in float or as its quantized version would compute, and stop anywhere."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from lowbit.quant.formats import QParams
+from lowbit.torchgraph.importer import VALUES
+
+Env = dict[fx.Node, Any]
+Seen = Callable[[str, torch.Tensor], None]
+
+
+def fake_quantize(x: torch.Tensor, qparams: QParams) -> torch.Tensor:
+    """The float numbers that x's codes stand for; one scale a tensor.
+
+    Four passes over memory that is at hand: torch's own fake_quantize_per_tensor_affine takes ten times as long.
+    """
+    scale, zero_point = float(qparams.scale), int(qparams.zero_point)
+    codes = (x / scale).round_()
+    return codes.clamp_(qparams.format.lowest - zero_point, qparams.format.highest - zero_point).mul_(scale)
+
+
+class Runner:
+    """An imported module and the quantizers of its values (none: it runs in float).
+
+    main: ONNX value → its quantizer. product: value → a narrower one, that the nodes in `narrow` read it through.
+    Weights are the module's own: the engine puts rounded ones there.
+    """
+
+    def __init__(
+        self,
+        module: fx.GraphModule,
+        main: Mapping[str, QParams] | None = None,
+        product: Mapping[str, QParams] | None = None,
+        narrow: frozenset[str] = frozenset(),
+    ) -> None:
+        self.module = module
+        self.nodes = list(module.graph.nodes)
+        self.position = {node: index for index, node in enumerate(self.nodes)}
+        self._main, self._product, self._narrow = main or {}, product or {}, narrow
+        self._last_use = self._last_uses()
+
+    def layer(self, node: fx.Node) -> nn.Module:
+        """The module that a call_module node calls."""
+        return self.module.get_submodule(str(node.target))
+
+    def run(self, env: Env, begin: int, end: int, seen: Seen | None = None) -> None:
+        """Run nodes begin … end − 1 on `env` (node → result), in place; results nobody needs any more are dropped.
+
+        `seen` is told each ONNX value and its tensor, before any quantization.
+        """
+        for index in range(begin, end):
+            node = self.nodes[index]
+            if node.op == "get_attr":
+                continue  # read where it is needed
+            if node.op != "placeholder":
+                env[node] = self._call(node, env)
+            if isinstance(env[node], torch.Tensor):
+                for name in node.meta.get(VALUES, ()):
+                    if seen is not None:
+                        seen(name, env[node])
+                    if name in self._main:
+                        env[node] = fake_quantize(env[node], self._main[name])
+            for done in self._last_use.get(index, ()):
+                env.pop(done, None)
+
+    def start(self, images: torch.Tensor) -> Env:
+        """The environment before the first node."""
+        return {next(node for node in self.nodes if node.op == "placeholder"): images}
+
+    def reads(self, node: fx.Node, env: Env) -> torch.Tensor:
+        """The first argument of `node` as it reads it."""
+        argument = node.args[0]
+        assert isinstance(argument, fx.Node)
+        x: torch.Tensor = self._narrowed(node, argument, env)
+        return x
+
+    def outputs(self, images: torch.Tensor) -> torch.Tensor:
+        """The module's result on images [N, C, H, W]."""
+        env = self.start(images)
+        self.run(env, 0, len(self.nodes))
+        result: torch.Tensor = env[self.nodes[-1]]
+        return result
+
+    def _call(self, node: fx.Node, env: Env) -> Any:
+        args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda read: self._narrowed(node, read, env))
+        if node.op == "call_module":
+            return self.layer(node)(*args)
+        if node.op == "call_method":
+            return getattr(args[0], str(node.target))(*args[1:], **kwargs)
+        if node.op == "output":
+            return args[0]
+        assert callable(node.target)
+        return node.target(*args, **kwargs)
+
+    def _narrowed(self, reader: fx.Node, read: fx.Node, env: Env) -> Any:
+        if reader.meta.get("onnx_node") in self._narrow:
+            for name in read.meta.get(VALUES, ()):
+                if name in self._product:
+                    return fake_quantize(env[read], self._product[name])
+        return getattr(self.module, str(read.target)) if read.op == "get_attr" else env[read]
+
+    def _last_uses(self) -> dict[int, list[fx.Node]]:
+        found: dict[int, list[fx.Node]] = {}
+        for node in self.nodes:
+            if node.users:
+                found.setdefault(max(self.position[user] for user in node.users), []).append(node)
+        return found

@@ -1,0 +1,1 @@
+"""Integer-only arithmetic: the judge of what the engine writes. It reads files and knows nothing of the engine."""

@@ -1,0 +1,130 @@
+"""Integer-only arithmetic: what a QDQ ONNX file means, apart from any runtime. The engine's specification.
+
+DequantizeLinear computes nothing here: it says which real numbers codes stand for, and the operators behind it work on
+the codes (`integer_ops`). Products are exact, as in int32 accumulators; an accumulator that would overflow is an error
+and never wraps. QuantizeLinear turns sums into codes by a `Requantize`, since runtimes differ there. Jacob et al. 2018,
+"Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", section 2.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from lowbit.core.errors import BadInput, UnsupportedError
+from lowbit.reference.op import Op
+from lowbit.reference.operators import apply
+from lowbit.reference.values import Array, Requantize, Value, by_float
+
+Observe = Callable[[onnx.NodeProto, Sequence[Value | None], Sequence[Value]], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class IntegerGraph:
+    """A QDQ graph, ready to run: `nodes` depend on an input; what depends on constants only is in `constants`."""
+
+    nodes: tuple[onnx.NodeProto, ...] = field(repr=False)
+    constants: Mapping[str, Value] = field(repr=False)
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    opsets: Mapping[str, int]
+
+    def run(
+        self,
+        feeds: Mapping[str, Array],
+        *,
+        keep: Sequence[str] = (),
+        requantize: Requantize = by_float,
+        observe: Observe | None = None,
+    ) -> dict[str, Value]:
+        """The graph's outputs and the values named in `keep`; `observe` sees every node with its inputs and outputs.
+
+        Raises UnsupportedError for an operator that ONNX's reference lacks too, and where an int32 would overflow.
+        """
+        wanted = {*self.outputs, *keep}
+        last = {name: number for number, node in enumerate(self.nodes) for name in node.input}
+        values: dict[str, Value] = {**self.constants, **feeds}
+        for number, node in enumerate(self.nodes):
+            inputs = [values[name] if name else None for name in node.input]
+            outputs = _run(node, inputs, self.opsets, requantize)
+            values.update(zip(node.output, outputs, strict=False))
+            if observe:
+                observe(node, inputs, outputs)
+            for name in set(node.input) - wanted:
+                if last[name] == number:
+                    values.pop(name, None)
+        return {name: values[name] for name in wanted}
+
+    def codes_read_by(self, node: str) -> str:
+        """The integer tensor behind the first input of the node of that name."""
+        makers = {output: maker for maker in self.nodes for output in maker.output}
+        found = next((candidate for candidate in self.nodes if candidate.name == node), None)
+        if found is None:
+            raise BadInput(f"the file has no node {node!r}: expected one of {', '.join(n.name for n in self.nodes)}")
+        maker = makers.get(found.input[0])
+        while maker is not None and maker.op_type != "DequantizeLinear":
+            maker = makers.get(maker.input[0])
+        if maker is None:
+            raise BadInput(f"{node} reads no codes: no DequantizeLinear stands before its first input")
+        return str(maker.input[0])
+
+
+def load_integer_graph(model: onnx.ModelProto) -> IntegerGraph:
+    """The graph of a QDQ (or float) model, with all that is constant folded: packed weights come out as codes."""
+    graph, opsets = model.graph, {opset.domain: opset.version for opset in model.opset_import}
+    if model.functions:
+        raise UnsupportedError(f"the file has functions of its own ({model.functions[0].name} …)", "inline them first")
+    constants: dict[str, Value] = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
+    inputs = tuple(value.name for value in graph.input if value.name not in constants)
+    nodes = []
+    for node in graph.node:
+        if any(
+            attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for attribute in node.attribute
+        ):
+            raise UnsupportedError(f"{node.op_type} {node.name}: an operator with a graph inside")
+        if all(name in constants for name in node.input if name):
+            arrays = [constants[name] if name else None for name in node.input]
+            constants.update(zip(node.output, _run(node, arrays, opsets, by_float), strict=False))
+        else:
+            nodes.append(node)
+    outputs = tuple(value.name for value in graph.output)
+    read = {*outputs, *(name for node in nodes for name in node.input)}
+    kept = {name: value for name, value in constants.items() if name in read}
+    return IntegerGraph(tuple(nodes), kept, inputs, outputs, opsets)
+
+
+def _run(
+    node: onnx.NodeProto, inputs: Sequence[Value | None], opsets: Mapping[str, int], requantize: Requantize
+) -> list[Value]:
+    attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+    return apply(Op(node, attributes, requantize, lambda arrays: _in_float(node, arrays, opsets)), inputs)
+
+
+def _in_float(node: onnx.NodeProto, arrays: Sequence[Array | None], opsets: Mapping[str, int]) -> list[Array]:
+    """One operator on plain arrays, by ONNX's own reference implementation."""
+    names = [name for name in node.output if name]
+    free = [f"input_{number}" if array is not None else "" for number, array in enumerate(arrays)]
+    alone = onnx.NodeProto()
+    alone.CopyFrom(node)
+    del alone.input[:]
+    alone.input.extend(free)
+    feeds: dict[str, Any] = {name: array for name, array in zip(free, arrays, strict=True) if name}
+    graph = helper.make_graph(
+        [alone],
+        "one operator",
+        [helper.make_empty_tensor_value_info(name) for name in feeds],
+        [helper.make_empty_tensor_value_info(name) for name in names],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid(*opset) for opset in opsets.items()])
+    try:
+        with np.errstate(all="ignore"):
+            found = dict(zip(names, ReferenceEvaluator(model).run(None, feeds), strict=True))
+    except NotImplementedError as error:
+        raise UnsupportedError(
+            f"{node.op_type} {node.name}: the integer reference does not know this operator", "verify another model"
+        ) from error
+    return [np.asarray(found[name]) if name else np.empty(0) for name in node.output]

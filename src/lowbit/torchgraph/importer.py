@@ -1,0 +1,169 @@
+"""The importer: a float ONNX graph becomes a torch.fx.GraphModule of plain, trainable torch layers.
+
+Layers carry the ONNX nodes' names (what is no letter, digit or underscore becomes an underscore). Constant subgraphs
+are folded, shape arithmetic becomes Python integers, and only the batch stays free, so that torch.export (with a
+dynamic batch), torch.jit.trace, FX quantization and litert-torch all accept the result. It calls its argument `x`.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import torch
+from onnx import helper
+from onnx.reference import ReferenceEvaluator
+from torch import fx
+
+from lowbit.core.errors import BadInput
+from lowbit.torchgraph.builder import Builder, Handler
+from lowbit.torchgraph.operators import activations, images, layers, math, shapes, sizes
+from lowbit.torchgraph.values import Constant, Op, Value
+
+_OPERATORS: dict[str, Handler] = {
+    **layers.OPERATORS,
+    **activations.OPERATORS,
+    **images.OPERATORS,
+    **math.OPERATORS,
+    **shapes.OPERATORS,
+    "Shape": sizes.shape,
+    "Size": sizes.size,
+}
+
+
+VALUES = "onnx_values"  # key in an fx node's meta: names of the ONNX values that its result is
+
+_OLDEST_OPSET = 13  # Softmax got its present meaning; Squeeze, Unsqueeze, Split and ReduceSum their inputs
+
+
+def import_graph(path: Path) -> fx.GraphModule:
+    """The module of the ONNX graph at `path`, in eval mode: x [batch, C, H, W] → its output, or a tuple of outputs.
+
+    The graph must be clean: opset 13 or newer, one input, no local functions, nodes in order. Raises BadInput for an
+    older opset, several inputs, an input of unknown size; UnsupportedError names an operator that cannot be carried
+    over, and its node.
+    """
+    model = ir.load(path)
+    opset = model.opset_imports.get("", 0)
+    if opset < _OLDEST_OPSET:
+        raise BadInput(
+            f"{path} has ONNX opset {opset}; expected {_OLDEST_OPSET} or newer, since older operators mean other "
+            "things by the same name: convert it with onnx.version_converter"
+        )
+    builder = Builder()
+    values: dict[ir.Value, Value] = _initializers(model.graph)
+    image = _only_input(model, path)
+    values[image] = placeholder = _placeholder(builder, image)
+    placeholder.meta[VALUES] = [str(image.name)]
+    for node in model.graph:
+        if node.outputs[0] not in values:  # an Add may have been taken into the Linear before it
+            _import_node(builder, node, values, opset)
+    outputs = [builder.tensor(values[output]) for output in model.graph.outputs]
+    builder.graph.output(outputs[0] if len(outputs) == 1 else tuple(outputs))
+    module = fx.GraphModule(builder.root, builder.graph, class_name="ImportedGraph")
+    module.graph.eliminate_dead_code()  # sizes that were asked for on the way and turned out to be fixed
+    return fx.GraphModule(module, module.graph, class_name="ImportedGraph").eval()  # keeps only what is used
+
+
+def _initializers(graph: ir.Graph) -> dict[ir.Value, Value]:
+    found: dict[ir.Value, Value] = {}
+    for name, value in graph.initializers.items():
+        if value.const_value is not None:
+            found[value] = Constant(name, value.const_value.numpy())
+    return found
+
+
+def _only_input(model: ir.Model, path: Path) -> ir.Value:
+    inputs = [value for value in model.graph.inputs if value.name not in model.graph.initializers]
+    if len(inputs) != 1:
+        names = ", ".join(str(value.name) for value in inputs)
+        raise BadInput(f"{path} has {len(inputs)} inputs ({names}); expected one, an image [batch, C, H, W]")
+    return inputs[0]
+
+
+def _placeholder(builder: Builder, value: ir.Value) -> fx.Node:
+    stated = [] if value.shape is None else list(value.shape)[1:]
+    sizes = [size for size in stated if isinstance(size, int)]
+    if not sizes or len(sizes) != len(stated):
+        raise BadInput(
+            f"the input {value.name!r} has shape {value.shape}; expected [batch, C, H, W] with fixed C, H and W: "
+            "export the model with a fixed image size"
+        )
+    dtype = ir.DataType.FLOAT if value.dtype is None else value.dtype
+    return builder.input("x", tuple(sizes), torch.from_numpy(np.empty(0, dtype.numpy())).dtype)
+
+
+def _import_node(builder: Builder, node: ir.Node, values: dict[ir.Value, Value], opset: int) -> None:
+    """Bind the node's outputs in `values`: folded, as sizes, or as calls added to the builder's graph."""
+    inputs = [None if value is None else values[value] for value in node.inputs]
+    outputs = list(node.outputs)
+    if node.op_type == "MatMul" and (add := _bias_behind(node, values)) is not None:
+        inputs.append(next(values[v] for v in add.inputs if v is not None and v is not node.outputs[0]))
+        outputs = list(add.outputs)
+    builder.op = op = Op(
+        name=node.name or str(node.outputs[0].name),
+        type=node.op_type,
+        opset=opset,
+        inputs=tuple(inputs),
+        attributes={name: attribute.value for name, attribute in node.attributes.items()},
+        n_outputs=len(outputs),
+    )
+    if node.domain not in ("", "ai.onnx"):
+        raise op.unsupported(f"its domain {node.domain!r} is not ONNX's own")
+    if any(attribute.type is ir.AttributeType.GRAPH for attribute in node.attributes.values()):
+        raise op.unsupported("it holds a graph of its own")
+    results = _results(builder, node, op)
+    if any(output.uses() or output.is_graph_output() for output in outputs[len(results) :]):
+        raise op.unsupported(f"more than its first {len(results)} outputs are used")
+    for output, result in zip(outputs, results):  # noqa: B905 - outputs that nobody uses need no value
+        values[output] = result
+        if isinstance(result, fx.Node):
+            result.meta.setdefault(VALUES, []).append(str(output.name))
+
+
+def _results(builder: Builder, node: ir.Node, op: Op) -> tuple[Value, ...]:
+    given = [value for value in op.inputs if value is not None]
+    if all(isinstance(value, Constant) for value in given):
+        return _fold(node, op)
+    handler = _OPERATORS.get(op.type)
+    if not any(isinstance(value, fx.Node) for value in given) and op.type in sizes.OPERATORS:
+        handler = sizes.OPERATORS[op.type]
+    if handler is None:
+        raise op.unsupported("the importer has no rule for it")
+    results = handler(builder, op)
+    return results if isinstance(results, tuple) else (results,)
+
+
+def _fold(node: ir.Node, op: Op) -> tuple[Value, ...]:
+    """The outputs of a node all of whose inputs are constant, by ONNX's own reference evaluator."""
+    proto = ir.to_proto(node)
+    inputs = [name for name in dict.fromkeys(proto.input) if name]
+    function = helper.make_function(
+        "lowbit", "fold", inputs, list(proto.output), [proto], [helper.make_opsetid("", op.opset)]
+    )
+    feed = {
+        str(value.name): constant.array
+        for value, constant in zip(node.inputs, op.inputs, strict=True)
+        if value is not None and isinstance(constant, Constant)
+    }
+    try:
+        results = ReferenceEvaluator(function).run(None, feed, attributes={})
+    except (NotImplementedError, RuntimeError, ValueError) as error:
+        raise op.unsupported(f"its inputs are constant, but folding it fails: {error}") from error
+    named = zip(node.outputs, results, strict=True)
+    return tuple(Constant(str(value.name), np.asarray(result)) for value, result in named)
+
+
+def _bias_behind(node: ir.Node, values: dict[ir.Value, Value]) -> ir.Node | None:
+    """The Add of a constant vector that is all that becomes of a MatMul with a constant matrix: together a Linear."""
+    x, weight = (None if value is None else values.get(value) for value in node.inputs)
+    uses = node.outputs[0].uses()
+    if not isinstance(x, fx.Node) or not isinstance(weight, Constant):
+        return None
+    if len(uses) != 1 or node.outputs[0].is_graph_output():
+        return None
+    add = next(iter(uses)).node
+    others = [values.get(value) for value in add.inputs if value is not None and value is not node.outputs[0]]
+    if add.op_type != "Add" or len(others) != 1 or not isinstance(others[0], Constant):
+        return None
+    is_linear = weight.array.ndim == 2 and others[0].array.shape == weight.array.shape[1:]
+    return add if is_linear else None

@@ -1,0 +1,1 @@
+"""How each ONNX operator becomes a torch module or function: one file a family."""
