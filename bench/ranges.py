@@ -31,7 +31,7 @@ from lowbit.quant.plan.plan import RangeMethod
 from lowbit.quant.plan.scheme import Scheme
 from lowbit.quant.prepare import prepare
 from lowbit.quant.ranges.observe import Images, chunk_size, observe_ranges
-from lowbit.quant.simulate import Runner
+from lowbit.quant.simulate import Simulator
 from lowbit.torchgraph.importer import import_graph
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -90,13 +90,13 @@ class Cost:
         return self.seconds / self.float_s
 
 
-def pass_of(network: Network, method: RangeMethod) -> tuple[Runner, Callable[[Images], None]]:
+def pass_of(network: Network, method: RangeMethod) -> tuple[Simulator, Callable[[Images], None]]:
     """The float network, and the engine's range pass with every tensor observed by one method."""
     model = prepare(network.model)
     plan = make_plan(model, "", Scheme(8, 8, range=method))
     with tempfile.TemporaryDirectory() as folder:
         ir.save(model, Path(folder) / "graph.onnx")
-        runner = Runner(import_graph(Path(folder) / "graph.onnx"))
+        runner = Simulator(import_graph(Path(folder) / "graph.onnx"))
 
     def observe(images: Images) -> None:
         observe_ranges(runner, model, plan, images)

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from lowbit.core.discover import adapters
-from lowbit.study.plan import short_names
+from lowbit.study.cells import short_names
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from lowbit.quant.columns import columns, from_matrix, places_of, to_matrix
-from lowbit.quant.simulate import Runner
+from lowbit.quant.simulate import Simulator
 from lowbit.quant.walk import layer_calls
 from lowbit.torchgraph.importer import import_graph
 from tests.runtime.importing import build, floats, node
@@ -100,7 +100,7 @@ def test_what_an_imported_layer_reads_is_padded_already_where_torch_cannot(
     conv = node("Conv", "x w b", kernel_shape=[3, 3], **attributes)
     path = tmp_path / "conv.onnx"
     onnx.save(build([conv], (4, 7, 8), {"w": floats(6, 4, 3, 3), "b": floats(6, seed=1)}), path)
-    runner = Runner(import_graph(path))
+    runner = Simulator(import_graph(path))
     (call,) = layer_calls(runner).values()
     env = runner.start(torch.from_numpy(floats(2, 4, 7, 8)))
     runner.run(env, 0, runner.position[call])

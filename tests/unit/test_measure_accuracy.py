@@ -6,12 +6,12 @@ from scipy.special import rel_entr, softmax
 
 from lowbit.core.adapter import Floats
 from lowbit.core.errors import MeasurementError
-from lowbit.measure.accuracy import Task, answer, divergence, in_batches_of
+from lowbit.measure.accuracy import Scoring, answer, divergence, in_batches_of
 
 RNG = np.random.default_rng(0)
 SCORES = RNG.normal(size=(50, 12)).astype(np.float32)  # images are their own index; the "model" looks its scores up
 LABELS = RNG.integers(0, 12, 50)
-TASK = Task(tuple(range(12)), "model", probabilities=False)
+TASK = Scoring(tuple(range(12)), "model", probabilities=False)
 
 
 def images(size: int) -> Iterator[Floats]:
@@ -35,11 +35,11 @@ def test_counts_do_not_depend_on_the_batch_size(size: int) -> None:
 def test_among_data_lets_only_the_mapped_outputs_compete() -> None:
     mapped = (3, 7, 1)
     labels = RNG.integers(0, 3, 50)
-    among_data = answer(look_up, images(10), labels, Task(mapped, "data", probabilities=False))
+    among_data = answer(look_up, images(10), labels, Scoring(mapped, "data", probabilities=False))
     assert (among_data.predictions == SCORES[:, mapped].argmax(axis=1)).all()
     assert (among_data.right == (SCORES[:, mapped].argmax(axis=1) == labels)).all()
     assert among_data.correct_top5 is None  # three classes: five guesses are all of them
-    among_model = answer(look_up, images(10), labels, Task(mapped, "model", probabilities=False))
+    among_model = answer(look_up, images(10), labels, Scoring(mapped, "model", probabilities=False))
     assert (among_model.right == (SCORES.argmax(axis=1) == np.asarray(mapped)[labels])).all()
 
 

@@ -3,7 +3,7 @@ import pytest
 from lowbit.core.adapter import RuntimeInfo, ToolchainInfo
 from lowbit.core.errors import BadInput
 from lowbit.core.recipe import Recipe
-from lowbit.study.plan import make_plan, short_names
+from lowbit.study.cells import make_plan, short_names
 
 FP32, INT8 = Recipe("fp32", 32, 32, "float"), Recipe("int8-static", 8, 8, "integer")
 MAKER = ToolchainInfo("maker", ("numpy",), None, "onnx", ("native",), (FP32, INT8), {"bf16": "it has none"})

@@ -14,8 +14,8 @@ from lowbit.core.recipe import Recipe
 from lowbit.core.samples import Samples
 from lowbit.core.settings import Settings
 from lowbit.study import keys
-from lowbit.study.plan import PlannedBuild, make_plan
-from lowbit.study.request import StudyRequest
+from lowbit.study.ask import StudyRequest
+from lowbit.study.cells import PlannedBuild, make_plan
 from lowbit.study.rows import CellState, Common, mark_miscomputed, rows_of
 from lowbit.worker.jobs import JobResult
 

@@ -24,7 +24,7 @@ def run(options: argparse.Namespace) -> int:  # noqa: ARG001 - every command tak
     from lowbit.core.errors import UnsupportedError
     from lowbit.measure.host import facts, int8_meaning
     from lowbit.runtimes.find import runtimes
-    from lowbit.study.plan import short_names
+    from lowbit.study.cells import short_names
     from lowbit.toolchains.find import toolchains
 
     console, host = Console(), facts()

@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
 from rich.progress import Progress as Bars
 
-from lowbit.study.run import Listener, Progress
+from lowbit.study.execute.local import Listener, Progress
 
 _MARKS = {"done": "[green]✓[/]", "unsupported": "[yellow]–[/]", "failed": "[red]✗[/]"}
 

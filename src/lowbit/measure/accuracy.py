@@ -13,7 +13,7 @@ _TOP = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class Scoring:
     """How scores become answers.
 
     outputs[label] is the model's output for a label; among: argmax over all outputs of the "model", or over those of
@@ -51,7 +51,7 @@ def answer(
     predict: Callable[[Floats], Floats],
     batches: Iterable[Floats],
     labels: npt.NDArray[np.int64],
-    task: Task,
+    task: Scoring,
     *,
     reference: Floats | None = None,
     keep: Callable[[int, Floats], None] | None = None,

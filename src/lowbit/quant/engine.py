@@ -27,11 +27,11 @@ from lowbit.quant.ranges.observe import Images, observe_ranges
 from lowbit.quant.rounding.closed_form import closed_form
 from lowbit.quant.rounding.nearest import nearest
 from lowbit.quant.rounding.scales import Doubles, Rounded
-from lowbit.quant.simulate import Runner
+from lowbit.quant.simulate import Simulator
 from lowbit.quant.walk import Walk, layer_calls
 from lowbit.torchgraph.importer import import_graph
 
-Progress: TypeAlias = Callable[[int, int, str], None]  # layers done, layers in all, the name of the next
+LayerListener: TypeAlias = Callable[[int, int, str], None]  # layers done, layers in all, the name of the next
 _Shared: TypeAlias = tuple[str | None, str, Format | None]  # a weight, as what kind of layer, rounded to which format
 
 
@@ -42,7 +42,7 @@ def quantize(
     *,
     seed: int = 0,
     scratch: Path | None = None,
-    progress: Progress = lambda _done, _total, _name: None,
+    progress: LayerListener = lambda _done, _total, _name: None,
 ) -> QuantizedModel:
     """Carry out `plan` on a prepared graph; the result's plan holds the limits that were found.
 
@@ -56,7 +56,7 @@ def quantize(
         one_thread_an_operator() as workers,
         torch.no_grad(),
     ):
-        floats = Runner(_imported(model, Path(folder)))
+        floats = Simulator(_imported(model, Path(folder)))
         plan = observe_ranges(floats, model, plan, images, workers=workers)
         main = _quantizers(plan, "main")
         draft = QuantizedModel(
@@ -75,7 +75,7 @@ def quantize(
     return replace(finished, absorbed=absorbed_nodes(finished))
 
 
-def simulator(model: QuantizedModel) -> Runner:
+def simulator(model: QuantizedModel) -> Simulator:
     """The quantized network in float arithmetic on torch: what exported files are compared with."""
     with tempfile.TemporaryDirectory(prefix="lowbit-") as folder:
         runner = _runner(model, Path(folder))
@@ -86,8 +86,8 @@ def simulator(model: QuantizedModel) -> Runner:
     return runner
 
 
-def _runner(model: QuantizedModel, folder: Path) -> Runner:
-    return Runner(_imported(model.graph, folder, model.constants), model.main, model.product, model.narrow)
+def _runner(model: QuantizedModel, folder: Path) -> Simulator:
+    return Simulator(_imported(model.graph, folder, model.constants), model.main, model.product, model.narrow)
 
 
 def _imported(model: ir.Model, folder: Path, constants: Mapping[str, QTensor] | None = None) -> fx.GraphModule:
@@ -113,7 +113,7 @@ def _quantizers(plan: QuantPlan, role: Role) -> dict[str, QParams]:
 
 
 def _round_layers(
-    draft: QuantizedModel, walk: Walk, simulated: Runner, progress: Progress
+    draft: QuantizedModel, walk: Walk, simulated: Simulator, progress: LayerListener
 ) -> tuple[dict[str, QuantizedLayer], list[str]]:
     """Every layer with weights, in the order of the walk; and what the plan should say of it."""
     nodes = {str(node.name): node for node in draft.graph.graph}
@@ -205,7 +205,7 @@ def _round_table(plan: LayerPlan, node: ir.Node) -> QuantizedLayer:
     return QuantizedLayer(plan.node, QTensor(qparams.quantize(array.astype(np.float32)), qparams), None, None)
 
 
-def _put(runner: Runner, call: fx.Node, layer: QuantizedLayer) -> None:
+def _put(runner: Simulator, call: fx.Node, layer: QuantizedLayer) -> None:
     """Give a torch layer the weights and the bias that the codes stand for."""
     module = runner.layer(call)
     assert layer.bias is not None

@@ -23,7 +23,7 @@ def fake_quantize(x: torch.Tensor, qparams: QParams) -> torch.Tensor:
     return codes.clamp_(qparams.format.lowest - zero_point, qparams.format.highest - zero_point).mul_(scale)
 
 
-class Runner:
+class Simulator:
     """An imported module and the quantizers of its values (none: it runs in float).
 
     main: ONNX value → its quantizer. product: value → a narrower one, that the nodes in `narrow` read it through.

@@ -14,7 +14,7 @@ from lowbit.quant.columns import columns, groups_of, places_of, to_matrix
 from lowbit.quant.parallel import in_order
 from lowbit.quant.ranges.observe import LARGEST_CHUNK, LARGEST_TENSOR, Images, chunk_size
 from lowbit.quant.rounding.moments import Moments
-from lowbit.quant.simulate import Env, Runner
+from lowbit.quant.simulate import Env, Simulator
 
 SAMPLES = 1024  # images at most; more change nothing (docs/engine.md)
 COLUMNS = 16_384  # of a layer, over all images
@@ -33,7 +33,7 @@ class Walk:
     """
 
     def __init__(
-        self, floats: Runner, simulated: Runner, images: Images, seed: int, scratch: Path, workers: int
+        self, floats: Simulator, simulated: Simulator, images: Images, seed: int, scratch: Path, workers: int
     ) -> None:
         self.floats, self.simulated, self._workers = floats, simulated, workers
         self._images, self._seed, self._scratch = images, seed, scratch
@@ -159,12 +159,12 @@ class _Chunk:
     images: torch.Tensor | None
 
 
-def _indexed(runner: Runner, env: Env) -> dict[int, Any]:
+def _indexed(runner: Simulator, env: Env) -> dict[int, Any]:
     """`env` as something to write: positions instead of nodes, NumPy arrays instead of tensors."""
     return {runner.position[n]: x.numpy() if isinstance(x, torch.Tensor) else x for n, x in env.items()}
 
 
-def _joined(runner: Runner, stored: Sequence[dict[int, Any]]) -> Env:
+def _joined(runner: Simulator, stored: Sequence[dict[int, Any]]) -> Env:
     """What `_indexed` wrote, of one chunk or several as one."""
     if len(stored) == 1:
         pairs = stored[0].items()
@@ -195,6 +195,6 @@ class _Gathered:
         return self._moments
 
 
-def layer_calls(runner: Runner) -> dict[str, fx.Node]:
+def layer_calls(runner: Simulator) -> dict[str, fx.Node]:
     """ONNX node → the call of its layer."""
     return {str(node.meta["onnx_node"]): node for node in runner.nodes if node.op == "call_module"}

@@ -16,7 +16,7 @@ from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from lowbit.core.errors import BadInput, UnsupportedError
-from lowbit.reference.op import Op
+from lowbit.reference.op import ReferenceOp
 from lowbit.reference.operators import apply
 from lowbit.reference.values import Array, Requantize, Value, by_float
 
@@ -101,7 +101,7 @@ def _run(
     node: onnx.NodeProto, inputs: Sequence[Value | None], opsets: Mapping[str, int], requantize: Requantize
 ) -> list[Value]:
     attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
-    return apply(Op(node, attributes, requantize, lambda arrays: _in_float(node, arrays, opsets)), inputs)
+    return apply(ReferenceOp(node, attributes, requantize, lambda arrays: _in_float(node, arrays, opsets)), inputs)
 
 
 def _in_float(node: onnx.NodeProto, arrays: Sequence[Array | None], opsets: Mapping[str, int]) -> list[Array]:

@@ -6,7 +6,7 @@ Jacob et al. 2018, eq. 4: sums over (code_x − zero_point_x)(code_w − zero_po
 import numpy as np
 
 from lowbit.core.errors import BadInput
-from lowbit.reference.op import Inputs, Op, Rule, padded, real
+from lowbit.reference.op import Inputs, ReferenceOp, Rule, padded, real
 from lowbit.reference.products import (
     Kernel,
     Totals,
@@ -18,7 +18,7 @@ from lowbit.reference.products import (
 from lowbit.reference.values import Array, Codes, Sums, Value, along, in_int32
 
 
-def _conv(op: Op, inputs: Inputs) -> list[Value] | None:
+def _conv(op: ReferenceOp, inputs: Inputs) -> list[Value] | None:
     kernel = convolution(op.attributes)
     x, w, _ = padded(inputs, 3)
     if isinstance(x, Codes) and isinstance(w, Codes) and x.axis is None and w.axis in (None, 0):
@@ -27,7 +27,7 @@ def _conv(op: Op, inputs: Inputs) -> list[Value] | None:
     return _float_product(kernel, inputs)
 
 
-def _conv_transpose(op: Op, inputs: Inputs) -> list[Value] | None:
+def _conv_transpose(op: ReferenceOp, inputs: Inputs) -> list[Value] | None:
     kernel = transposed_convolution(op.attributes)
     x, w, _ = padded(inputs, 3)
     if isinstance(x, Codes) and isinstance(w, Codes) and x.axis is None and w.axis in (None, 1):
@@ -37,7 +37,7 @@ def _conv_transpose(op: Op, inputs: Inputs) -> list[Value] | None:
     return _float_product(kernel, inputs)
 
 
-def _gemm(op: Op, inputs: Inputs) -> list[Value] | None:
+def _gemm(op: ReferenceOp, inputs: Inputs) -> list[Value] | None:
     x, w, _ = padded(inputs, 3)
     if any(op.attributes.get(name, 1.0) != 1.0 for name in ("alpha", "beta")) or op.attributes.get("transA", 0):
         return None
@@ -48,7 +48,7 @@ def _gemm(op: Op, inputs: Inputs) -> list[Value] | None:
     return None
 
 
-def _mat_mul(op: Op, inputs: Inputs) -> list[Value] | None:
+def _mat_mul(op: ReferenceOp, inputs: Inputs) -> list[Value] | None:
     x, w = inputs
     if (
         not isinstance(x, Codes)
@@ -63,7 +63,7 @@ def _mat_mul(op: Op, inputs: Inputs) -> list[Value] | None:
     return _biased(op, total, x, w.scale, inputs[:2], total.ndim - 1)
 
 
-def _biased(op: Op, total: Totals, x: Codes, scale: Array, inputs: Inputs, axis: int) -> list[Value] | None:
+def _biased(op: ReferenceOp, total: Totals, x: Codes, scale: Array, inputs: Inputs, axis: int) -> list[Value] | None:
     """Sums in units of scale_x · scale_w, bias included; None for a float bias, which no integer kernel takes."""
     unit = (x.scale * scale).astype(np.float32)
     bias = inputs[2] if len(inputs) > 2 else None

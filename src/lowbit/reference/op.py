@@ -10,7 +10,7 @@ from lowbit.reference.values import Array, Codes, Lookup, Requantize, Sums, Valu
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Op:
+class ReferenceOp:
     """One node as its rule sees it. `in_float`: the operator on plain arrays, as ONNX's own reference does it."""
 
     node: onnx.NodeProto
@@ -25,7 +25,7 @@ class Op:
 
 
 Inputs = Sequence[Value | None]
-Rule = Callable[[Op, Inputs], "list[Value] | None"]  # None: no rule for such inputs, run it in float
+Rule = Callable[[ReferenceOp, Inputs], "list[Value] | None"]  # None: no rule for such inputs, run it in float
 
 
 def real(value: Value | None) -> Array | None:

@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 
 from lowbit.reference.layers import LAYERS
-from lowbit.reference.op import Inputs, Op, Rule, padded, real
+from lowbit.reference.op import Inputs, ReferenceOp, Rule, padded, real
 from lowbit.reference.products import Integers, Totals
 from lowbit.reference.values import Array, Codes, Lookup, Sums, Value, in_int32, quantize
 from lowbit.reference.windows import windows
@@ -34,7 +34,7 @@ _MOVES = (
 )
 
 
-def apply(op: Op, inputs: Inputs) -> list[Value]:
+def apply(op: ReferenceOp, inputs: Inputs) -> list[Value]:
     """The outputs of one node."""
     for rule in (_pointwise if op.node.op_type in _POINTWISE else None, RULES.get(op.node.op_type)):
         outputs = rule(op, inputs) if rule else None
@@ -43,7 +43,7 @@ def apply(op: Op, inputs: Inputs) -> list[Value]:
     return list(op.in_float([real(value) for value in inputs]))
 
 
-def _quantize_linear(op: Op, inputs: Inputs) -> list[Value] | None:
+def _quantize_linear(op: ReferenceOp, inputs: Inputs) -> list[Value] | None:
     x, scale, zero_point = padded(inputs, 3)
     if op.attributes.get("block_size", 0) or x is None or not isinstance(scale, np.ndarray):
         return None
@@ -56,7 +56,7 @@ def _quantize_linear(op: Op, inputs: Inputs) -> list[Value] | None:
     return [quantize(x, step, origin, axis, op.requantize)]
 
 
-def _dequantize_linear(op: Op, inputs: Inputs) -> list[Value] | None:
+def _dequantize_linear(op: ReferenceOp, inputs: Inputs) -> list[Value] | None:
     array, scale, zero_point = padded(inputs, 3)
     if op.attributes.get("block_size", 0) or not isinstance(array, np.ndarray) or not isinstance(scale, np.ndarray):
         return None
@@ -72,13 +72,13 @@ def _in_bytes(codes: Array) -> Integers:
     return codes
 
 
-def _parameters(op: Op, scale: Array, zero_point: Integers, rank: int) -> tuple[Array, Integers, int | None]:
+def _parameters(op: ReferenceOp, scale: Array, zero_point: Integers, rank: int) -> tuple[Array, Integers, int | None]:
     if scale.size == 1:
         return scale.reshape(()).astype(np.float32), zero_point.reshape(()), None
     return scale.astype(np.float32), zero_point, op.attributes.get("axis", 1) % rank
 
 
-def _add(op: Op, inputs: Inputs) -> list[Value] | None:
+def _add(op: ReferenceOp, inputs: Inputs) -> list[Value] | None:
     a, b = inputs
     if not isinstance(a, Codes) or not isinstance(b, Codes) or a.axis is not None or b.axis is not None:
         return None
@@ -91,7 +91,7 @@ def _add(op: Op, inputs: Inputs) -> list[Value] | None:
     return [Sums(in_int32(left + sign * right, op.label), np.asarray(unit, np.float32))]
 
 
-def _mul(op: Op, inputs: Inputs) -> list[Value] | None:
+def _mul(op: ReferenceOp, inputs: Inputs) -> list[Value] | None:
     a, b = inputs
     if not isinstance(a, Codes) or not isinstance(b, Codes) or max(a.array.itemsize, b.array.itemsize) > 1:
         return None
@@ -99,14 +99,14 @@ def _mul(op: Op, inputs: Inputs) -> list[Value] | None:
     return [Sums(in_int32(left.total * right.total, op.label), (left.scale * right.scale).astype(np.float32))]
 
 
-def _relu(_: Op, inputs: Inputs) -> list[Value] | None:
+def _relu(_: ReferenceOp, inputs: Inputs) -> list[Value] | None:
     x = inputs[0]
     if isinstance(x, Sums):
         return [Sums(np.maximum(x.total, 0), x.scale)]
     return None
 
 
-def _clip(_: Op, inputs: Inputs) -> list[Value] | None:
+def _clip(_: ReferenceOp, inputs: Inputs) -> list[Value] | None:
     x, low, high = (value for value in padded(inputs, 3))
     if not isinstance(x, Sums) or isinstance(low, Codes | Sums | Lookup) or isinstance(high, Codes | Sums | Lookup):
         return None
@@ -124,7 +124,7 @@ def _limit(value: Array, scale: Array) -> Totals:
     return np.rint(np.clip(value.astype(np.float64) / scale, limits.min, limits.max)).astype(np.int64)
 
 
-def _average_pool(op: Op, inputs: Inputs) -> list[Value] | None:
+def _average_pool(op: ReferenceOp, inputs: Inputs) -> list[Value] | None:
     x = inputs[0]
     array = x.centred() if isinstance(x, Codes) and x.axis is None else real(x)
     assert array is not None
@@ -136,7 +136,7 @@ def _average_pool(op: Op, inputs: Inputs) -> list[Value] | None:
     return [_mean(op, x, total, counts)]
 
 
-def _global_average_pool(op: Op, inputs: Inputs) -> list[Value] | None:
+def _global_average_pool(op: ReferenceOp, inputs: Inputs) -> list[Value] | None:
     x = inputs[0]
     if not isinstance(x, Codes) or x.axis is not None:
         return None
@@ -144,7 +144,7 @@ def _global_average_pool(op: Op, inputs: Inputs) -> list[Value] | None:
     return [_mean(op, x, x.centred().sum(axis=axes, dtype=np.int64, keepdims=True), _count(x.array, axes))]
 
 
-def _reduce_mean(op: Op, inputs: Inputs) -> list[Value] | None:
+def _reduce_mean(op: ReferenceOp, inputs: Inputs) -> list[Value] | None:
     x, given = padded(inputs, 2)
     if not isinstance(x, Codes) or x.axis is not None:
         return None
@@ -160,13 +160,13 @@ def _count(x: Array, axes: tuple[int, ...]) -> Totals:
     return np.asarray(np.prod([x.shape[axis] for axis in axes], dtype=np.int64))
 
 
-def _mean(op: Op, x: Value | None, total: Array, counts: Totals) -> Value:
+def _mean(op: ReferenceOp, x: Value | None, total: Array, counts: Totals) -> Value:
     if isinstance(x, Codes):
         return Sums(in_int32(total, op.label), (x.scale / counts).astype(np.float32))
     return (total / counts).astype(np.float32)
 
 
-def _max_pool(op: Op, inputs: Inputs) -> list[Value] | None:
+def _max_pool(op: ReferenceOp, inputs: Inputs) -> list[Value] | None:
     x = inputs[0]
     if len(op.node.output) > 1 and op.node.output[1]:
         return None
@@ -181,14 +181,14 @@ def _max_pool(op: Op, inputs: Inputs) -> list[Value] | None:
     return [x.with_array(result) if isinstance(x, Codes) else result]
 
 
-def _global_max_pool(_: Op, inputs: Inputs) -> list[Value] | None:
+def _global_max_pool(_: ReferenceOp, inputs: Inputs) -> list[Value] | None:
     x = inputs[0]
     if not isinstance(x, Codes) or x.axis is not None:
         return None
     return [x.with_array(x.array.max(axis=tuple(range(2, x.array.ndim)), keepdims=True))]
 
 
-def _concat(op: Op, inputs: Inputs) -> list[Value] | None:
+def _concat(op: ReferenceOp, inputs: Inputs) -> list[Value] | None:
     if not all(isinstance(value, Codes | Sums) for value in inputs):
         return None
     codes = [value for value in inputs if isinstance(value, Codes) and value.axis is None]
@@ -201,7 +201,7 @@ def _concat(op: Op, inputs: Inputs) -> list[Value] | None:
     return [Sums(np.concatenate(totals, axis), np.concatenate(scales, axis))]
 
 
-def _move(op: Op, inputs: Inputs) -> list[Value] | None:
+def _move(op: ReferenceOp, inputs: Inputs) -> list[Value] | None:
     """Operators that only put entries elsewhere: on codes, on a table's index, on sums together with their scales."""
     x, *others = inputs
     rest = [real(value) for value in others]
@@ -215,7 +215,7 @@ def _move(op: Op, inputs: Inputs) -> list[Value] | None:
     return None
 
 
-def _pad(op: Op, inputs: Inputs) -> list[Value] | None:
+def _pad(op: ReferenceOp, inputs: Inputs) -> list[Value] | None:
     """Zeros around codes are zero points."""
     x, pads, value, axes = padded(inputs, 4)
     if not isinstance(x, Codes) or x.axis is not None or (isinstance(value, np.ndarray) and value.any()):
@@ -224,7 +224,7 @@ def _pad(op: Op, inputs: Inputs) -> list[Value] | None:
     return [x.with_array(op.in_float([x.array, real(pads), zero, *([real(axes)] if axes is not None else [])])[0])]
 
 
-def _pointwise(op: Op, inputs: Inputs) -> list[Value] | None:
+def _pointwise(op: ReferenceOp, inputs: Inputs) -> list[Value] | None:
     """A function of one tensor of codes and plain numbers becomes a table."""
     tables: list[Array | None] = []
     index: Integers | None = None

@@ -24,7 +24,7 @@ _UNSEEN = {"Const", "Constant", "Input", "Parameter", "Output", "Result"}  # dat
 
 
 @dataclass(frozen=True, slots=True)
-class _Grid:
+class _IntegerPort:
     """How integers at the file's input or output relate to real values: real = (integer - zero_point) * scale."""
 
     dtype: np.dtype[Any]
@@ -40,8 +40,8 @@ class _Session:
     request: Any
     batch_size: int
     channels_last: bool
-    source: _Grid | None
-    target: _Grid | None
+    source: _IntegerPort | None
+    target: _IntegerPort | None
 
     def predict(self, images: Floats) -> Floats:
         """Fewer images than the compiled batch are filled up with the last one, whose scores are dropped."""
@@ -119,7 +119,7 @@ def _channels_last(model: Any, artifact: Artifact) -> bool:
     return is_channels_last(sizes, artifact.input_shape)
 
 
-def _input_grid(model: Any) -> _Grid | None:
+def _input_grid(model: Any) -> _IntegerPort | None:
     """The grid of an integer input. OpenVINO reads it as Parameter → [Transpose] → Convert → FakeQuantize.
 
     The FakeQuantize maps integers (its inputs 1, 2: lowest, highest) to real values (3, 4).
@@ -133,7 +133,7 @@ def _input_grid(model: Any) -> _Grid | None:
     return _grid(port, node, integers=(1, 2), reals=(3, 4))
 
 
-def _output_grid(model: Any) -> _Grid | None:
+def _output_grid(model: Any) -> _IntegerPort | None:
     """The grid of an integer output. OpenVINO reads it as FakeQuantize → Convert → Result, from real to integers."""
     port = model.output(0)
     if port.get_element_type().is_real():
@@ -144,14 +144,14 @@ def _output_grid(model: Any) -> _Grid | None:
     return _grid(port, node, integers=(3, 4), reals=(1, 2))
 
 
-def _grid(port: Any, node: Any, integers: tuple[int, int], reals: tuple[int, int]) -> _Grid:
+def _grid(port: Any, node: Any, integers: tuple[int, int], reals: tuple[int, int]) -> _IntegerPort:
     if node.get_type_name() != "FakeQuantize":
         raise UnsupportedError(f"the file works on {port.get_element_type().get_type_name()} and tells no scale for it")
     low, high, real_low, real_high = (
         float(node.input_value(place).get_node().get_data().item()) for place in (*integers, *reals)
     )
     scale = (real_high - real_low) / (high - low)
-    return _Grid(np.dtype(port.get_element_type().to_dtype()), scale, round(low - real_low / scale))
+    return _IntegerPort(np.dtype(port.get_element_type().to_dtype()), scale, round(low - real_low / scale))
 
 
 def _fact(op: Any, key: str) -> str:

@@ -14,12 +14,12 @@ from lowbit.measure.host import facts
 from lowbit.quant.plan.plan import RangeMethod, Rounding
 from lowbit.quant.plan.scheme import widths
 from lowbit.sources.find import find
+from lowbit.study.ask import StudyRequest
 from lowbit.study.compare import compare as run_study
+from lowbit.study.execute.local import Listener
 from lowbit.study.quantize import Quantized, QuantizeRequest
 from lowbit.study.quantize import quantize as run_quantize
-from lowbit.study.request import StudyRequest
 from lowbit.study.result import StudyResult
-from lowbit.study.run import Listener
 
 _BATCH_SIZE: dict[Scenario, int] = {"single-stream": 1, "multi-stream": 8, "offline": 32}
 

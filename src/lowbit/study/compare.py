@@ -14,13 +14,13 @@ from lowbit.data.cache import note_of
 from lowbit.measure import host as hosts
 from lowbit.runtimes import find as runtimes
 from lowbit.study import stages
+from lowbit.study.ask import StudyRequest
+from lowbit.study.cells import OWN, Plan, make_plan
 from lowbit.study.choose import choose
-from lowbit.study.plan import OWN, Plan, make_plan
+from lowbit.study.execute.local import Listener, LocalExecutor
 from lowbit.study.prepare import Inputs, Work, prepare
-from lowbit.study.request import StudyRequest
 from lowbit.study.result import StudyResult, save
 from lowbit.study.rows import CellState, Common, mark_miscomputed, noise_of, rows_of, versions_of
-from lowbit.study.run import Listener, Runner
 from lowbit.study.store import locked
 from lowbit.toolchains import find as toolchains
 
@@ -37,8 +37,8 @@ def compare(request: StudyRequest, listener: Listener = lambda _: None) -> Study
         [f"w{width}a8" for width in request.bits],
     )
     with locked(request.out.resolve()) as store:
-        runner = Runner(store.folder, request.time_limit_s, request.settings.threads, listener)
-        work = Work(request, store, runner, hosts.facts())
+        executor = LocalExecutor(store.folder, request.time_limit_s, request.settings.threads, listener)
+        work = Work(request, store, executor, hosts.facts())
         inputs = prepare(work)
         cells = stages.build(work, inputs, plan)
         stages.evaluate(work, inputs, plan, cells)

@@ -14,8 +14,8 @@ from lowbit.core.preprocess import Preprocess
 from lowbit.quant.plan.plan import QuantPlan
 from lowbit.report.inspected import Inspection, layers_of, shares_of
 from lowbit.runtimes import find
+from lowbit.study.execute.local import Listener, LocalExecutor, PlacedJob
 from lowbit.study.quantize import manifest_path, plan_path
-from lowbit.study.run import Listener, Runner, Task
 from lowbit.toolchains.lowbit import PLAN
 from lowbit.worker.build import MANIFEST
 from lowbit.worker.inspect import Inspected
@@ -115,5 +115,7 @@ def _preprocess(seen: Inspected) -> Preprocess | None:
 def _run(jobs: dict[str, InspectJob], threads: int, listener: Listener) -> list[JobResult]:
     with tempfile.TemporaryDirectory(prefix="lowbit-") as folder:
         home = Path(folder)
-        runner = Runner(home, _TIME_LIMIT_S, threads, listener)
-        return runner.run("open", [Task(name, job, home / f"{name}.json", home / "logs") for name, job in jobs.items()])
+        executor = LocalExecutor(home, _TIME_LIMIT_S, threads, listener)
+        return executor.run(
+            "open", [PlacedJob(name, job, home / f"{name}.json", home / "logs") for name, job in jobs.items()]
+        )

@@ -10,9 +10,9 @@ from lowbit.core.host import Host
 from lowbit.core.model import FloatModel
 from lowbit.core.preprocess import Preprocess
 from lowbit.core.samples import Samples
-from lowbit.measure.accuracy import Task
-from lowbit.study.plan import PlannedBuild
-from lowbit.study.request import StudyRequest
+from lowbit.measure.accuracy import Scoring
+from lowbit.study.ask import StudyRequest
+from lowbit.study.cells import PlannedBuild
 
 
 def samples_key(request: StudyRequest, fingerprint: str) -> str:
@@ -78,7 +78,7 @@ def reference_key(
     model: FloatModel,
     evaluation: Samples,
     preprocess: Preprocess,
-    task: Task,
+    task: Scoring,
     threads: int,
     host: Host,
 ) -> str:

@@ -12,13 +12,13 @@ from lowbit.core.samples import Samples
 from lowbit.data.cache import open_samples
 from lowbit.data.datasets import open_dataset
 from lowbit.data.labels import output_index
-from lowbit.measure.accuracy import Task
+from lowbit.measure.accuracy import Scoring
 from lowbit.sources import find as sources
 from lowbit.sources._edge import Source
 from lowbit.sources._float import GRAPH
 from lowbit.study import keys
-from lowbit.study import run as runs
-from lowbit.study.request import StudyRequest
+from lowbit.study.ask import StudyRequest
+from lowbit.study.execute.local import LocalExecutor, PlacedJob
 from lowbit.study.store import Store
 from lowbit.worker.accuracy import PREDICTIONS, RIGHT, SCORES
 from lowbit.worker.jobs import AccuracyJob, JobResult, ModelJob, SamplesJob
@@ -33,7 +33,7 @@ class Work:
 
     request: StudyRequest
     store: Store
-    runner: runs.Runner
+    executor: LocalExecutor
     host: Host
 
     @property
@@ -50,7 +50,7 @@ class Inputs:
     samples: Path
     calibration: Samples
     evaluation: Samples
-    task: Task
+    task: Scoring
     reference: Path
     reference_key: str
     float_accuracy: Accuracy
@@ -61,7 +61,7 @@ def prepare(work: Work) -> Inputs:
     samples, model = samples_and_model(work)
     calibration, evaluation = open_samples(samples, "calibration"), open_samples(samples, "evaluation")
     outputs = output_index(evaluation.class_names, model.outputs, work.request.labels)
-    task = Task(outputs, work.request.among, model.probabilities)
+    task = Scoring(outputs, work.request.among, model.probabilities)
     threads = work.request.settings.threads
     key = keys.reference_key(model, evaluation, work.request.preprocess, task, threads, work.host)
     reference = work.store.reference(key)
@@ -69,7 +69,7 @@ def prepare(work: Work) -> Inputs:
         float_artifact(model), "onnxruntime", samples, work.request.preprocess, task, BATCH, threads, None, reference
     )
     leaves = tuple(reference / name for name in (SCORES, PREDICTIONS, RIGHT))
-    answered = must(work, "float model", runs.Task(model.name, job, _result(reference), work.store.logs(key), leaves))
+    answered = must(work, "float model", PlacedJob(model.name, job, _result(reference), work.store.logs(key), leaves))
     accuracy = from_plain(Accuracy, answered.data)
     return Inputs(model, samples, calibration, evaluation, task, reference, key, accuracy)
 
@@ -96,7 +96,7 @@ def _samples(work: Work) -> Path:
         workers=work.host.cores,
         labelled=request.labelled,
     )
-    must(work, "data", runs.Task(request.data, job, _result(folder), work.store.logs(key), (folder,)))
+    must(work, "data", PlacedJob(request.data, job, _result(folder), work.store.logs(key), (folder,)))
     return folder
 
 
@@ -113,7 +113,7 @@ def _model(work: Work, source: Source, fingerprint: str, samples: Path, calibrat
         seed=request.settings.seed,
         threads=request.settings.threads,
     )
-    task = runs.Task(request.model, job, _result(folder), work.store.logs(key), (folder / GRAPH,))
+    task = PlacedJob(request.model, job, _result(folder), work.store.logs(key), (folder / GRAPH,))
     if not source.INFO.stable:  # user code may read what no fingerprint covers; the graph's own digest names the rest
         task.result.unlink(missing_ok=True)
     return replace(from_plain(FloatModel, must(work, "model", task).data), path=folder / GRAPH)
@@ -124,9 +124,9 @@ def _result(folder: Path) -> Path:
     return folder.with_suffix(".json")
 
 
-def must(work: Work, stage: str, task: runs.Task) -> JobResult:
+def must(work: Work, stage: str, task: PlacedJob) -> JobResult:
     """The result of a job without which nothing goes on; raises BadInput where it is unsupported."""
-    [ended] = work.runner.run(stage, [task])
+    [ended] = work.executor.run(stage, [task])
     if ended.end == "unsupported":
         raise BadInput(f"{task.name}: {with_remedy(ended.reason, ended.remedy)}")
     if ended.end != "done":

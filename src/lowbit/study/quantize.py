@@ -29,10 +29,10 @@ from lowbit.measure import host as hosts
 from lowbit.quant.plan.plan import QuantPlan
 from lowbit.quant.plan.scheme import Scheme, widths
 from lowbit.study import keys
-from lowbit.study.plan import PlannedBuild
+from lowbit.study.ask import StudyRequest
+from lowbit.study.cells import PlannedBuild
+from lowbit.study.execute.local import Listener, LocalExecutor, PlacedJob
 from lowbit.study.prepare import Work, must, samples_and_model
-from lowbit.study.request import StudyRequest
-from lowbit.study.run import Listener, Runner, Task
 from lowbit.study.stages import kept_files
 from lowbit.study.store import locked
 from lowbit.toolchains.lowbit import INFO, PLAN, PROGRESS, ROUNDED
@@ -134,7 +134,7 @@ def quantize(request: QuantizeRequest, listener: Listener = lambda _: None) -> Q
             seed=request.seed,
         )
         result, logs = work.store.build_result(key), work.store.logs(key)
-        task = Task(f"{recipe.name}", job, result, logs, leaves=kept_files(folder, key))
+        task = PlacedJob(f"{recipe.name}", job, result, logs, leaves=kept_files(folder, key))
         manifest = from_plain(Manifest, must(work, "quantize", task).data)
         plan = load_json(QuantPlan, folder / PLAN)
         manifest = _deliver(folder, manifest, plan, out, request.plan)
@@ -157,7 +157,7 @@ def dry_run(request: QuantizeRequest, listener: Listener = lambda _: None) -> Qu
 
 def _planned(work: Work, model: FloatModel, recipe: Recipe) -> QuantPlan:
     key = digest.of_value(["plan", model.digest, recipe])
-    task = Task(recipe.name, PlanJob(model, recipe), work.store.build_result(f"plan-{key}"), work.store.logs(key))
+    task = PlacedJob(recipe.name, PlanJob(model, recipe), work.store.build_result(f"plan-{key}"), work.store.logs(key))
     task.result.unlink(missing_ok=True)  # quick, and a plan's file may have been edited
     return from_plain(QuantPlan, must(work, "plan", task).data)
 
@@ -213,7 +213,7 @@ def _first_cause(error: BaseException | None) -> str:
 
 @contextmanager
 def _working(request: QuantizeRequest, listener: Listener) -> Iterator[Work]:
-    """A store in the cache, or in a temporary folder; and a runner that follows the engine's layers."""
+    """A store in the cache, or in a temporary folder; and a executor that follows the engine's layers."""
     with _folder(request.cache) as folder, locked(folder.resolve(), "--cache") as store:
         study = StudyRequest(
             model=request.model,
@@ -227,8 +227,8 @@ def _working(request: QuantizeRequest, listener: Listener) -> Iterator[Work]:
             time_limit_s=request.time_limit_s,
             labelled=False,
         )
-        runner = Runner(store.folder, request.time_limit_s, request.threads, listener, LayerWatch())
-        yield Work(study, store, runner, hosts.facts())
+        executor = LocalExecutor(store.folder, request.time_limit_s, request.threads, listener, LayerWatch())
+        yield Work(study, store, executor, hosts.facts())
 
 
 @contextmanager

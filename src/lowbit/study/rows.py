@@ -16,7 +16,7 @@ from lowbit.core.row import Row
 from lowbit.measure.precision import int8_share
 from lowbit.measure.stats import mcnemar, wilson
 from lowbit.report.quantized import verified_note
-from lowbit.study.plan import Impossible, PlannedBuild
+from lowbit.study.cells import Impossible, PlannedBuild
 from lowbit.worker.jobs import JobResult
 
 _WORSE_POINTS = 2.0  # a file this far below its best runtime, and surely so, is miscomputed

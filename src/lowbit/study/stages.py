@@ -12,10 +12,10 @@ from lowbit.core.errors import DamagedFile
 from lowbit.core.model import FloatModel
 from lowbit.core.outcome import Timing
 from lowbit.study import keys
-from lowbit.study.plan import Plan, PlannedBuild
+from lowbit.study.cells import Plan, PlannedBuild
+from lowbit.study.execute.local import PlacedJob
 from lowbit.study.prepare import BATCH, Inputs, Work
 from lowbit.study.rows import CellState
-from lowbit.study.run import Task
 from lowbit.worker.accuracy import PREDICTIONS, RIGHT
 from lowbit.worker.build import MANIFEST
 from lowbit.worker.jobs import AccuracyJob, BuildJob, SpeedJob
@@ -27,7 +27,7 @@ def build(work: Work, inputs: Inputs, plan: Plan) -> list[CellState]:
     """Every artifact, and the cells that follow from it; a build that fails shows in the runtimes it was made for."""
     tasks = [_build_task(work, inputs, planned) for planned in plan.builds]
     cells = []
-    for planned, result in zip(plan.builds, work.runner.run("build", tasks, work.slots), strict=True):
+    for planned, result in zip(plan.builds, work.executor.run("build", tasks, work.slots), strict=True):
         manifest = from_plain(Manifest, result.data) if result.end == "done" else None
         readers = planned.runtimes
         if manifest is None:
@@ -42,7 +42,7 @@ def build(work: Work, inputs: Inputs, plan: Plan) -> list[CellState]:
     return cells
 
 
-def _build_task(work: Work, inputs: Inputs, planned: PlannedBuild) -> Task:
+def _build_task(work: Work, inputs: Inputs, planned: PlannedBuild) -> PlacedJob:
     request, store = work.request, work.store
     key = keys.build_key(request, planned, inputs.model, inputs.calibration, work.host)
     job = BuildJob(
@@ -60,7 +60,7 @@ def _build_task(work: Work, inputs: Inputs, planned: PlannedBuild) -> Task:
     )
     files = kept_files(job.out, key)
     name = f"{planned.toolchain.name}/{planned.recipe.name}"
-    return Task(name, job, store.build_result(key), store.logs(key), leaves=files, group=planned.toolchain.name)
+    return PlacedJob(name, job, store.build_result(key), store.logs(key), leaves=files, group=planned.toolchain.name)
 
 
 def kept_files(folder: Path, key: str) -> tuple[Path, ...]:
@@ -78,11 +78,11 @@ def evaluate(work: Work, inputs: Inputs, plan: Plan, cells: Sequence[CellState])
     """Accuracy and executed precision of every cell that was built."""
     alive = [cell for cell in cells if cell.alive]
     tasks = [_accuracy_task(work, inputs, plan, cell) for cell in alive]
-    for cell, result in zip(alive, work.runner.run("accuracy", tasks, work.slots), strict=True):
+    for cell, result in zip(alive, work.executor.run("accuracy", tasks, work.slots), strict=True):
         cell.accuracy = result
 
 
-def _accuracy_task(work: Work, inputs: Inputs, plan: Plan, cell: CellState) -> Task:
+def _accuracy_task(work: Work, inputs: Inputs, plan: Plan, cell: CellState) -> PlacedJob:
     assert cell.manifest is not None
     settings = work.request.settings
     dynamic = cell.build.recipe.claim == "dynamic"  # ranges over the whole batch: it must be the one that is timed
@@ -103,7 +103,7 @@ def _accuracy_task(work: Work, inputs: Inputs, plan: Plan, cell: CellState) -> T
         out=folder,
     )
     leaves = (cell.right, folder / PREDICTIONS)
-    return Task(cell.name, job, folder / "accuracy.json", work.store.logs(cell.key), leaves)
+    return PlacedJob(cell.name, job, folder / "accuracy.json", work.store.logs(cell.key), leaves)
 
 
 def _artifact(work: Work, cell: CellState, model: FloatModel) -> Artifact:
@@ -129,7 +129,7 @@ def time(work: Work, inputs: Inputs, cells: Sequence[CellState]) -> None:
     key = keys.timing_key(work.request, work.host)
     # MLPerf's own counts take hours on a slow model: 270,336 queries of 8 images in the multi-stream scenario.
     limit_s = max(work.request.time_limit_s, _OFFICIAL_LIMIT_S if settings.official else 0.0)
-    timer = replace(work.runner, time_limit_s=limit_s)
+    timer = replace(work.executor, time_limit_s=limit_s)
     for number in range(1, settings.rounds + 1):
         order = [cell for cell in cells if cell.alive]
         random.Random(f"{settings.seed}-{number}").shuffle(order)
@@ -148,7 +148,7 @@ def time(work: Work, inputs: Inputs, cells: Sequence[CellState]) -> None:
             cell.timings.append(result)
 
 
-def _speed_task(work: Work, inputs: Inputs, cell: CellState, name: str) -> Task:
+def _speed_task(work: Work, inputs: Inputs, cell: CellState, name: str) -> PlacedJob:
     assert cell.key is not None
     logs = work.store.logs(cell.key)
     job = SpeedJob(
@@ -159,4 +159,4 @@ def _speed_task(work: Work, inputs: Inputs, cell: CellState, name: str) -> Task:
         settings=work.request.settings,
         logs=logs / name,
     )
-    return Task(cell.name, job, work.store.cell(cell.key) / f"{name}.json", logs)
+    return PlacedJob(cell.name, job, work.store.cell(cell.key) / f"{name}.json", logs)

@@ -13,11 +13,11 @@ import numpy.typing as npt
 import torch
 from torch import fx, nn
 
-from lowbit.torchgraph.values import Constant, Op, Sizes, Value
+from lowbit.torchgraph.values import Constant, ImportedOp, Sizes, Value
 
 _BATCHES = (5, 7)  # unlikely as a product or a quotient of a network's own sizes, and not 1, which would broadcast
 
-Handler = Callable[["Builder", Op], Value | tuple[Value, ...]]
+Handler = Callable[["Builder", ImportedOp], Value | tuple[Value, ...]]
 
 
 class Builder:
@@ -26,7 +26,7 @@ class Builder:
     def __init__(self) -> None:
         self.root = nn.Module()
         self.graph = fx.Graph()
-        self.op = Op(name="x", type="input", opset=0, inputs=(), attributes={})
+        self.op = ImportedOp(name="x", type="input", opset=0, inputs=(), attributes={})
         self._observed: dict[fx.Node, tuple[Any, ...]] = {}
         self._parameters: dict[tuple[Constant, bool], nn.Parameter] = {}
         self._attributes: dict[Constant, fx.Node] = {}

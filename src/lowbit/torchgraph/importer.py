@@ -17,7 +17,7 @@ from torch import fx
 from lowbit.core.errors import BadInput
 from lowbit.torchgraph.builder import Builder, Handler
 from lowbit.torchgraph.operators import activations, images, layers, math, shapes, sizes
-from lowbit.torchgraph.values import Constant, Op, Value
+from lowbit.torchgraph.values import Constant, ImportedOp, Value
 
 _OPERATORS: dict[str, Handler] = {
     **layers.OPERATORS,
@@ -99,7 +99,7 @@ def _import_node(builder: Builder, node: ir.Node, values: dict[ir.Value, Value],
     if node.op_type == "MatMul" and (add := _bias_behind(node, values)) is not None:
         inputs.append(next(values[v] for v in add.inputs if v is not None and v is not node.outputs[0]))
         outputs = list(add.outputs)
-    builder.op = op = Op(
+    builder.op = op = ImportedOp(
         name=node.name or str(node.outputs[0].name),
         type=node.op_type,
         opset=opset,
@@ -120,7 +120,7 @@ def _import_node(builder: Builder, node: ir.Node, values: dict[ir.Value, Value],
             result.meta.setdefault(VALUES, []).append(str(output.name))
 
 
-def _results(builder: Builder, node: ir.Node, op: Op) -> tuple[Value, ...]:
+def _results(builder: Builder, node: ir.Node, op: ImportedOp) -> tuple[Value, ...]:
     given = [value for value in op.inputs if value is not None]
     if all(isinstance(value, Constant) for value in given):
         return _fold(node, op)
@@ -133,7 +133,7 @@ def _results(builder: Builder, node: ir.Node, op: Op) -> tuple[Value, ...]:
     return results if isinstance(results, tuple) else (results,)
 
 
-def _fold(node: ir.Node, op: Op) -> tuple[Value, ...]:
+def _fold(node: ir.Node, op: ImportedOp) -> tuple[Value, ...]:
     """The outputs of a node all of whose inputs are constant, by ONNX's own reference evaluator."""
     proto = ir.to_proto(node)
     inputs = [name for name in dict.fromkeys(proto.input) if name]

@@ -7,7 +7,7 @@ from torch import fx
 from torch.nn import functional
 
 from lowbit.torchgraph.builder import Builder
-from lowbit.torchgraph.values import Op
+from lowbit.torchgraph.values import ImportedOp
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Window:
         return all(begin == end for begin, end in self.pads)
 
 
-def window(b: Builder, op: Op, x: fx.Node, kernel: Sequence[int]) -> Window:
+def window(b: Builder, op: ImportedOp, x: fx.Node, kernel: Sequence[int]) -> Window:
     """The window of a convolution or pooling over x [N, C, *spatial], `auto_pad` resolved."""
     n = len(kernel)
     strides = tuple(op.attribute("strides", [1] * n))

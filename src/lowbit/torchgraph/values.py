@@ -32,7 +32,7 @@ Value: TypeAlias = fx.Node | Constant | Sizes
 
 
 @dataclass(frozen=True, slots=True)
-class Op:
+class ImportedOp:
     """One ONNX node with its inputs resolved; an optional input that is absent is None. `opset` is the graph's."""
 
     name: str

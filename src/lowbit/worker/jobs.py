@@ -10,7 +10,7 @@ from lowbit.core.model import FloatModel
 from lowbit.core.preprocess import Preprocess
 from lowbit.core.recipe import Recipe
 from lowbit.core.settings import Settings
-from lowbit.measure.accuracy import Task
+from lowbit.measure.accuracy import Scoring
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class AccuracyJob:
     runtime: str
     samples: Path
     preprocess: Preprocess
-    task: Task
+    task: Scoring
     batch_size: int
     threads: int
     reference: Path | None

@@ -14,7 +14,7 @@ _BOTTOM, _TOP = -128, 127  # of int8
 
 
 @dataclass(frozen=True, slots=True)
-class Grid:
+class IntegerGrid:
     """real = scale · (code − zero_point), codes `lowest` … 127 in int8.
 
     The highest code of any width is 127, where int8 itself saturates; below 8 bits only the lower end needs a clamp.
@@ -25,7 +25,7 @@ class Grid:
     lowest: int
 
     @classmethod
-    def of(cls, qparams: QParams) -> "Grid":
+    def of(cls, qparams: QParams) -> "IntegerGrid":
         """The same real numbers, in int8: our code c becomes c + 127 − highest (u8: c − 128)."""
         if qparams.format.bits > 8 or qparams.scale.ndim:
             raise UnsupportedError(
@@ -54,14 +54,14 @@ class Forms:
     the planned one before anyone reads it.
     """
 
-    def __init__(self, file: TFLiteFile, planned: dict[int, Grid]) -> None:
+    def __init__(self, file: TFLiteFile, planned: dict[int, IntegerGrid]) -> None:
         self.file = file
         self.planned = planned
-        self._written: dict[int, Grid] = {}  # the grid on which its operator writes a tensor; absent: float
-        self._integers: dict[tuple[int, Grid], int] = {}
+        self._written: dict[int, IntegerGrid] = {}  # the grid on which its operator writes a tensor; absent: float
+        self._integers: dict[tuple[int, IntegerGrid], int] = {}
         self._dequantized: dict[int, int] = {}
 
-    def grid(self, tensor: int) -> Grid | None:
+    def grid(self, tensor: int) -> IntegerGrid | None:
         """What its readers see: the planned grid, else the one it is written on; None for a float tensor."""
         return self.planned.get(tensor, self._written.get(tensor))
 
@@ -76,7 +76,7 @@ class Forms:
             self.file.new("DEQUANTIZE", [codes], self._dequantized[tensor])
         return self._dequantized[tensor]
 
-    def integers(self, tensor: int, grid: Grid) -> int:
+    def integers(self, tensor: int, grid: IntegerGrid) -> int:
         """The tensor of its codes on `grid`: what its readers see, quantized again where that is another grid."""
         if (tensor, grid) not in self._integers:
             seen, written = self.grid(tensor), self._written.get(tensor)
@@ -91,12 +91,12 @@ class Forms:
             self._integers[tensor, grid] = self._clamped(tensor, out, grid, floor)
         return self._integers[tensor, grid]
 
-    def start(self, tensor: int, grid: Grid) -> None:
+    def start(self, tensor: int, grid: IntegerGrid) -> None:
         """The graph's input `tensor` is int8 on `grid`."""
         self.planned[tensor] = self._written[tensor] = grid
         self._integers[tensor, grid] = self._become(tensor, grid)
 
-    def write(self, kind: str, operator: Any, grid: Grid, floor: float = -np.inf) -> None:
+    def write(self, kind: str, operator: Any, grid: IntegerGrid, floor: float = -np.inf) -> None:
         """Append `operator`, whose outputs become int8 on `grid`; it writes no number below `floor`."""
         tensors = [int(tensor) for tensor in operator.outputs]
         for tensor in tensors:
@@ -106,15 +106,15 @@ class Forms:
             self._written[tensor] = grid
             self._integers[tensor, grid] = self._clamped(tensor, tensor, grid, floor)
 
-    def _become(self, tensor: int, grid: Grid) -> int:
+    def _become(self, tensor: int, grid: IntegerGrid) -> int:
         self.file.set_type(tensor, self.file.types.INT8, np.array(grid.scale, np.float32), grid.zero_point)
         return tensor
 
-    def _codes(self, tensor: int, grid: Grid) -> int:
+    def _codes(self, tensor: int, grid: IntegerGrid) -> int:
         name = f"{self.file.name(tensor)}/codes{sum(known == tensor for known, _ in self._integers)}"
         return self._become(self.file.add(name, self.file.shape(tensor), self.file.types.INT8), grid)
 
-    def _clamped(self, tensor: int, codes: int, grid: Grid, floor: float) -> int:
+    def _clamped(self, tensor: int, codes: int, grid: IntegerGrid, floor: float) -> int:
         """`codes` without those below the lowest of fewer than 8 bits; at the top int8 itself ends."""
         if grid.lowest == _BOTTOM or floor >= grid.floor - 0.49 * grid.scale:  # which rounds to the lowest code
             return codes

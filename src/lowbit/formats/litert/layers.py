@@ -9,7 +9,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from lowbit.formats.litert.file import RELU, Array, TFLiteFile
-from lowbit.formats.litert.forms import Forms, Grid
+from lowbit.formats.litert.forms import Forms, IntegerGrid
 from lowbit.quant.model import QuantizedLayer, QuantizedModel
 
 WEIGHTED = {  # operator → places of activation, weight and bias among its inputs; the weight's axis of outputs
@@ -99,7 +99,7 @@ def _moves(kind: str, rank: int) -> Iterator[Callable[[Array], Array]]:
 
 
 def write_integer(
-    forms: Forms, kind: str, operator: Any, found: Found, reads: Grid, writes: Grid, *, packed: bool
+    forms: Forms, kind: str, operator: Any, found: Found, reads: IntegerGrid, writes: IntegerGrid, *, packed: bool
 ) -> str:
     """Append the layer on int8 kernels; returns how its weights are stored: int4 where `packed` and they fit, or int8.
 
@@ -135,7 +135,7 @@ def write_integer(
     return "int4" if four else "int8"
 
 
-def _weight_scale(found: Found, reads: Grid, axis: int) -> npt.NDArray[np.float32]:
+def _weight_scale(found: Found, reads: IntegerGrid, axis: int) -> npt.NDArray[np.float32]:
     """Its scales; a channel whose weights are all 0 gets one that keeps its bias small, since any is right there."""
     dead = ~found.weight.any(axis=tuple(other for other in range(found.weight.ndim) if other != axis))
     enough = np.abs(found.bias) / (_SMALL_BIAS * reads.scale)
@@ -155,7 +155,7 @@ def _is_pointwise(file: TFLiteFile, operator: Any, shape: tuple[int, ...]) -> bo
     return shape[1:] == (1, 1, source[-1]) and options.strideH == options.strideW == 1
 
 
-def write_accumulators(forms: Forms, operator: Any, found: Found, reads: Grid) -> None:
+def write_accumulators(forms: Forms, operator: Any, found: Found, reads: IntegerGrid) -> None:
     """Append a matrix product with float results, as its int32 sums times their scales.
 
     FULLY_CONNECTED writes int8 only; BATCH_MATMUL of int8 by int8 writes the sums. It takes codes as they are, so that

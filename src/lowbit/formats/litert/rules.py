@@ -7,7 +7,7 @@ import numpy as np
 
 from lowbit.formats.litert import layers
 from lowbit.formats.litert.file import TFLiteFile
-from lowbit.formats.litert.forms import Forms, Grid
+from lowbit.formats.litert.forms import Forms, IntegerGrid
 from lowbit.quant.model import QuantizedModel
 
 _MOVES = {  # what they write are numbers that they read (or a fill): the same grid on both sides
@@ -52,7 +52,7 @@ class Rewriting:
         return self.forms.file
 
 
-def plan_backwards(file: TFLiteFile, planned: dict[int, Grid]) -> None:
+def plan_backwards(file: TFLiteFile, planned: dict[int, IntegerGrid]) -> None:
     """Give a tensor without a grid that of its readers, where all only move or cut numbers, and agree."""
     readers: dict[int, list[tuple[str, Any]]] = {}
     for kind, operator in file.old:
@@ -102,14 +102,14 @@ def _layer(work: Rewriting, kind: str, operator: Any) -> bool:
     qparams = work.model.read_as(found.node, value)
     writes = forms.planned.get(target)
     if qparams is not None and writes is not None:
-        reads, bits = Grid.of(qparams), found.layer.weight.qparams.format.bits
+        reads, bits = IntegerGrid.of(qparams), found.layer.weight.qparams.format.bits
         stored = layers.write_integer(forms, kind, operator, found, reads, writes, packed=work.packed)
         if stored != f"int{bits}":
             work.notes.append(
                 f"{name}: its {bits}-bit weights are stored as {stored}, the next width of LiteRT's kernels"
             )
     elif qparams is not None and kind == "FULLY_CONNECTED":
-        layers.write_accumulators(forms, operator, found, Grid.of(qparams))
+        layers.write_accumulators(forms, operator, found, IntegerGrid.of(qparams))
     else:
         side = "what it reads" if qparams is None else "what it writes"
         work.notes.append(f"{name}: computed in float, since the plan leaves {side} in float and LiteRT wants int8")
@@ -162,7 +162,7 @@ def _binary(work: Rewriting, kind: str, operator: Any) -> bool:
     return True
 
 
-def _operand(work: Rewriting, tensor: int, target: int) -> Grid | None:
+def _operand(work: Rewriting, tensor: int, target: int) -> IntegerGrid | None:
     if work.file.constant(tensor) is None:
         return work.forms.grid(tensor)
     names = set(work.names.get(target, ()))
@@ -170,11 +170,11 @@ def _operand(work: Rewriting, tensor: int, target: int) -> Grid | None:
         if names & {str(node.outputs[0].name), *(str(use.node.outputs[0].name) for use in node.outputs[0].uses())}:
             for value in node.inputs:
                 if value is not None and value.name in work.model.constants:
-                    return Grid.of(work.model.constants[str(value.name)].qparams)
+                    return IntegerGrid.of(work.model.constants[str(value.name)].qparams)
     return None
 
 
-def _constant(work: Rewriting, tensor: int, grid: Grid) -> int:
+def _constant(work: Rewriting, tensor: int, grid: IntegerGrid) -> int:
     """A constant operand on `grid`."""
     file = work.file
     numbers = file.constant(tensor)

@@ -18,7 +18,7 @@ from lowbit.core.errors import BadInput, UnsupportedError
 from lowbit.core.files import aside
 from lowbit.core.refusal import refusal
 from lowbit.formats.litert.file import TFLiteFile
-from lowbit.formats.litert.forms import Forms, Grid
+from lowbit.formats.litert.forms import Forms, IntegerGrid
 from lowbit.formats.litert.match import match
 from lowbit.formats.litert.rules import Rewriting, plan_backwards, rewrite
 from lowbit.quant.model import QuantizedModel
@@ -72,7 +72,7 @@ def _export(
                 f"LiteRT's int8 kernels take one weight scale an output channel; layer {layer.node!r} has groups",
                 "choose granularity 'channel' or 'tensor'",
             )
-    grids = {name: Grid.of(qparams) for name, qparams in (*model.product.items(), *model.main.items())}
+    grids = {name: IntegerGrid.of(qparams) for name, qparams in (*model.product.items(), *model.main.items())}
     with tempfile.TemporaryDirectory(prefix="lowbit-") as folder:
         graph, floats = Path(folder) / "graph.onnx", Path(folder) / "float.tflite"
         ir.save(model.graph, graph)

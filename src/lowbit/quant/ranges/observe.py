@@ -15,7 +15,7 @@ from lowbit.quant.plan import kinds
 from lowbit.quant.plan.plan import QuantPlan, TensorPlan
 from lowbit.quant.prepare import constant
 from lowbit.quant.ranges.observers import Observers
-from lowbit.quant.simulate import Runner
+from lowbit.quant.simulate import Simulator
 
 LARGEST_TENSOR = 2_500_000  # numbers: what a chunk's largest tensor should have at most, to stay in the cache
 LARGEST_CHUNK = 64  # images
@@ -34,7 +34,9 @@ class Images:
             yield torch.from_numpy(np.ascontiguousarray(batch))
 
 
-def observe_ranges(runner: Runner, model: ir.Model, plan: QuantPlan, images: Images, *, workers: int = 1) -> QuantPlan:
+def observe_ranges(
+    runner: Simulator, model: ir.Model, plan: QuantPlan, images: Images, *, workers: int = 1
+) -> QuantPlan:
     """The plan with the limits of every tensor whose range is not fixed already; `workers` chunks go side by side.
 
     Tensors that share a range are observed where they are computed, not again where they are only moved about.
@@ -82,7 +84,7 @@ def observe_ranges(runner: Runner, model: ir.Model, plan: QuantPlan, images: Ima
     return replace(plan, tensors=tuple(limited(tensor) for tensor in plan.tensors))
 
 
-def chunk_size(runner: Runner, images: Images) -> int:
+def chunk_size(runner: Simulator, images: Images) -> int:
     """Images at a time: few enough that memory stays small however wide they are, and at least five chunks."""
     sizes = [1]
     sample = next(images.chunks(1))

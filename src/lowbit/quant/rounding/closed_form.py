@@ -8,7 +8,7 @@ from lowbit.quant.rounding.fine_scales import best_of_several, fitted
 from lowbit.quant.rounding.gptq import Problem, descend, feedback_of, gptq
 from lowbit.quant.rounding.moments import Moments
 from lowbit.quant.rounding.ridge import best_ridge, damped
-from lowbit.quant.rounding.scales import Doubles, Grid, Rounded, check, search
+from lowbit.quant.rounding.scales import Doubles, Rounded, WeightGrid, check, search
 
 _PASSES = 3  # of descent
 _FITS = 3  # of the scale to the codes
@@ -65,7 +65,7 @@ def _with_grid(target: Doubles, h: Doubles, scale: Doubles, zero: Doubles, kind:
     return _back(descend(problem, codes, scale, zero, _PASSES), order)
 
 
-def _with_scales(target: Doubles, h: Doubles, grid: Grid) -> tuple[Codes, Grid]:
+def _with_scales(target: Doubles, h: Doubles, grid: WeightGrid) -> tuple[Codes, WeightGrid]:
     """Codes, and the scales (one an output) that turn out best with them."""
     order, rows = _order(h), target.shape[1]
     problem = Problem(_rows(target, order), _turned(h, order), grid.format)

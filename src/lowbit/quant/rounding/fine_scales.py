@@ -3,7 +3,7 @@
 import numpy as np
 
 from lowbit.quant.rounding.gptq import Problem, descend, gptq
-from lowbit.quant.rounding.scales import Doubles, Grid
+from lowbit.quant.rounding.scales import Doubles, WeightGrid
 
 _RATIOS = (0.85, 0.9, 0.95, 1.0, 1.05, 1.1, 1.15, 1.25)  # of the scale that suits rounding to nearest
 _SHIFTS = (0, -1, 1)  # of its zero point
@@ -11,7 +11,7 @@ _AT_ONCE = 1 << 21  # weights rounded side by side: 16 MB an array
 _LARGE = 2e9  # G K² O above which only scales are tried, without descent
 
 
-def best_of_several(problem: Problem, feedback: Doubles, grid: Grid) -> tuple[Doubles, Grid]:
+def best_of_several(problem: Problem, feedback: Doubles, grid: WeightGrid) -> tuple[Doubles, WeightGrid]:
     """Codes [G, K, O] and the scale and zero point of each output, of 24 (symmetric: 8) the ones that err least.
 
     GPTQ spreads a weight's error over others, so that it bears a larger or smaller scale than rounding to nearest does.
@@ -38,10 +38,10 @@ def best_of_several(problem: Problem, feedback: Doubles, grid: Grid) -> tuple[Do
             better = errors[:, :, mine] < best
             for kept, offered in ((best, errors), (codes, tried), (scale, scales), (zero, zeros)):
                 np.copyto(kept, offered[:, :, mine], where=better)
-    return codes, Grid(kind, scale, zero)
+    return codes, WeightGrid(kind, scale, zero)
 
 
-def fitted(problem: Problem, codes: Doubles, grid: Grid) -> Grid:
+def fitted(problem: Problem, codes: Doubles, grid: WeightGrid) -> WeightGrid:
     """The scale of least error for these codes: s = qᵀ h target / qᵀ h q with q = code − zero. Kept where s ≤ 0."""
     integers = codes - grid.zero
     pulled = problem.h @ integers
@@ -49,7 +49,7 @@ def fitted(problem: Problem, codes: Doubles, grid: Grid) -> Grid:
     above = np.sum(problem.target * pulled, axis=1, keepdims=True)
     usable = (below > 0) & (above > 0)
     scale = np.where(usable, above / np.where(usable, below, 1.0), grid.scale)
-    return Grid(grid.format, np.where(scale > 1e-30, _single(scale), grid.scale), grid.zero)
+    return WeightGrid(grid.format, np.where(scale > 1e-30, _single(scale), grid.scale), grid.zero)
 
 
 def _single(scale: Doubles) -> Doubles:

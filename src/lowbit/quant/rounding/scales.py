@@ -34,7 +34,7 @@ class Rounded:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Grid:
+class WeightGrid:
     """Where codes may lie: scale (values of float32) and zero [G, S, O]; row k of K has those of S · k // K."""
 
     format: Format
@@ -65,7 +65,7 @@ def nearest_codes(weight: Doubles, scale: Doubles, zero: Doubles, kind: Format) 
     return np.clip(codes, kind.lowest, kind.highest, out=codes)
 
 
-def search(weight: npt.NDArray[np.floating], kind: Format, importance: Doubles | None = None) -> Grid:
+def search(weight: npt.NDArray[np.floating], kind: Format, importance: Doubles | None = None) -> WeightGrid:
     """The grid with the least squared error of rounding `weight` [G, K, O] to nearest, by trying.
 
     Scales from 0.20 to 1.20 of the one at which nothing saturates, in steps of 0.01 around the best; where the format
@@ -111,7 +111,7 @@ def search(weight: npt.NDArray[np.floating], kind: Format, importance: Doubles |
     dead = np.maximum(hi, -lo) <= _LEAST
     shape = (groups, count, outputs)
     found = np.where(dead, 1.0, best.scale).astype(np.float32).astype(np.float64)
-    return Grid(
+    return WeightGrid(
         kind,
         np.ascontiguousarray(np.broadcast_to(found[:, :, 0], shape)),
         np.ascontiguousarray(np.broadcast_to(best.zero[:, :, 0], shape)),

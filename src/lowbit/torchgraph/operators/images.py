@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from lowbit.torchgraph.builder import Builder, Handler
 from lowbit.torchgraph.padding import pad, pad_or_defer, window
-from lowbit.torchgraph.values import Op, Value
+from lowbit.torchgraph.values import ImportedOp, Value
 
 _MAX_POOLS: dict[int, type[nn.Module]] = {3: nn.MaxPool1d, 4: nn.MaxPool2d, 5: nn.MaxPool3d}
 _AVERAGE_POOLS: dict[int, type[nn.Module]] = {3: nn.AvgPool1d, 4: nn.AvgPool2d, 5: nn.AvgPool3d}
@@ -22,7 +22,7 @@ _GLOBAL_AVERAGE: dict[int, type[nn.Module]] = {
 _GLOBAL_MAX: dict[int, type[nn.Module]] = {3: nn.AdaptiveMaxPool1d, 4: nn.AdaptiveMaxPool2d, 5: nn.AdaptiveMaxPool3d}
 
 
-def max_pool(b: Builder, op: Op) -> Value:
+def max_pool(b: Builder, op: ImportedOp) -> Value:
     """MaxPool; uneven padding is put before it with -∞."""
     x = op.tensor(0)
     w = window(b, op, x, op.attribute("kernel_shape", []))
@@ -33,7 +33,7 @@ def max_pool(b: Builder, op: Op) -> Value:
     return b.layer(layer, x)
 
 
-def average_pool(b: Builder, op: Op) -> Value:
+def average_pool(b: Builder, op: ImportedOp) -> Value:
     """AveragePool. What counts into the mean at the border is ONNX's count_include_pad."""
     x = op.tensor(0)
     w = window(b, op, x, op.attribute("kernel_shape", []))
@@ -57,7 +57,7 @@ def _global(layers: dict[int, type[nn.Module]]) -> Handler:
     return lambda b, op: b.layer(layers[b.rank(op.tensor(0))](1), op.tensor(0))
 
 
-def resize(b: Builder, op: Op) -> Value:
+def resize(b: Builder, op: ImportedOp) -> Value:
     """Resize to fixed sizes: nearest of every kind by picking, linear and cubic where torch's interpolate agrees."""
     x = op.tensor(0)
     shape = b.fixed_shape(x, 1)
@@ -85,7 +85,7 @@ def resize(b: Builder, op: Op) -> Value:
     return b.call(functional.interpolate, x, size=sizes[1:], mode=torch_mode, align_corners=align)
 
 
-def _target(b: Builder, op: Op, x: fx.Node) -> tuple[list[int], list[float]]:
+def _target(b: Builder, op: ImportedOp, x: fx.Node) -> tuple[list[int], list[float]]:
     """Sizes and scales of the axes behind the batch, from whichever of both the node states."""
     if op.attribute("axes", None) is not None or op.attribute("keep_aspect_ratio_policy", "stretch") != "stretch":
         raise op.unsupported("axes or an aspect ratio policy")
@@ -121,7 +121,7 @@ def _nearest(old: int, new: int, scale: float, placing: str, rounding: str) -> n
     return indices
 
 
-def depth_to_space(b: Builder, op: Op) -> Value:
+def depth_to_space(b: Builder, op: ImportedOp) -> Value:
     """DepthToSpace: the block's offset is the channel's outer part (DCR) or its inner one (CRD, pixel shuffle)."""
     x, block = op.tensor(0), op.attribute("blocksize", 1)
     if op.attribute("mode", "DCR") == "CRD":
@@ -132,7 +132,7 @@ def depth_to_space(b: Builder, op: Op) -> Value:
     return b.call(torch.reshape, x, (n, c // block**2, h * block, w * block))
 
 
-def space_to_depth(b: Builder, op: Op) -> Value:
+def space_to_depth(b: Builder, op: ImportedOp) -> Value:
     """SpaceToDepth: the block's offset becomes the channel's outer part."""
     x, block = op.tensor(0), op.attribute("blocksize", 1)
     n, c, h, w = b.shape(x)

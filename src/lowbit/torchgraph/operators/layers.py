@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from lowbit.torchgraph.builder import Builder, Handler, to_torch
 from lowbit.torchgraph.padding import pad_or_defer, window
-from lowbit.torchgraph.values import Constant, Op, Value
+from lowbit.torchgraph.values import Constant, ImportedOp, Value
 
 _CONVOLUTIONS: dict[int, type[nn.Module]] = {3: nn.Conv1d, 4: nn.Conv2d, 5: nn.Conv3d}
 _TRANSPOSED: dict[int, type[nn.Module]] = {3: nn.ConvTranspose1d, 4: nn.ConvTranspose2d, 5: nn.ConvTranspose3d}
@@ -25,7 +25,7 @@ def _weigh(b: Builder, module: nn.Module, weight: Constant | None, bias: Constan
         module.bias = b.parameter(bias)
 
 
-def conv(b: Builder, op: Op) -> Value:
+def conv(b: Builder, op: ImportedOp) -> Value:
     """Conv 1-D, 2-D, 3-D: weight [O, I/group, *kernel] as in torch. Uneven padding becomes a pad before the layer."""
     x, weight, bias = op.tensor(0), op.constant(1), op.optional_constant(2)
     w = window(b, op, x, kernel=weight.array.shape[2:])
@@ -46,7 +46,7 @@ def conv(b: Builder, op: Op) -> Value:
     return b.layer(layer, x)
 
 
-def conv_transpose(b: Builder, op: Op) -> Value:
+def conv_transpose(b: Builder, op: ImportedOp) -> Value:
     """ConvTranspose: weight [I, O/group, *kernel]. Uneven padding becomes a crop (a negative pad) behind the layer."""
     x, weight, bias = op.tensor(0), op.constant(1), op.optional_constant(2)
     kernel = weight.array.shape[2:]
@@ -76,7 +76,13 @@ def conv_transpose(b: Builder, op: Op) -> Value:
 
 
 def _transposed_pads(
-    b: Builder, op: Op, x: fx.Node, kernel: list[int], strides: list[int], dilations: list[int], extra: list[int]
+    b: Builder,
+    op: ImportedOp,
+    x: fx.Node,
+    kernel: list[int],
+    strides: list[int],
+    dilations: list[int],
+    extra: list[int],
 ) -> list[tuple[int, int]]:
     """What is cut from both ends of each axis, from `output_shape` or `auto_pad` where these are given."""
     n = len(kernel)
@@ -106,7 +112,7 @@ def _linear(b: Builder, x: fx.Node, weight: Constant, bias: Constant | None, *, 
     return b.layer(layer, x)
 
 
-def gemm(b: Builder, op: Op) -> Value:
+def gemm(b: Builder, op: ImportedOp) -> Value:
     """Gemm: alpha A' B' + beta C. With a constant weight it is a Linear, alpha and beta drawn into its parameters."""
     x = b.tensor(op.get(0))
     alpha, beta = op.attribute("alpha", 1.0), op.attribute("beta", 1.0)
@@ -147,7 +153,7 @@ def _scaled(constant: Constant, factor: float) -> Constant:
     return constant if factor == 1 else Constant(constant.name, (constant.array * factor).astype(constant.array.dtype))
 
 
-def matmul(b: Builder, op: Op) -> Value:
+def matmul(b: Builder, op: ImportedOp) -> Value:
     """MatMul; with a constant matrix on the right a Linear, whose bias is a third input the importer found behind."""
     weight = op.get(1)
     if isinstance(op.get(0), fx.Node) and isinstance(weight, Constant) and weight.array.ndim == 2:
@@ -155,7 +161,7 @@ def matmul(b: Builder, op: Op) -> Value:
     return b.call(torch.matmul, b.tensor(op.get(0)), b.tensor(weight))
 
 
-def batch_norm(b: Builder, op: Op) -> Value:
+def batch_norm(b: Builder, op: ImportedOp) -> Value:
     """BatchNormalization in inference form: x, scale, bias, mean, variance, all per channel."""
     if op.attribute("training_mode", 0):
         raise op.unsupported("it is in training mode")
@@ -171,7 +177,7 @@ def batch_norm(b: Builder, op: Op) -> Value:
     return b.layer(layer, x)
 
 
-def layer_norm(b: Builder, op: Op) -> Value:
+def layer_norm(b: Builder, op: ImportedOp) -> Value:
     """LayerNormalization over the axes from `axis` on."""
     x, scale, bias = op.tensor(0), op.constant(1), op.optional_constant(2)
     axis = op.attribute("axis", -1) % b.rank(x)
@@ -187,7 +193,7 @@ def _broadcast(constant: Constant, shape: list[int]) -> Constant:
     return Constant(constant.name, np.broadcast_to(constant.array, shape))
 
 
-def instance_norm(b: Builder, op: Op) -> Value:
+def instance_norm(b: Builder, op: ImportedOp) -> Value:
     """InstanceNormalization: scale and bias per channel."""
     x, scale, bias = op.tensor(0), op.constant(1), op.constant(2)
     kwargs: dict[str, Any] = {"eps": op.attribute("epsilon", 1e-5), "affine": True, "device": "meta"}
@@ -196,7 +202,7 @@ def instance_norm(b: Builder, op: Op) -> Value:
     return b.layer(layer, x)
 
 
-def group_norm(b: Builder, op: Op) -> Value:
+def group_norm(b: Builder, op: ImportedOp) -> Value:
     """GroupNormalization: scale and bias per channel (opset 21), before that per group."""
     x, scale, bias = op.tensor(0), op.constant(1), op.constant(2)
     channels, groups = b.fixed_shape(x, 1)[0], op.attribute("num_groups", 1)
@@ -208,7 +214,7 @@ def group_norm(b: Builder, op: Op) -> Value:
     return b.layer(layer, x)
 
 
-def local_response_norm(b: Builder, op: Op) -> Value:
+def local_response_norm(b: Builder, op: ImportedOp) -> Value:
     """LRN across channels; for an even size torch's window lies one channel lower than ONNX's."""
     size = op.attribute("size", 1)
     if size % 2 == 0:

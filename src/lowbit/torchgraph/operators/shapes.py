@@ -11,19 +11,19 @@ from torch.nn import functional
 
 from lowbit.torchgraph.builder import Builder, Handler
 from lowbit.torchgraph.padding import pad as constant_pad
-from lowbit.torchgraph.values import Constant, Op, Value
+from lowbit.torchgraph.values import Constant, ImportedOp, Value
 
 _NO_END = 2**63 - 1  # how exporters write "to the end"
 
 
-def identity(_: Builder, op: Op) -> Value:
+def identity(_: Builder, op: ImportedOp) -> Value:
     """Identity, and Dropout, which does nothing once a network is trained."""
     value = op.inputs[0]
     assert value is not None
     return value
 
 
-def reshape(b: Builder, op: Op) -> Value:
+def reshape(b: Builder, op: ImportedOp) -> Value:
     """Reshape: 0 copies the input's size (unless allowzero), -1 is what is left."""
     x = b.tensor(op.get(0))
     target = op.sizes(1)
@@ -37,7 +37,7 @@ def _is(entry: Any, number: int) -> bool:
     return not isinstance(entry, fx.Node) and entry == number
 
 
-def flatten(b: Builder, op: Op) -> Value:
+def flatten(b: Builder, op: ImportedOp) -> Value:
     """Flatten to a matrix: the axes before `axis` are its rows, the rest its columns."""
     x = op.tensor(0)
     rank = b.rank(x)
@@ -51,13 +51,13 @@ def flatten(b: Builder, op: Op) -> Value:
     return b.call(torch.reshape, x, (-1, columns))
 
 
-def transpose(b: Builder, op: Op) -> Value:
+def transpose(b: Builder, op: ImportedOp) -> Value:
     """Transpose; the axes are reversed when no order is given."""
     x = op.tensor(0)
     return b.call(torch.permute, x, tuple(op.attribute("perm", list(reversed(range(b.rank(x)))))))
 
 
-def squeeze(b: Builder, op: Op) -> Value:
+def squeeze(b: Builder, op: ImportedOp) -> Value:
     """Squeeze the named axes, or all of fixed size 1."""
     x, axes = op.tensor(0), op.ints(1, "axes")
     if axes is None:
@@ -67,7 +67,7 @@ def squeeze(b: Builder, op: Op) -> Value:
     return x
 
 
-def unsqueeze(b: Builder, op: Op) -> Value:
+def unsqueeze(b: Builder, op: ImportedOp) -> Value:
     """Unsqueeze: axes count in the result."""
     x, axes = op.tensor(0), op.ints(1, "axes") or []
     rank = b.rank(x) + len(axes)
@@ -76,7 +76,7 @@ def unsqueeze(b: Builder, op: Op) -> Value:
     return x
 
 
-def expand(b: Builder, op: Op) -> Value:
+def expand(b: Builder, op: ImportedOp) -> Value:
     """Expand: both sides broadcast, so a 1 in the target leaves the input's size."""
     x = b.tensor(op.get(0))
     sizes, target = b.shape(x), op.sizes(1)
@@ -86,17 +86,17 @@ def expand(b: Builder, op: Op) -> Value:
     return b.method("expand", x, tuple(-1 if kept else entry for kept, entry in zip(keep, target, strict=True)))
 
 
-def tile(b: Builder, op: Op) -> Value:
+def tile(b: Builder, op: ImportedOp) -> Value:
     """Tile."""
     return b.method("repeat", b.tensor(op.get(0)), tuple(op.sizes(1)))
 
 
-def concat(b: Builder, op: Op) -> Value:
+def concat(b: Builder, op: ImportedOp) -> Value:
     """Concat."""
     return b.call(torch.cat, [b.tensor(value) for value in op.inputs], dim=op.attribute("axis", 0))
 
 
-def split(b: Builder, op: Op) -> tuple[Value, ...]:
+def split(b: Builder, op: ImportedOp) -> tuple[Value, ...]:
     """Split into the given sizes, or evenly with a smaller last part."""
     x, sizes = op.tensor(0), op.ints(1, "split")
     axis = op.attribute("axis", 0) % b.rank(x)
@@ -108,7 +108,7 @@ def split(b: Builder, op: Op) -> tuple[Value, ...]:
     return tuple(b.call(operator.getitem, parts, i) for i in range(op.n_outputs))
 
 
-def slice_(b: Builder, op: Op) -> Value:
+def slice_(b: Builder, op: ImportedOp) -> Value:
     """Slice; Python cuts starts and ends to the axis as ONNX does. Torch has no negative step: those are gathered."""
     x = b.tensor(op.get(0))
     starts, ends = op.sizes(1), op.sizes(2)
@@ -126,7 +126,7 @@ def slice_(b: Builder, op: Op) -> Value:
     return b.call(operator.getitem, x, tuple(index))
 
 
-def _reverse(b: Builder, op: Op, x: fx.Node, start: Any, end: Any, axis: int, step: int) -> fx.Node:
+def _reverse(b: Builder, op: ImportedOp, x: fx.Node, start: Any, end: Any, axis: int, step: int) -> fx.Node:
     if isinstance(start, fx.Node) or isinstance(end, fx.Node):
         raise op.unsupported("a negative step from or to a place that depends on the batch")
     length = b.shape(x)[axis]
@@ -138,7 +138,7 @@ def _reverse(b: Builder, op: Op, x: fx.Node, start: Any, end: Any, axis: int, st
     return b.call(torch.index_select, x, axis, b.buffer("indices", indices))
 
 
-def gather(b: Builder, op: Op) -> Value:
+def gather(b: Builder, op: ImportedOp) -> Value:
     """Gather: one constant index selects, a list of them picks; indices of any rank replace the axis by theirs."""
     x, axis = b.tensor(op.get(0)), op.attribute("axis", 0) % b.rank(b.tensor(op.get(0)))
     indices = op.get(1)
@@ -158,12 +158,12 @@ def gather(b: Builder, op: Op) -> Value:
     return b.call(torch.reshape, picked, (*sizes[:axis], *shape, *sizes[axis + 1 :]))
 
 
-def gather_elements(b: Builder, op: Op) -> Value:
+def gather_elements(b: Builder, op: ImportedOp) -> Value:
     """GatherElements."""
     return b.call(torch.gather, b.tensor(op.get(0)), op.attribute("axis", 0), b.tensor(op.get(1)))
 
 
-def gather_nd(b: Builder, op: Op) -> Value:
+def gather_nd(b: Builder, op: ImportedOp) -> Value:
     """GatherND by constant indices [..., k] into the first k axes, which become one: adaptive pooling."""
     x, indices = op.tensor(0), op.constant(1).array
     if op.attribute("batch_dims", 0):
@@ -178,7 +178,7 @@ def gather_nd(b: Builder, op: Op) -> Value:
     return b.call(torch.reshape, picked, (*rows.shape, *sizes[k:]))
 
 
-def pad(b: Builder, op: Op) -> Value:
+def pad(b: Builder, op: ImportedOp) -> Value:
     """Pad: constant, reflect, edge or wrap; `axes` since opset 18. Negative amounts cut."""
     x = op.tensor(0)
     amounts = op.ints(1, "pads") or []
@@ -204,7 +204,7 @@ def _trailing(pairs: list[tuple[int, int]]) -> list[tuple[int, int]]:
     return pairs[first:]
 
 
-def constant_of_shape(b: Builder, op: Op) -> Value:
+def constant_of_shape(b: Builder, op: ImportedOp) -> Value:
     """ConstantOfShape whose shape follows the batch."""
     value = op.attribute("value", None)
     fill = 0.0 if value is None else value.numpy().reshape(-1)[0].item()
@@ -212,7 +212,7 @@ def constant_of_shape(b: Builder, op: Op) -> Value:
     return b.call(torch.full, tuple(op.sizes(0)), fill, dtype=dtype)
 
 
-def range_(b: Builder, op: Op) -> Value:
+def range_(b: Builder, op: ImportedOp) -> Value:
     """Range up to a limit that follows the batch (torch's exporter counts rows that way when it undoes strides)."""
     start, limit, step = (op.sizes(i)[0] for i in range(3))
     return b.call(torch.arange, start, limit, step)

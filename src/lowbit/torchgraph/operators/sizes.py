@@ -10,16 +10,16 @@ import numpy.typing as npt
 from torch import fx
 
 from lowbit.torchgraph.builder import Builder, Handler
-from lowbit.torchgraph.values import Constant, Op, Sizes, Value
+from lowbit.torchgraph.values import Constant, ImportedOp, Sizes, Value
 
 
-def shape(b: Builder, op: Op) -> Value:
+def shape(b: Builder, op: ImportedOp) -> Value:
     """Shape, with its `start` and `end` (opset 15)."""
     sizes = b.shape(op.tensor(0))
     return settle(op, sizes[op.attribute("start", 0) : op.attribute("end", None)])
 
 
-def size(b: Builder, op: Op) -> Value:
+def size(b: Builder, op: ImportedOp) -> Value:
     """Size: the number of elements."""
     product: Any = 1
     for entry in b.shape(op.tensor(0)):
@@ -27,14 +27,14 @@ def size(b: Builder, op: Op) -> Value:
     return settle(op, product)
 
 
-def settle(op: Op, entries: Any) -> Value:
+def settle(op: ImportedOp, entries: Any) -> Value:
     """Entries (a list, or one alone for rank 0) as a Constant when all are integers, else as Sizes."""
     array = np.empty(len(entries) if isinstance(entries, list) else (), dtype=object)
     array[...] = entries
     return _settled(op, array)
 
 
-def _settled(op: Op, array: Any) -> Value:
+def _settled(op: ImportedOp, array: Any) -> Value:
     array = np.asarray(array, dtype=object)
     if any(isinstance(entry, fx.Node) for entry in array.flat):
         return Sizes(array)
@@ -43,7 +43,7 @@ def _settled(op: Op, array: Any) -> Value:
     return Constant(op.name, array.astype(np.int64))
 
 
-def _arrays(op: Op) -> list[npt.NDArray[Any]]:
+def _arrays(op: ImportedOp) -> list[npt.NDArray[Any]]:
     """The inputs as object arrays of Python numbers and nodes."""
     return [value.array.astype(object) for value in op.inputs if isinstance(value, Constant | Sizes)]
 
@@ -56,13 +56,13 @@ def _arithmetic(b: Builder, function: Callable[[Any, Any], Any]) -> Callable[[An
 
 
 def _elementwise(function: Callable[[Any, Any], Any]) -> Handler:
-    def handle(b: Builder, op: Op) -> Value:
+    def handle(b: Builder, op: ImportedOp) -> Value:
         return _settled(op, np.frompyfunc(_arithmetic(b, function), 2, 1)(*_arrays(op)))
 
     return handle
 
 
-def _equal(_: Builder, op: Op) -> Value:
+def _equal(_: Builder, op: ImportedOp) -> Value:
     """Equal: no size of a batch is 0 or negative, which is what exporters ask (Expand's and Reshape's markers)."""
 
     def compare(x: Any, y: Any) -> bool:
@@ -78,27 +78,27 @@ def _equal(_: Builder, op: Op) -> Value:
     return _settled(op, np.frompyfunc(compare, 2, 1)(*_arrays(op)))
 
 
-def _where(_: Builder, op: Op) -> Value:
+def _where(_: Builder, op: ImportedOp) -> Value:
     condition, yes, no = _arrays(op)
     return _settled(op, np.where(condition.astype(bool), yes, no))
 
 
-def _gather(_: Builder, op: Op) -> Value:
+def _gather(_: Builder, op: ImportedOp) -> Value:
     data, indices = _arrays(op)
     return _settled(op, np.take(data, indices.astype(np.int64), axis=op.attribute("axis", 0)))
 
 
-def _concat(_: Builder, op: Op) -> Value:
+def _concat(_: Builder, op: ImportedOp) -> Value:
     return _settled(op, np.concatenate(_arrays(op), axis=op.attribute("axis", 0)))
 
 
-def _slice(_: Builder, op: Op) -> Value:
+def _slice(_: Builder, op: ImportedOp) -> Value:
     starts, ends = op.ints(1, "starts"), op.ints(2, "ends")
     steps = op.ints(4, "steps") or [1]
     return _settled(op, _arrays(op)[0][slice(*(part[0] for part in (starts, ends, steps) if part))])
 
 
-def _flat_or_scalar(_: Builder, op: Op) -> Value:
+def _flat_or_scalar(_: Builder, op: ImportedOp) -> Value:
     """Unsqueeze, Squeeze and Reshape of sizes: between a scalar and a vector of one, or nothing changes."""
     data = _arrays(op)[0]
     to_scalar = op.type == "Squeeze" or (op.type == "Reshape" and op.constant(1).array.size == 0)
@@ -109,11 +109,11 @@ def _flat_or_scalar(_: Builder, op: Op) -> Value:
     return _settled(op, data.reshape(-1))
 
 
-def _same(_: Builder, op: Op) -> Value:
+def _same(_: Builder, op: ImportedOp) -> Value:
     return _settled(op, _arrays(op)[0])
 
 
-def _product(b: Builder, op: Op) -> Value:
+def _product(b: Builder, op: ImportedOp) -> Value:
     entries = list(_arrays(op)[0].flat)
     total: Any = math.prod(entry for entry in entries if not isinstance(entry, fx.Node))
     for entry in entries:

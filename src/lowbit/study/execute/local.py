@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lowbit.core.codec import load_json
 from lowbit.core.errors import BadInput, DamagedFile
-from lowbit.study import process
+from lowbit.study.execute import process
 from lowbit.worker.__main__ import DISK_FULL
 from lowbit.worker.jobs import Job, JobResult, save_job
 
@@ -19,7 +19,7 @@ _TICK_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class PlacedJob:
     """A job with its place: `result` holds the JobResult once it is finished, `logs` all that the child printed.
 
     name: what a person sees ("nncf/int8-static@openvino"); leaves: files without which the result is worth nothing;
@@ -57,7 +57,7 @@ Listener = Callable[[Progress], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Runner:
+class LocalExecutor:
     """Runs tasks for one study folder; every child gets `time_limit_s`, and `threads` for its numeric libraries.
 
     watch: from a running child's log to how far it is, in a few words; asked twice a second, which costs a little of
@@ -70,7 +70,7 @@ class Runner:
     listener: Listener
     watch: Callable[[Path], str] | None = None
 
-    def run(self, stage: str, tasks: Sequence[Task], slots: int = 1) -> list[JobResult]:
+    def run(self, stage: str, tasks: Sequence[PlacedJob], slots: int = 1) -> list[JobResult]:
         """The tasks' results, in their order; at most `slots` children at a time. Finished ones are only read.
 
         Raises BadInput when a child found the user's input to be bad, or the disk full; children are ended then.
@@ -109,14 +109,14 @@ class Runner:
                 process.kill(child)
         return [replace(results[index], log=self._place_of_log(task)) for index, task in enumerate(tasks)]
 
-    def _start(self, task: Task) -> process.Child:
+    def _start(self, task: PlacedJob) -> process.Child:
         job = task.logs / f"{task.result.stem}.job.json"
         save_job(job, task.job)
         task.result.parent.mkdir(parents=True, exist_ok=True)
         task.result.unlink(missing_ok=True)
         return process.start(job, task.result, _log(task), self.time_limit_s, self.threads)
 
-    def _collect(self, task: Task, child: process.Child) -> JobResult:
+    def _collect(self, task: PlacedJob, child: process.Child) -> JobResult:
         status = process.finish(child)
         if status == DISK_FULL:
             raise BadInput(
@@ -131,16 +131,16 @@ class Runner:
             raise BadInput(result.reason)
         return result
 
-    def _place_of_log(self, task: Task) -> str:
+    def _place_of_log(self, task: PlacedJob) -> str:
         return str(_log(task).relative_to(self.folder))
 
 
-def _log(task: Task) -> Path:
+def _log(task: PlacedJob) -> Path:
     """All that the child of a task prints."""
     return task.logs / f"{task.result.stem}.log"
 
 
-def finished(task: Task) -> JobResult | None:
+def finished(task: PlacedJob) -> JobResult | None:
     """The result that is kept, or None when the job is still to be done, or what it left is gone or damaged."""
     try:
         result = load_json(JobResult, task.result)
@@ -150,7 +150,7 @@ def finished(task: Task) -> JobResult | None:
     return result if whole and result.end in _KEPT else None
 
 
-def _next(waiting: Sequence[int], running: dict[int, process.Child], tasks: Sequence[Task]) -> int | None:
+def _next(waiting: Sequence[int], running: dict[int, process.Child], tasks: Sequence[PlacedJob]) -> int | None:
     """The first waiting task whose group is idle."""
     busy = {tasks[index].group for index in running if tasks[index].group}
     return next((index for index in waiting if tasks[index].group not in busy), None)

@@ -1,0 +1,1 @@
+"""Carrying out jobs: in child processes of this machine, results kept as files."""
