@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from lowbit.core.version import VERSION as __version__
+
 __all__ = ["BadInput", "Quantized", "StudyResult", "__version__", "compare", "load", "quantize"]
 
 if TYPE_CHECKING:

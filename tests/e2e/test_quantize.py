@@ -12,8 +12,11 @@ import pytest
 from onnx import helper, numpy_helper
 
 import lowbit
+from lowbit.core.codec import save_json
+from lowbit.core.progress import LayerProgress
+from lowbit.study.execute.local import PlacedJob
 from lowbit.study.quantize import LayerWatch
-from lowbit.toolchains.lowbit import PROGRESS
+from lowbit.worker.jobs import BuildJob, load_job
 from tests import models
 from tests.e2e.command import environment, make_project
 from tests.e2e.command import lowbit as command
@@ -35,18 +38,18 @@ def names(project: Path, stem: str) -> set[str]:
 
 def test_an_onnx_file_with_its_plan_and_manifest_beside_it(quantized_project: Path) -> None:
     folder = quantized_project
-    assert names(folder, "out") == {"out.onnx", "out.plan.json", "out.manifest.json"}
+    assert names(folder, "out") == {"out.onnx", "out.onnx.plan.json", "out.onnx.manifest.json"}
     model = onnx.load(folder / "out.onnx")
     onnx.checker.check_model(model)
     stored = {each.name: len(each.raw_data) for each in model.graph.initializer}
     assert stored["Conv_2:w"] == 8 * 8 * 9 // 2  # 4 bits
     assert stored["Conv_0:w"] == 8 * 3 * 9  # the first layer: 8 bits
-    manifest = json.loads((folder / "out.manifest.json").read_text())
+    manifest = json.loads((folder / "out.onnx.manifest.json").read_text())
     assert (manifest["main"], manifest["files"]) == ("out.onnx", ["out.onnx"])
     assert manifest["size_bytes"] == (folder / "out.onnx").stat().st_size
     assert manifest["calibration_samples"] == 94  # fewer than the 1,024 asked for: all but two
     assert manifest["build_s"] >= 0
-    plan = json.loads((folder / "out.plan.json").read_text())
+    plan = json.loads((folder / "out.onnx.plan.json").read_text())
     assert all(tensor["limits"] for tensor in plan["tensors"])
     for said in ("out.onnx", "w4a8", "in float", "nothing", "verified", "onnxruntime", "openvino", "integer reference"):
         assert said in (folder / "said" / "out.onnx.txt").read_text(), said
@@ -98,11 +101,13 @@ def test_a_dry_run_prints_the_plan_and_an_edited_one_is_carried_out(project: Pat
     assert edited.returncode == 0, edited.stderr
     sizes = {each.name: len(each.raw_data) for each in onnx.load(project / "planned.onnx").graph.initializer}
     assert sum(size for name, size in sizes.items() if name.startswith("Conv_2:w")) == 8 * 8 * 9 * 6 // 8
-    manifest = json.loads((project / "planned.manifest.json").read_text())
+    manifest = json.loads((project / "planned.onnx.manifest.json").read_text())
     assert manifest["recipe"]["options"] == {"plan": "plan.json"}
-    carried = json.loads((project / "planned.plan.json").read_text())
+    carried = json.loads((project / "planned.onnx.plan.json").read_text())
     assert [entry["format"]["bits"] for entry in carried["layers"]] == [8, 6, 8]
-    again = quantize(project, "--plan", "planned.plan.json", "-o", "again.onnx")  # with its ranges, it is a plan too
+    again = quantize(
+        project, "--plan", "planned.onnx.plan.json", "-o", "again.onnx"
+    )  # with its ranges, it is a plan too
     assert again.returncode == 0, again.stderr
     assert (project / "again.onnx").read_bytes() == (project / "planned.onnx").read_bytes()
 
@@ -200,23 +205,20 @@ def test_an_operator_that_nobody_knows_is_named(project: Path) -> None:
     assert "Det" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_the_terminal_shows_the_layer_at_work(tmp_path: Path) -> None:
-    watch, log = LayerWatch(), tmp_path / "some.log"
-    assert watch(log) == ""
-    lines = ["INFO lowbit.toolchains.lowbit: layer 1 of 3 Conv_0"]
-    log.write_text("\n".join(lines))
-    assert watch(log) == "layer 1/3 Conv_0"
-    lines.append("INFO lowbit.toolchains.lowbit: layer 2 of 3 Conv_2")
-    log.write_text("\n".join(lines))
-    assert watch(log).startswith("layer 2/3 Conv_2, ") and watch(log).endswith(" s left")
-    lines.append("INFO lowbit.toolchains.lowbit: layer 3 of 3 rounded")
-    log.write_text("\n".join(lines))
-    assert watch(log) == "3 layers rounded, writing and verifying"
-
-
-def test_the_engine_writes_what_the_terminal_reads(quantized_project: Path) -> None:
-    logs = [PROGRESS.findall(path.read_text()) for path in (quantized_project / "cache" / "logs").rglob("*.log")]
-    assert logs.count([("1", "3", "Conv_0"), ("2", "3", "Conv_2"), ("3", "3", "Gemm_7"), ("3", "3", "rounded")]) == 3
+def test_the_terminal_shows_the_layer_at_work(quantized_project: Path) -> None:
+    watch = LayerWatch()
+    given = (quantized_project / "cache" / "logs").rglob("*.job.json")
+    path = next(path for path in given if '"kind": "build"' in path.read_text())
+    job = load_job(path, quantized_project / "cache")
+    assert isinstance(job, BuildJob)
+    placed = PlacedJob("w4a8", job, path, path.parent)
+    assert watch(placed) == "3 layers rounded, writing"  # as the engine left it
+    save_json(job.progress, LayerProgress(0, 3, "Conv_0"))
+    assert watch(placed) == "layer 1/3 Conv_0"
+    save_json(job.progress, LayerProgress(1, 3, "Conv_2"))
+    assert watch(placed).startswith("layer 2/3 Conv_2, ") and watch(placed).endswith(" s left")
+    job.progress.unlink()
+    assert watch(placed) == ""
 
 
 def test_from_python(project: Path) -> None:

@@ -91,8 +91,8 @@ def _carry_out(widths: str, model: FloatModel, calibration: Samples, folder: Pat
     pictures = to_input(calibration.images[:VERIFIED], PREPROCESS)
     found = []
     for runtime, form in (("onnxruntime", "onnx"), ("openvino", "onnx"), ("openvino", "openvino-ir")):
-        checked = verify_artifact(quantized, paths[form], runtime, pictures)
         artifact = Artifact(paths[form], form, "", model.input_shape, model.outputs)
+        checked = verify_artifact(quantized, artifact, runtime, pictures)
         with runtimes((runtime,))[runtime].open_session(artifact, SessionOptions()) as session:
             share = int8_share(session.executed_precision())
         equal, largest = checked.equal, checked.largest

@@ -3,7 +3,7 @@ import pytest
 from lowbit.core.adapter import RuntimeInfo, ToolchainInfo
 from lowbit.core.errors import BadInput
 from lowbit.core.recipe import Recipe
-from lowbit.study.cells import make_plan, short_names
+from lowbit.study.cells import plan_cells, short_names
 
 FP32, INT8 = Recipe("fp32", 32, 32, "float"), Recipe("int8-static", 8, 8, "integer")
 MAKER = ToolchainInfo("maker", ("numpy",), None, "onnx", ("native",), (FP32, INT8), {"bf16": "it has none"})
@@ -13,7 +13,7 @@ ABSENT = RuntimeInfo("absent", ("no-such-package-at-all",), "openvino", ("onnx",
 
 
 def test_every_runtime_that_reads_the_format_gets_the_file_intended_ones_first() -> None:
-    plan = make_plan([MAKER], [ALIEN, NATIVE])
+    plan = plan_cells([MAKER], [ALIEN, NATIVE])
     assert [(build.recipe.name, build.runtimes) for build in plan.builds] == [
         ("fp32", ("native", "alien")),
         ("int8-static", ("native", "alien")),
@@ -23,22 +23,22 @@ def test_every_runtime_that_reads_the_format_gets_the_file_intended_ones_first()
 
 
 def test_a_missing_package_is_a_reason_with_its_remedy() -> None:
-    plan = make_plan([MAKER], [NATIVE, ABSENT])
+    plan = plan_cells([MAKER], [NATIVE, ABSENT])
     assert plan.missing == {"absent": "no-such-package-at-all is not installed: pip install 'lowbit[openvino]'"}
     assert plan.builds[0].runtimes == ("native", "absent")
     lacking = ToolchainInfo("lacking", ("no-such-package-at-all",), "litert", "onnx", ("native",), (FP32, INT8))
-    plan = make_plan([lacking], [NATIVE])
+    plan = plan_cells([lacking], [NATIVE])
     assert plan.builds == ()
     assert [item.recipe for item in plan.impossible] == ["fp32", "int8-static"]
     assert all("lowbit[litert]" in item.reason for item in plan.impossible)
 
 
 def test_recipes_narrow_and_an_unknown_one_lists_the_choices() -> None:
-    plan = make_plan([MAKER], [NATIVE], ("bf16", "fp32"))
+    plan = plan_cells([MAKER], [NATIVE], ("bf16", "fp32"))
     assert [build.recipe.name for build in plan.builds] == ["fp32"]
     assert [item.recipe for item in plan.impossible] == ["bf16"]
     with pytest.raises(BadInput, match=r"'int9'.*bf16, fp32, int8-static"):
-        make_plan([MAKER], [NATIVE], ("int9",))
+        plan_cells([MAKER], [NATIVE], ("int9",))
 
 
 def test_a_sweep_makes_our_own_recipes_besides_and_families_have_short_names() -> None:
@@ -49,21 +49,21 @@ def test_a_sweep_makes_our_own_recipes_besides_and_families_have_short_names() -
         ((), ["lowbit/w8a8", "lowbit/w2a8"]),
         (("w4a8",), ["lowbit/w4a8", "lowbit/w2a8", "other/w4a8"]),
     ):
-        plan = make_plan([own, other], [NATIVE], recipes, ["w2a8"])
+        plan = plan_cells([own, other], [NATIVE], recipes, ["w2a8"])
         assert [f"{build.toolchain.name}/{build.recipe.name}" for build in plan.builds] == made
     assert short_names(own) == ("w8a8", "wNaM", "wNaM-ir")
     with pytest.raises(BadInput, match="choose from w8a8, wNaM, wNaM-ir"):
-        make_plan([own], [NATIVE], ("int9",))
+        plan_cells([own], [NATIVE], ("int9",))
 
 
 def test_a_recipe_of_its_own_may_be_made_for_fewer_runtimes() -> None:
     own = Recipe("int16x8", 8, 16, "integer", made_for=("alien",))
     maker = ToolchainInfo("maker", (), None, "onnx", ("native", "alien"), (FP32, own))
-    plan = make_plan([maker], [ALIEN, NATIVE])
+    plan = plan_cells([maker], [ALIEN, NATIVE])
     assert [build.made_for for build in plan.builds] == [("native", "alien"), ("alien",)]
     assert plan.builds[1].runtimes == ("alien", "native")
 
 
 def test_nothing_left_to_measure_is_bad_input() -> None:
     with pytest.raises(BadInput, match="nothing to measure"):
-        make_plan([ToolchainInfo("m", (), None, "strange", ("native",), (FP32,))], [NATIVE])
+        plan_cells([ToolchainInfo("m", (), None, "strange", ("native",), (FP32,))], [NATIVE])

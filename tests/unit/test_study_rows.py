@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from lowbit.core.adapter import RuntimeInfo, ToolchainInfo
-from lowbit.core.codec import to_plain
+from lowbit.core.cell import Build, Cell, Outcome
 from lowbit.core.host import Host
 from lowbit.core.model import FloatModel
 from lowbit.core.outcome import Accuracy, Timing
@@ -15,25 +15,24 @@ from lowbit.core.samples import Samples
 from lowbit.core.settings import Settings
 from lowbit.study import keys
 from lowbit.study.ask import StudyRequest
-from lowbit.study.cells import PlannedBuild, make_plan
+from lowbit.study.cells import plan_cells
 from lowbit.study.rows import CellState, Common, mark_miscomputed, rows_of
-from lowbit.worker.jobs import JobResult
 
 FP32, INT16 = Recipe("fp32", 32, 32, "float"), Recipe("int16x8", 8, 16, "integer")
 TOOL = ToolchainInfo("tool", (), None, "onnx", ("a",), (FP32, INT16))
-BUILDS = make_plan([TOOL], [RuntimeInfo(name, (), None, ("onnx",)) for name in ("a", "b")]).builds
+BUILDS = plan_cells([TOOL], [RuntimeInfo(name, (), None, ("onnx",)) for name in ("a", "b")]).builds
 COMMON = Common("m", "d", 1000, "single-stream", 1, 1, official=False, host_id="h", accuracy=True)
 
 
-def cell(build: PlannedBuild, runtime: str, right: np.ndarray, folder: Path, p50: float = 1.0) -> CellState:
-    path = folder / f"{build.name}-{runtime}.npy"
+def cell(build: Build, runtime: str, right: np.ndarray, folder: Path, p50: float = 1.0) -> CellState:
+    path = folder / f"{build.folder}-{runtime}.npy"
     np.save(path, right)
     accuracy = Accuracy(len(right), int(right.sum()), None, 1.0, 0.0, 0, 0, 1.0, ())
     timing = Timing(p50, p50, p50, 1e3 / p50, 64, True, "VALID", 1000, 0.1, 0.1, 0.0, 0.0, 0.0, False)
     timings = [replace(timing, latency_p50_ms=p50 * factor) for factor in (1.0, 1.1, 0.9)]
     return CellState(
-        build, runtime, built=JobResult("done"), accuracy=JobResult("done", data=to_plain(accuracy)), right=path,
-        timings=[JobResult("done", data=to_plain(timing)) for timing in timings],
+        Cell(build, runtime, Settings()), accuracy=Outcome("done", accuracy), right=path,
+        timings=[Outcome("done", timing) for timing in timings],
     )  # fmt: skip
 
 
@@ -83,18 +82,22 @@ HOST = Host("h1", "cpu", ("avx2",), 2, 2, "unknown", 1, "Linux", "3.11")
 SAMPLES = Samples(Path("s"), "calibration", "c1", ("a", "b"), np.zeros((2, 8, 8, 3), np.uint8), np.zeros(2, int))
 
 
+def key_of(asked: StudyRequest, build: Build, model: FloatModel, samples: Samples, host: Host) -> str:
+    return keys.build_key(asked.inputs, build, model, samples, host, asked.settings.batch_size)
+
+
 def test_whatever_can_change_an_artifact_changes_its_key() -> None:
     build = BUILDS[1]
-    base = keys.build_key(request(), build, MODEL, SAMPLES, HOST)
-    assert base == keys.build_key(request(), build, replace(MODEL, path=Path("elsewhere")), SAMPLES, HOST)
+    base = key_of(request(), build, MODEL, SAMPLES, HOST)
+    assert base == key_of(request(), build, replace(MODEL, path=Path("elsewhere")), SAMPLES, HOST)
     changed = [
-        keys.build_key(request(), replace(build, versions={"tool": "2.0"}), MODEL, SAMPLES, HOST),
-        keys.build_key(request(), replace(build, recipe=replace(INT16, options={"x": 1})), MODEL, SAMPLES, HOST),
-        keys.build_key(request(), build, replace(MODEL, digest="d2"), SAMPLES, HOST),
-        keys.build_key(request(), build, MODEL, replace(SAMPLES, digest="c2"), HOST),
-        keys.build_key(request(preprocess=Preprocess("raw", scale=1.0)), build, MODEL, SAMPLES, HOST),
-        keys.build_key(request(settings=Settings(seed=1)), build, MODEL, SAMPLES, HOST),
-        keys.build_key(request(), build, MODEL, SAMPLES, replace(HOST, isa=("avx512_vnni",))),
+        key_of(request(), replace(build, versions={"tool": "2.0"}), MODEL, SAMPLES, HOST),
+        key_of(request(), replace(build, recipe=replace(INT16, options={"x": 1})), MODEL, SAMPLES, HOST),
+        key_of(request(), build, replace(MODEL, digest="d2"), SAMPLES, HOST),
+        key_of(request(), build, MODEL, replace(SAMPLES, digest="c2"), HOST),
+        key_of(request(preprocess=Preprocess("raw", scale=1.0)), build, MODEL, SAMPLES, HOST),
+        key_of(request(settings=Settings(seed=1)), build, MODEL, SAMPLES, HOST),
+        key_of(request(), build, MODEL, SAMPLES, replace(HOST, isa=("avx512_vnni",))),
     ]
     assert len({base, *changed}) == len(changed) + 1
-    assert base == keys.build_key(request(settings=Settings(rounds=9)), build, MODEL, SAMPLES, HOST)
+    assert base == key_of(request(settings=Settings(rounds=9)), build, MODEL, SAMPLES, HOST)

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+_FELL_SHORT = 3
 _OWN = ("run", "json", "dry_run", "layer")  # options that are not arguments of the request
 
 
@@ -81,12 +82,15 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         plan, manifest = to_plain(made.plan), to_plain(made.manifest)
         said = {"files": files, "plan_file": str(made.plan_path), "manifest_file": str(made.manifest_path)}
-        _print_json({**said, "seconds": made.seconds, "manifest": manifest, "plan": plan})
-        return 0
+        fallen = list(made.shortcomings)
+        _print_json({**said, "seconds": made.seconds, "shortcomings": fallen, "manifest": manifest, "plan": plan})
+        return _FELL_SHORT if fallen else 0
     main = str(made.path)
     beside = [name for name in files if name != main] + [str(made.plan_path), str(made.manifest_path)]
     Console().print(quantized_text(made.manifest, made.plan, [main, *beside], made.seconds), soft_wrap=True)
-    return 0
+    for reason in made.shortcomings:
+        print(f"lowbit: {main} should not be shipped: {reason}", file=sys.stderr)
+    return _FELL_SHORT if made.shortcomings else 0
 
 
 def _layers(given: list[str]) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """The faces of adapters: what a toolchain makes, what a runtime reads, what a session does."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -7,15 +8,16 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from lowbit.core.format import file_format
 from lowbit.core.model import FloatModel
 from lowbit.core.preprocess import Preprocess
+from lowbit.core.progress import LayerListener
 from lowbit.core.recipe import Recipe
 from lowbit.core.samples import Samples
 
 Floats = npt.NDArray[np.float32]
-
-
-_FIXED_BATCH = ("tflite",)
+Codes = npt.NDArray[Any]
+RunCodes = Callable[[Codes], Codes]  # one layer alone: codes as it reads them → codes of its result, or its floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,11 @@ class ToolchainInfo:
 
     def fixes_batch(self, recipe: Recipe) -> bool:
         """Whether the file carries one batch size, so that it is built for the one that is timed."""
-        return self.format_of(recipe) in _FIXED_BATCH
+        return file_format(self.format_of(recipe)).fixes_batch
+
+    def runtimes_for(self, recipe: Recipe) -> tuple[str, ...]:
+        """The runtimes that the recipe's files are meant for."""
+        return recipe.made_for or self.made_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +70,9 @@ class BuildRequest:
     """What a toolchain gets: the float graph, a recipe, calibration samples, and a folder `out` to fill.
 
     `cache` is a folder shared by the builds of one study (conversions that several recipes start from); what is put
-    there must be written aside and renamed, and named by `model.digest`.
+    there must be written aside and renamed, and named by `model.digest`. `evidence` is a folder of this build alone,
+    not made yet: a toolchain whose files can be verified leaves there what verification needs, and nothing of it is
+    shipped; None: nothing is kept for verification. `progress` may be called as layers are done.
     """
 
     model: FloatModel
@@ -76,21 +84,23 @@ class BuildRequest:
     batch_size: int
     threads: int
     seed: int
+    evidence: Path | None = None
+    progress: LayerListener = lambda _done, _total, _layer: None
 
 
 @dataclass(frozen=True, slots=True)
 class Built:
     """What a toolchain gives back: the main file inside `out`, seconds spent reading calibration data, and notes.
 
-    beside: files in `out` that explain the artifact and need not be shipped. quantized: what the engine wrote (a
-    `quant.model.QuantizedModel`), with which the file can be verified; None for other toolchains.
+    beside: files in `out` that explain the artifact and need not be shipped. verifiable: whether `evidence` holds what
+    the file can be verified with.
     """
 
     main: Path
     calibration_s: float | None = None
     notes: tuple[str, ...] = ()
     beside: tuple[Path, ...] = ()
-    quantized: Any = None
+    verifiable: bool = False
 
 
 @dataclass(frozen=True, slots=True)

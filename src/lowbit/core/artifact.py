@@ -5,14 +5,18 @@ from pathlib import Path
 
 from lowbit.core.preprocess import Preprocess
 from lowbit.core.recipe import Recipe
-from lowbit.core.verified import Verified
+from lowbit.core.verified import NotVerified, Verified
+
+MANIFEST = "manifest.json"  # in the artifact's folder
+PLAN = "plan.json"  # beside it, where our own engine made the file
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """What stands beside the file: how it was made and for whom. `key` is the digest of all that could change it.
 
-    `files` and `size_bytes` are what is shipped. verified: the file against the integer reference, a runtime each.
+    `files` and `size_bytes` are what is shipped; `versions` of every package that the recipe needs. verifiable: whether
+    the file can be held against the integer reference; verified and not_verified: what came of it, a runtime each.
     """
 
     key: str
@@ -35,7 +39,9 @@ class Manifest:
     build_s: float
     calibration_s: float | None
     notes: tuple[str, ...] = ()
+    verifiable: bool = False
     verified: tuple[Verified, ...] = ()
+    not_verified: tuple[NotVerified, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from importlib import metadata
 from types import ModuleType
 from typing import Protocol
 
-from lowbit.core.errors import BadInput, UnsupportedError
+from lowbit.core.errors import BadInput, MissingPackage
+from lowbit.core.recipe import Recipe
 
 _HELPERS = ("_", "torch_")  # shared edge code, and modules that hold torch classes
 _FINDER = "find"  # the module in each adapters' package that calls `adapters`
@@ -63,19 +64,26 @@ def versions(packages: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def require(info: Face) -> dict[str, str]:
-    """The versions of all packages of an adapter; raises UnsupportedError with the command that installs the rest.
+def require(info: Face, recipe: Recipe | None = None) -> dict[str, str]:
+    """The versions of all packages of an adapter, and of those that `recipe` needs besides.
 
-    To be called before an adapter's functions are: they import their vendor without asking again.
+    Raises MissingPackage with the command that installs the rest. To be called before an adapter's functions are: they
+    import their vendor without asking again.
     """
-    found = versions(info.packages)
-    missing = [package for package in info.packages if package not in found]
+    _require(info.packages, info.extra)
+    if recipe is not None:
+        _require(recipe.packages, recipe.extra or info.extra)
+    return versions((*info.packages, *(recipe.packages if recipe is not None else ())))
+
+
+def _require(packages: Sequence[str], extra: str | None) -> None:
+    found = versions(packages)
+    missing = [package for package in packages if package not in found]
     if missing:
-        extra = f"lowbit[{info.extra}]" if info.extra else "lowbit"
-        raise UnsupportedError(
-            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed", f"pip install '{extra}'"
+        raise MissingPackage(
+            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed",
+            f"pip install '{f'lowbit[{extra}]' if extra else 'lowbit'}'",
         )
-    return found
 
 
 def _loaders(package: str, group: str) -> dict[str, Callable[[], ModuleType]]:

@@ -18,6 +18,10 @@ class UnsupportedError(LowbitError):
         self.remedy = remedy
 
 
+class MissingPackage(UnsupportedError):  # noqa: N818 - the package is missing
+    """A package that is not installed: true at this moment only, so this outcome is never kept."""
+
+
 class MeasurementError(LowbitError):
     """A model loaded but what it did cannot be counted: NaN outputs, constant outputs, an unfinished LoadGen run."""
 

@@ -17,6 +17,7 @@ class Recipe:
     `options`: the vendor's own arguments. `runtime_options`: what a session must be told ("precision": "bf16").
     `note`: what a user must know. made_for: the runtimes this recipe's files are meant for; empty: those of the
     toolchain. makes: the artifact format; empty: the toolchain's. on_request: only made when it is named.
+    packages: PyPI names that this recipe needs besides the toolchain's; extra: the extra of lowbit that installs them.
     """
 
     name: str
@@ -29,3 +30,5 @@ class Recipe:
     made_for: tuple[str, ...] = ()
     makes: str = ""
     on_request: bool = False
+    packages: tuple[str, ...] = ()
+    extra: str | None = None

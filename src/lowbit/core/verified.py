@@ -33,7 +33,8 @@ class ScoresCheck:
     """The whole file, end to end. `step`: of the quantizer at its output, or the 255th part of the reference's range.
 
     within_half_step: share of scores that differ by less than step / 2, which is equal codes where the output has
-    codes; same_top1: share of images with the same best score; largest: the largest difference of a score.
+    codes; same_top1: share of images with the same best score; largest: the largest difference of a score; error: the
+    root of the mean squared difference, as a share of the standard deviation of the reference's scores.
     """
 
     images: int
@@ -42,6 +43,7 @@ class ScoresCheck:
     within_half_step: float
     same_top1: float
     largest: float
+    error: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,11 @@ class Verified:
     scores: ScoresCheck
 
     @property
+    def worst(self) -> LayerCheck | None:
+        """The layer with the fewest equal codes; None where no layer could be compared."""
+        return min(self.layers, key=lambda layer: layer.equal, default=None)
+
+    @property
     def equal(self) -> float | None:
         """Share of equal codes in the worst layer; None where no layer could be compared."""
         return min((layer.equal for layer in self.layers), default=None)
@@ -62,3 +69,11 @@ class Verified:
     def largest(self) -> int | None:
         """The largest difference of a code in any layer."""
         return max((layer.largest for layer in self.layers), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class NotVerified:
+    """A file that was not held against the reference in a runtime, or that the reference cannot judge; and why."""
+
+    runtime: str
+    reason: str

@@ -17,9 +17,9 @@ from lowbit.core.files import folder_aside
 from lowbit.core.preprocess import Preprocess
 from lowbit.core.samples import Part, Samples
 from lowbit.data.fill import Share, fill, fill_in_parallel
-from lowbit.data.picture import Dataset
+from lowbit.data.picture import Dataset, Picture
 from lowbit.data.preprocess import to_input
-from lowbit.data.split import split
+from lowbit.data.split import Split, split
 
 _PICTURES_A_PROCESS = 250  # fewer are decoded before another process has started
 
@@ -51,7 +51,7 @@ def make_samples(
     picture that cannot be read, pictures of different sizes, a split that leaves nothing, and a full disk.
     """
     chosen = split(dataset, calibration_samples=calibration_samples, seed=seed, limit=limit)
-    model = next(chosen.evaluation_from.pictures(chosen.evaluation[:1].tolist()))
+    model = next(_first(chosen))
     shape = model.pixels(preprocess).shape
     total = len(chosen.calibration) + len(chosen.evaluation)
     workers = max(1, min(workers, 1 + total // _PICTURES_A_PROCESS))
@@ -100,6 +100,13 @@ def batches(samples: Samples, preprocess: Preprocess, size: int) -> Iterator[npt
     """All samples in order as float32 [size, C, H, W]; the last batch holds what is left."""
     for start in range(0, len(samples), size):
         yield to_input(samples.images[start : start + size], preprocess)
+
+
+def _first(chosen: Split) -> Iterator[Picture]:
+    """The picture whose shape all others must have."""
+    if len(chosen.evaluation):
+        return chosen.evaluation_from.pictures(chosen.evaluation[:1].tolist())
+    return chosen.calibration_from.pictures(chosen.calibration[:1].tolist())
 
 
 def _allocate(path: Path, shape: tuple[int, ...]) -> None:

@@ -29,9 +29,11 @@ class Split:
 def split(dataset: Dataset, *, calibration_samples: int, seed: int, limit: int | None = None) -> Split:
     """Draw `calibration_samples` from `train`, else from `test`, and leave them out of it; evaluate the rest.
 
-    `limit`: evaluate a random part of that many pictures. Both numbers are at least 2, as a study's request makes sure;
-    BadInput when the data leave fewer than 2 pictures to calibrate with or to evaluate.
+    `limit`: evaluate a random part of that many pictures; 0: none, and all may calibrate. Otherwise both numbers are at
+    least 2, as a study's request makes sure; BadInput when the data leave fewer than 2 pictures for either.
     """
+    if limit == 0:
+        return _calibration_only(dataset, calibration_samples, seed)
     source = dataset.train or dataset.test
     drawn = np.random.default_rng([seed, _CALIBRATION]).permutation(len(source.labels))[:calibration_samples]
     note = ""
@@ -53,3 +55,14 @@ def split(dataset: Dataset, *, calibration_samples: int, seed: int, limit: int |
     if limit is not None:
         evaluation = np.sort(np.random.default_rng([seed, _LIMIT]).permutation(evaluation)[:limit])
     return Split(source, drawn, dataset.test, evaluation, note)
+
+
+def _calibration_only(dataset: Dataset, calibration_samples: int, seed: int) -> Split:
+    """The same calibration pictures as a study's, where nothing is evaluated."""
+    source = dataset.train or dataset.test
+    drawn = np.random.default_rng([seed, _CALIBRATION]).permutation(len(source.labels))[:calibration_samples]
+    if len(drawn) < _FEWEST:
+        raise BadInput(
+            f"{dataset.name}: {len(drawn)} pictures to calibrate with, at least {_FEWEST} are needed; add some"
+        )
+    return Split(source, drawn, dataset.test, np.empty(0, np.int64))

@@ -4,20 +4,23 @@ Layers are compared alone, on equal input codes, since a difference of one code 
 end to end, the scores say what is left of it for the user.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from math import floor
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from lowbit.core.adapter import Floats
+from lowbit.core.adapter import Floats, RunCodes
 from lowbit.core.errors import BadInput, MeasurementError
-from lowbit.core.verified import LayerCheck, ScoresCheck
+from lowbit.core.verified import LayerCheck, ScoresCheck, Verified
 
 Array = npt.NDArray[Any]
-RunCodes = Callable[[Array], Array]  # a one-layer file: codes as the layer reads them → codes of its result (or floats)
 
 _AGREES = 0.999
+_FLOOR = 0.99  # of a layer's codes
+_FEW_CODES = 2  # that may differ by one step however few there are: a tie is a tie
+_LARGEST_ERROR = 0.1  # of the scores' spread, end to end: what rounding differences add up to lies well below
 _INT32_MAX = np.iinfo(np.int32).max
 _STEPS = 255  # of a float result: what 8 bits would resolve
 
@@ -63,7 +66,29 @@ def check_scores(expected: Floats, found: Floats, step: float | None = None) -> 
         within_half_step=float((apart < step / 2).mean()),
         same_top1=float((found.argmax(axis=1) == expected.argmax(axis=1)).mean()),
         largest=float(apart.max()),
+        error=float(np.sqrt(np.mean(apart**2)) / (float(expected.std(dtype=np.float64)) or 1.0)),
     )
+
+
+def shortfall(found: Verified) -> str | None:
+    """Why a file is not what the reference says, in a sentence; None where it is.
+
+    A layer falls short below 99 % of equal codes (two codes more where they are few), or where one is off by more than
+    one step; the whole file where its scores differ from the reference's by more than a tenth of their spread.
+    """
+    for layer in found.layers:
+        unequal = round((1 - layer.equal) * layer.codes)
+        if layer.largest > 1 or unequal > (1 - _FLOOR) * layer.codes + _FEW_CODES:
+            return (
+                f"{layer.op_type} {layer.node}: {floor(layer.equal * 10_000) / 100:g} % of its codes equal the integer "
+                f"reference's, the rest off by up to {layer.largest}; expected {_FLOOR:.0%}, off by at most 1"
+            )
+    if found.scores.error > _LARGEST_ERROR:
+        return (
+            f"its scores differ from the integer reference's by {found.scores.error:.2g} of their spread, at most "
+            f"{_LARGEST_ERROR:g} was expected"
+        )
+    return None
 
 
 def step_of(values: Array) -> float:

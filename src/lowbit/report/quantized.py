@@ -93,6 +93,7 @@ def quantized_text(manifest: Manifest, plan: QuantPlan, files: list[str], second
         ("time", f"{took:.1f} s, of {seconds:.1f} s with imports, data and verification"),
         ("in float", ", ".join(f"{number} {kind}" for kind, number in sorted(floats.items())) or "nothing"),
         *[("verified", verified_text(each)) for each in manifest.verified],
+        *[("not verified", f"{each.runtime}: {each.reason}") for each in manifest.not_verified],
         *[("note", note) for note in manifest.notes if not note.startswith("in float: ")],
     ]
     for name, text in pairs:
@@ -133,6 +134,11 @@ def verified_note(found: Verified) -> str:
     return f"every layer: ≥ {mark * 100:g} % of codes equal to the integer reference" + (
         f", off by up to {found.largest}" if (found.largest or 0) > 1 else ""
     )
+
+
+def not_verified_note(reason: str) -> str:
+    """What a row says where the file was not held against the reference."""
+    return f"not verified: {reason}"
 
 
 def _percent(share: float) -> str:

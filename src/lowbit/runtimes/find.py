@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol, cast
+from pathlib import Path
+from typing import Protocol, cast, runtime_checkable
 
-from lowbit.core.adapter import RuntimeInfo, Session, SessionOptions
+from lowbit.core.adapter import RunCodes, RuntimeInfo, Session, SessionOptions
 from lowbit.core.artifact import Artifact
 from lowbit.core.discover import adapters
 
@@ -20,6 +21,19 @@ class Runtime(Protocol):
 
     def warm_up(self, options: SessionOptions) -> None:
         """Run a one-operator model made in memory, so that the runtime's own fixed memory is resident."""
+        ...
+
+
+@runtime_checkable
+class OpensCodes(Protocol):
+    """What a runtime's module offers besides where our own engine's files can be verified in it."""
+
+    def open_codes(self, path: Path, zero_points: tuple[int, int], options: SessionOptions) -> RunCodes:
+        """A one-layer file, opened: codes as the layer reads them → the codes of its result (or its floats).
+
+        zero_points: of the layer's input and result as the engine writes them, where the file may hold shifted codes.
+        Raises UnsupportedError where the vendor refuses the file, also when the returned function is called.
+        """
         ...
 
 

@@ -5,12 +5,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from lowbit.core.adapter import Floats, OpPrecision, RuntimeInfo, SessionOptions
+from lowbit.core.adapter import Codes, Floats, OpPrecision, RunCodes, RuntimeInfo, SessionOptions
 from lowbit.core.artifact import Artifact
 from lowbit.core.errors import LowbitError, UnsupportedError
 from lowbit.core.refusal import refusal
@@ -104,6 +105,38 @@ class LiteRTSession:
         }
         batch = self.source.shape[0]
         return [_precision(op, tensors, dequantized, batch) for op in operators if op["op_name"] != _DELEGATE]
+
+
+def open_codes(path: Path, zero_points: tuple[int, int], options: SessionOptions) -> RunCodes:
+    """A one-layer file of codes. It holds the engine's codes shifted into int8; the zero points say by how much."""
+    try:
+        interpreter = _interpreter(options, model_path=str(path))
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise refusal("LiteRT cannot load it", error, path) from error
+    (source,), (target,) = interpreter.get_input_details(), interpreter.get_output_details()
+    zero_x, zero_y = zero_points
+    size = int(source["shape"][0])
+
+    def invoke() -> Codes:
+        try:
+            interpreter.invoke()
+        except (ValueError, RuntimeError) as error:
+            raise refusal("LiteRT cannot run it", error, path) from error
+        return np.asarray(interpreter.get_tensor(target["index"]))
+
+    def run(codes: Codes) -> Codes:
+        integers = (codes.astype(np.int32) - zero_x + source["quantization"][1]).astype(source["dtype"])
+        results = []
+        for first in range(0, len(codes), size):
+            interpreter.set_tensor(source["index"], integers[first : first + size])
+            results.append(invoke())
+        found = np.concatenate(results)
+        if found.dtype.kind == "f":
+            return np.asarray(found)
+        return np.asarray(found.astype(np.int32) - target["quantization"][1] + zero_y)
+
+    return run
 
 
 def warm_up(options: SessionOptions) -> None:

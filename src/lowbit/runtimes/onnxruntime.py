@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lowbit.core.adapter import Floats, OpPrecision, RuntimeInfo, SessionOptions
+from lowbit.core.adapter import Codes, Floats, OpPrecision, RunCodes, RuntimeInfo, SessionOptions
 from lowbit.core.artifact import Artifact
 from lowbit.core.refusal import refusal
 
@@ -111,6 +111,25 @@ def open_session(artifact: Artifact, options: SessionOptions) -> Iterator[_Sessi
         raise refusal("ONNX Runtime cannot load it", error, artifact.path) from error
     inputs, outputs = session.get_inputs(), session.get_outputs()
     yield _Session(artifact, options, session, inputs[0].name, outputs[0].name)
+
+
+def open_codes(path: Path, zero_points: tuple[int, int], options: SessionOptions) -> RunCodes:  # noqa: ARG001
+    """A one-layer file of codes: the file holds the engine's own codes, so that zero points need not be known."""
+    import onnxruntime as ort
+
+    try:
+        session = ort.InferenceSession(str(path), _session_options(options), providers=_PROVIDERS)
+    except Exception as error:  # the vendor's exceptions share no base class
+        raise refusal("ONNX Runtime cannot load it", error, path) from error
+    name = session.get_inputs()[0].name
+
+    def run(codes: Codes) -> Codes:
+        try:
+            return np.asarray(session.run(None, {name: codes})[0])
+        except Exception as error:  # the vendor's exceptions share no base class
+            raise refusal("ONNX Runtime cannot run it", error, path) from error
+
+    return run
 
 
 def warm_up(options: SessionOptions) -> None:

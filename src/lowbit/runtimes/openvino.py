@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from lowbit.core.adapter import Floats, OpPrecision, RuntimeInfo, SessionOptions
+from lowbit.core.adapter import Codes, Floats, OpPrecision, RunCodes, RuntimeInfo, SessionOptions
 from lowbit.core.artifact import Artifact
 from lowbit.core.errors import UnsupportedError
 from lowbit.core.refusal import refusal
@@ -90,6 +91,49 @@ def open_session(artifact: Artifact, options: SessionOptions) -> Iterator[_Sessi
     except Exception as error:  # the vendor's exceptions share no base class
         raise refusal("OpenVINO cannot load it", error, artifact.path) from error
     yield _Session(compiled, compiled.create_infer_request(), batch_size, channels_last, source, target)
+
+
+def open_codes(path: Path, zero_points: tuple[int, int], options: SessionOptions) -> RunCodes:  # noqa: ARG001
+    """A one-layer file of codes: the file holds the engine's own codes, so that zero points need not be known."""
+    import openvino as ov
+
+    core = ov.Core()
+
+    def run(codes: Codes) -> Codes:
+        try:
+            model = core.read_model(path)
+            model.reshape(list(codes.shape))
+        except Exception as error:  # the vendor's exceptions share no base class
+            raise refusal("OpenVINO cannot load it", error, path) from error
+        if codes.dtype.kind in "iu":
+            _quantized_input(model, codes)
+        try:
+            request = core.compile_model(model, "CPU", _properties(options, "f32")).create_infer_request()
+            request.infer([codes.astype(np.float32)])
+        except Exception as error:  # the vendor's exceptions share no base class
+            raise refusal("OpenVINO cannot run it", error, path) from error
+        result: Codes = np.array(request.get_output_tensor(0).data)
+        return result
+
+    return run
+
+
+def _quantized_input(model: Any, codes: Codes) -> None:
+    """Put a FakeQuantize before the integer input, as stands before every layer of a whole file.
+
+    In a graph without any FakeQuantize OpenVINO takes the layer for one with compressed weights, and quantizes its
+    input once more, dynamically.
+    """
+    from openvino import opset13
+
+    limits = np.iinfo(codes.dtype)
+    ends = [np.float32(limits.min), np.float32(limits.max)] * 2
+    given = model.get_parameters()[0]
+    floats = opset13.parameter(list(codes.shape), np.float32)
+    quantizer = opset13.fake_quantize(floats, *ends, levels=limits.max - limits.min + 1)
+    given.output(0).replace(opset13.convert(quantizer, given.get_element_type()).output(0))
+    model.add_parameters([floats])
+    model.remove_parameter(given)
 
 
 def warm_up(options: SessionOptions) -> None:

@@ -39,6 +39,7 @@ class SourceRequest:
 
     sample_shape: (C, H, W) of the data after preprocessing; outputs: how many classes the data has, which sizes a head
     that has no weights; calibration: real samples, for networks that must see some; threads: of the vendor's library.
+    structure_only: a network without weights of its own need not see samples, since nobody will look at its numbers.
     """
 
     spec: str
@@ -50,6 +51,7 @@ class SourceRequest:
     out: Path
     seed: int = 0
     threads: int = 1
+    structure_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,8 @@ def random_network(name: str, request: SourceRequest) -> nn.Module:
     torch.manual_seed(request.seed)
     module = _build(name, request.outputs or IMAGENET_CLASSES, auxiliary=False).eval()
     check_module(module, request)
+    if request.structure_only:
+        return module
     _, head = _head(module)
     with torch.no_grad():
         batches = _batches(request)

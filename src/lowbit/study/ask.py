@@ -14,11 +14,31 @@ _MOST_CALIBRATION = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
+class InputsAsk:
+    """What every command that starts from a model and data asks for: the two, and how they are read.
+
+    evaluated: how many pictures to evaluate, None for all and 0 for none; labelled: whether the data must have labels;
+    structure_only: whether the float graph's numbers may be anything, since only its operators are looked at.
+    """
+
+    model: str
+    data: str
+    preprocess: Preprocess
+    weights: Path | None = None
+    calibration_samples: int = 512
+    evaluated: int | None = None
+    labelled: bool = True
+    structure_only: bool = False
+    seed: int = 0
+    threads: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class StudyRequest:
     """One `lowbit compare`. Empty `toolchains`, `recipes`, `runtimes` mean all that are found.
 
     bits: widths N for which our own engine's wNa8 is made besides; max_drop: points of top-1 that the winner may lose
-    against float; time_limit_s: of every child process; labelled: whether the data must have labels.
+    against float; time_limit_s: of every child process.
     """
 
     model: str
@@ -39,7 +59,6 @@ class StudyRequest:
     max_drop: float = 1.0
     time_limit_s: float = 3600.0
     command: str = ""
-    labelled: bool = True
 
     def __post_init__(self) -> None:
         settings = self.settings
@@ -82,6 +101,20 @@ class StudyRequest:
             f"at most {MULTI_STREAM_SAMPLES} in the multi-stream scenario, where that is a query",
         )
         _check(not (self.out.exists() and not self.out.is_dir()), "-o", self.out, "a folder, not a file")
+
+    @property
+    def inputs(self) -> InputsAsk:
+        """The part that is asked of model and data."""
+        return InputsAsk(
+            model=self.model,
+            data=self.data,
+            preprocess=self.preprocess,
+            weights=self.weights,
+            calibration_samples=self.calibration_samples,
+            evaluated=self.limit,
+            seed=self.settings.seed,
+            threads=self.settings.threads,
+        )
 
 
 def _check(good: bool, option: str, value: object, expected: str) -> None:

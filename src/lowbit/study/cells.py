@@ -5,31 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lowbit.core.adapter import RuntimeInfo, ToolchainInfo
+from lowbit.core.cell import Build
 from lowbit.core.discover import require
-from lowbit.core.errors import BadInput, UnsupportedError
+from lowbit.core.errors import BadInput, MissingPackage
 from lowbit.core.recipe import Recipe
 
 OWN = "lowbit"  # the toolchain that is our own engine
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedBuild:
-    """One artifact to be: `versions` of the toolchain's packages; `runtimes` that read its format, intended first."""
-
-    toolchain: ToolchainInfo
-    recipe: Recipe
-    versions: Mapping[str, str]
-    runtimes: tuple[str, ...]
-
-    @property
-    def name(self) -> str:
-        """toolchain-recipe, the folder's name under artifacts/."""
-        return f"{self.toolchain.name}-{self.recipe.name}"
-
-    @property
-    def made_for(self) -> tuple[str, ...]:
-        """The runtimes that the file is meant for."""
-        return self.recipe.made_for or self.toolchain.made_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,24 +26,24 @@ class Impossible:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class CellsPlan:
     """All builds in order, the versions of each runtime that is installed, and what is impossible from the start.
 
     missing: runtime → why it cannot be used.
     """
 
-    builds: tuple[PlannedBuild, ...]
+    builds: tuple[Build, ...]
     runtimes: Mapping[str, Mapping[str, str]]
     missing: Mapping[str, str]
     impossible: tuple[Impossible, ...]
 
 
-def make_plan(
+def plan_cells(
     toolchains: Sequence[ToolchainInfo],
     runtimes: Sequence[RuntimeInfo],
     recipes: Sequence[str] = (),
     swept: Sequence[str] = (),
-) -> Plan:
+) -> CellsPlan:
     """Every recipe of every toolchain on every runtime that reads it; `recipes` narrows, in the toolchains' order.
 
     swept: recipes of our own engine that are made besides.
@@ -78,9 +59,9 @@ def make_plan(
     for runtime in runtimes:
         try:
             present[runtime.name] = require(runtime)
-        except UnsupportedError as error:
+        except MissingPackage as error:
             missing[runtime.name] = str(error)
-    builds: list[PlannedBuild] = []
+    builds: list[Build] = []
     impossible: list[Impossible] = []
     for info in toolchains:
         intended = [name for name in info.made_for if name in present or name in missing]
@@ -94,23 +75,21 @@ def make_plan(
             or not (recipes or recipe.on_request)
             or (info.name == OWN and recipe.name in swept)
         ]
-        try:
-            versions = require(info)
-        except UnsupportedError as error:
-            impossible += [
-                Impossible(info.name, each.name, runtime, str(error), each.weight_bits, each.activation_bits)
-                for each in wanted
-                for runtime in _readers(info, each, runtimes)[:1]
-            ]
-            continue
         for recipe in wanted:
-            builds.append(PlannedBuild(info, recipe, versions, _readers(info, recipe, runtimes)))
+            readers = _readers(info, recipe, runtimes)
+            try:
+                builds.append(Build(info, recipe, require(info, recipe), readers))
+            except MissingPackage as error:  # of the toolchain, or of this recipe alone
+                impossible += [
+                    Impossible(info.name, recipe.name, runtime, str(error), recipe.weight_bits, recipe.activation_bits)
+                    for runtime in readers[:1]
+                ]
     if not any(build.runtimes for build in builds) and not impossible:
         raise BadInput(
             f"nothing to measure: none of the runtimes {', '.join(r.name for r in runtimes)} reads what "
             f"{', '.join(t.name for t in toolchains)} makes; widen --runtimes, --toolchains or --recipes"
         )
-    return Plan(tuple(build for build in builds if build.runtimes), present, missing, tuple(impossible))
+    return CellsPlan(tuple(build for build in builds if build.runtimes), present, missing, tuple(impossible))
 
 
 def short_names(info: ToolchainInfo) -> tuple[str, ...]:
@@ -121,5 +100,5 @@ def short_names(info: ToolchainInfo) -> tuple[str, ...]:
 
 def _readers(info: ToolchainInfo, recipe: Recipe, runtimes: Sequence[RuntimeInfo]) -> tuple[str, ...]:
     readers = [runtime.name for runtime in runtimes if info.format_of(recipe) in runtime.reads]
-    intended = recipe.made_for or info.made_for
+    intended = info.runtimes_for(recipe)
     return tuple(sorted(readers, key=lambda name: (name not in intended, name)))

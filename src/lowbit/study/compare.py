@@ -10,12 +10,12 @@ from lowbit.core.discover import versions
 from lowbit.core.model import FloatModel
 from lowbit.core.settings import Settings
 from lowbit.core.study import Reference, Report
+from lowbit.core.version import exact_version
 from lowbit.data.cache import note_of
-from lowbit.measure import host as hosts
 from lowbit.runtimes import find as runtimes
 from lowbit.study import stages
 from lowbit.study.ask import StudyRequest
-from lowbit.study.cells import OWN, Plan, make_plan
+from lowbit.study.cells import OWN, CellsPlan, plan_cells
 from lowbit.study.choose import choose
 from lowbit.study.execute.local import Listener, LocalExecutor
 from lowbit.study.prepare import Inputs, Work, prepare
@@ -30,7 +30,7 @@ def compare(request: StudyRequest, listener: Listener = lambda _: None) -> Study
 
     Raises BadInput for what the user must change; whatever goes wrong in a cell is a row with its reason.
     """
-    plan = make_plan(
+    plan = plan_cells(
         _toolchains(request),
         [module.INFO for module in runtimes.runtimes(request.runtimes).values()],
         request.recipes,
@@ -38,14 +38,15 @@ def compare(request: StudyRequest, listener: Listener = lambda _: None) -> Study
     )
     with locked(request.out.resolve()) as store:
         executor = LocalExecutor(store.folder, request.time_limit_s, request.settings.threads, listener)
-        work = Work(request, store, executor, hosts.facts())
-        inputs = prepare(work)
-        cells = stages.build(work, inputs, plan)
+        work = Work(request.inputs, store, executor)
+        inputs = prepare(work, request)
+        cells = stages.build(work, inputs, plan, request.settings)
+        stages.verify(work, inputs, plan, cells)
         stages.evaluate(work, inputs, plan, cells)
         if not inputs.model.random_weights:  # otherwise no answer is right or wrong
             mark_miscomputed(cells)
-        stages.time(work, inputs, cells)
-        result = StudyResult(store.folder, _report(work, inputs, plan, cells), _keys(cells))
+        stages.time(work, request, inputs, cells)
+        result = StudyResult(store.folder, _report(work, request, inputs, plan, cells), _keys(cells))
         save(result)
     return result
 
@@ -59,8 +60,8 @@ def _toolchains(request: StudyRequest) -> list[ToolchainInfo]:
     return found
 
 
-def _report(work: Work, inputs: Inputs, plan: Plan, cells: Sequence[CellState]) -> Report:
-    request, model, settings = work.request, inputs.model, work.request.settings
+def _report(work: Work, request: StudyRequest, inputs: Inputs, plan: CellsPlan, cells: Sequence[CellState]) -> Report:
+    model, settings, host = inputs.model, request.settings, work.executor.host
     common = Common(
         model=model.name,
         data=Path(request.data).name,
@@ -69,21 +70,21 @@ def _report(work: Work, inputs: Inputs, plan: Plan, cells: Sequence[CellState]) 
         threads=settings.threads,
         batch_size=settings.batch_size,
         official=settings.official,
-        host_id=work.host.id,
+        host_id=host.id,
         accuracy=not model.random_weights,
     )
     rows = rows_of(cells, plan.impossible, common)
     accuracy = inputs.float_accuracy
     reference = Reference(accuracy.n_samples, accuracy.correct, accuracy.correct_top5)
     float_top1 = None if model.random_weights else accuracy.correct / accuracy.n_samples
-    packages = versions(["lowbit", "numpy", "onnx", "pillow", "mlcommons-loadgen"])
+    packages = versions(["numpy", "onnx", "pillow", "mlcommons-loadgen"]) | {"lowbit": exact_version()}
     return Report(
         title=f"{model.name}{' (random weights)' if model.random_weights else ''} on {common.data}",
         model=model,
         data=request.data,
         preprocess=request.preprocess,
         settings=settings,
-        host=work.host,
+        host=host,
         versions=dict(sorted((packages | versions_of(plan.builds, plan.runtimes)).items())),
         command=request.command,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -112,4 +113,4 @@ def _warnings(model: FloatModel, settings: Settings, note: str) -> tuple[str, ..
 
 
 def _keys(cells: Sequence[CellState]) -> dict[str, str]:
-    return {cell.name: cell.key for cell in cells if cell.key is not None}
+    return {state.cell.name: state.key for state in cells if state.key is not None}

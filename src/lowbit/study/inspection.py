@@ -7,21 +7,21 @@ from pathlib import Path
 from typing import TypeVar
 
 from lowbit.core import digest
-from lowbit.core.artifact import Manifest
+from lowbit.core.artifact import MANIFEST, PLAN, Manifest
+from lowbit.core.cell import Outcome
 from lowbit.core.codec import from_plain, load_json
 from lowbit.core.errors import BadInput, DamagedFile, with_remedy
+from lowbit.core.format import ONNX, OPENVINO_IR, TFLITE, format_of_suffix
+from lowbit.core.inspected import Inspected
 from lowbit.core.preprocess import Preprocess
 from lowbit.quant.plan.plan import QuantPlan
 from lowbit.report.inspected import Inspection, layers_of, shares_of
 from lowbit.runtimes import find
 from lowbit.study.execute.local import Listener, LocalExecutor, PlacedJob
-from lowbit.study.quantize import manifest_path, plan_path
-from lowbit.toolchains.lowbit import PLAN
-from lowbit.worker.build import MANIFEST
-from lowbit.worker.inspect import Inspected
-from lowbit.worker.jobs import InspectJob, JobResult
+from lowbit.study.quantize import MANIFEST_ENDING, manifest_path, plan_path
+from lowbit.worker.jobs import InspectJob
 
-_FORMATS = {".onnx": "onnx", ".xml": "openvino-ir", ".tflite": "tflite"}
+_READABLE = (ONNX, OPENVINO_IR, TFLITE)
 _TIME_LIMIT_S = 600.0
 
 T = TypeVar("T")
@@ -35,9 +35,11 @@ def inspect(
     Raises BadInput where there is no artifact: no known format, or no runtime can read it and no manifest is there.
     """
     file, manifest, plan = _found(path)
-    form = manifest.format if manifest is not None else _FORMATS.get(file.suffix, "")
-    if not form:
-        raise BadInput(f"{path}: no artifact; expected a file ending in {', '.join(_FORMATS)}, or an artifact's folder")
+    guessed = format_of_suffix(file.suffix)
+    if manifest is None and guessed not in _READABLE:
+        endings = ", ".join(each.main_suffix for each in _READABLE)
+        raise BadInput(f"{path}: no artifact; expected a file ending in {endings}, or an artifact's folder")
+    form = manifest.format if manifest is not None else guessed.name if guessed is not None else ""
     readers = [module.INFO.name for module in find.runtimes(runtimes).values() if form in module.INFO.reads]
     if manifest is not None and not runtimes:
         readers = [name for name in readers if name in manifest.made_for]
@@ -47,8 +49,8 @@ def inspect(
     planned = _planned(plan)
     jobs = {name: InspectJob(file.resolve(), form, name, options, tuple(planned), threads) for name in readers}
     results = dict(zip(jobs, _run(jobs, threads, listener), strict=True))
-    seen = {name: from_plain(Inspected, each.data) for name, each in results.items() if each.end == "done"}
-    refused = {name: with_remedy(each.reason, each.remedy) for name, each in results.items() if each.end != "done"}
+    seen = {name: each.value for name, each in results.items() if each.value is not None}
+    refused = {name: with_remedy(each.reason, each.remedy) for name, each in results.items() if each.value is None}
     if manifest is None and not seen:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in refused.items())
         raise BadInput(f"{path}: no artifact that a runtime here can open ({reasons})")
@@ -79,13 +81,19 @@ def _found(path: Path) -> tuple[Path, Manifest | None, QuantPlan | None]:
         return path / manifest.main, manifest, _load(QuantPlan, path / PLAN)
     if not path.is_file():
         raise BadInput(f"{path}: no such file; give a file that `lowbit quantize` wrote, or an artifact's folder")
-    for manifest_file, plan_file in (
-        (manifest_path(path), plan_path(path)),
-        (path.with_name(MANIFEST), path.with_name(PLAN)),
+    for manifest_file in (
+        manifest_path(path),
+        *sorted(path.parent.glob(f"*{MANIFEST_ENDING}")),
+        path.with_name(MANIFEST),
     ):
         manifest = _load(Manifest, manifest_file)
         if manifest is not None and path.name in manifest.files:
-            return path.with_name(manifest.main), manifest, _load(QuantPlan, plan_file)
+            main = path.with_name(manifest.main)
+            return (
+                main,
+                manifest,
+                _load(QuantPlan, path.with_name(PLAN) if manifest_file.name == MANIFEST else plan_path(main)),
+            )
     return path, None, None
 
 
@@ -112,7 +120,7 @@ def _preprocess(seen: Inspected) -> Preprocess | None:
     return None if text is None else from_plain(Preprocess, json.loads(text))
 
 
-def _run(jobs: dict[str, InspectJob], threads: int, listener: Listener) -> list[JobResult]:
+def _run(jobs: dict[str, InspectJob], threads: int, listener: Listener) -> list[Outcome[Inspected]]:
     with tempfile.TemporaryDirectory(prefix="lowbit-") as folder:
         home = Path(folder)
         executor = LocalExecutor(home, _TIME_LIMIT_S, threads, listener)

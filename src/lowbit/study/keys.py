@@ -2,52 +2,68 @@
 
 from collections.abc import Mapping
 
-from lowbit import __version__
 from lowbit.core import digest
 from lowbit.core.artifact import Manifest
+from lowbit.core.cell import Build
 from lowbit.core.discover import versions
 from lowbit.core.host import Host
 from lowbit.core.model import FloatModel
 from lowbit.core.preprocess import Preprocess
 from lowbit.core.samples import Samples
+from lowbit.core.version import exact_version
 from lowbit.measure.accuracy import Scoring
-from lowbit.study.ask import StudyRequest
-from lowbit.study.cells import PlannedBuild
+from lowbit.study.ask import InputsAsk, StudyRequest
 
 
-def samples_key(request: StudyRequest, fingerprint: str) -> str:
+def samples_key(asked: InputsAsk, fingerprint: str) -> str:
     """Of the decoded images: the data's fingerprint, preprocessing, split."""
-    settings = (request.calibration_samples, request.settings.seed, request.limit, request.labelled)
+    settings = (asked.calibration_samples, asked.seed, asked.evaluated, asked.labelled)
     decoders = versions(("pillow", "pyarrow", "numpy"))
-    return digest.of_value([__version__, "samples", fingerprint, request.preprocess, settings, decoders])
+    return digest.of_value([exact_version(), "samples", fingerprint, asked.preprocess, settings, decoders])
 
 
-def model_key(request: StudyRequest, fingerprint: str, packages: tuple[str, ...], samples: str) -> str:
+def model_key(asked: InputsAsk, fingerprint: str, packages: tuple[str, ...], samples: str) -> str:
     """Of the float graph: the source's fingerprint and packages, and the samples that it was checked on."""
     used = versions((*packages, "onnx", "onnx-ir", "onnxscript", "onnxruntime"))
     return digest.of_value(
         [
-            __version__,
+            exact_version(),
             "model",
-            request.model,
+            asked.model,
             fingerprint,
             used,
             samples,
-            request.preprocess,
-            request.settings.seed,
-            request.settings.threads,
+            asked.preprocess,
+            asked.seed,
+            asked.threads,
+            asked.structure_only,
         ]
     )
 
 
-def build_key(request: StudyRequest, build: PlannedBuild, model: FloatModel, calibration: Samples, host: Host) -> str:
-    """Of an artifact: graph, calibration images, recipe, the vendor's versions, the instruction sets (reduce_range)."""
-    batch_size = request.settings.batch_size if build.toolchain.fixes_batch(build.recipe) else None
+def build_key(
+    asked: InputsAsk, build: Build, model: FloatModel, calibration: Samples, host: Host, batch_size: int
+) -> str:
+    """Of an artifact: graph, calibration images, recipe, its packages, the instruction sets (reduce_range)."""
+    batch = batch_size if build.toolchain.fixes_batch(build.recipe) else None
     return digest.of_value(
         [
-            __version__, "build", model.digest, model.name, calibration.digest, request.preprocess,
-            build.toolchain.name, build.recipe, build.versions, batch_size,
-            request.settings.threads, request.settings.seed, host.isa,
+            exact_version(), "build", model.digest, model.name, calibration.digest, asked.preprocess,
+            build.toolchain.name, build.recipe, build.versions, batch,
+            asked.threads, asked.seed, host.isa,
+        ]
+    )  # fmt: skip
+
+
+def verify_key(
+    manifest: Manifest, calibration: Samples, runtime: str, packages: Mapping[str, str], images: int, host: Host
+) -> str:
+    """Of a verification: what was built (its own key names the evidence), the images, the runtime, the processor."""
+    used = versions(("numpy", "onnx", "onnx-ir"))
+    return digest.of_value(
+        [
+            exact_version(), "verify", manifest.key, manifest.digest, calibration.digest, manifest.preprocess,
+            images, runtime, packages, used, host.id,
         ]
     )  # fmt: skip
 
@@ -68,7 +84,7 @@ def cell_key(
     file = (manifest.digest, manifest.format, manifest.batch_size, manifest.runtime_options, manifest.model_digest)
     return digest.of_value(
         [
-            __version__, "cell", file, manifest.toolchain, manifest.recipe.name, manifest.preprocess,
+            exact_version(), "cell", file, manifest.toolchain, manifest.recipe.name, manifest.preprocess,
             runtime, packages, reference, batch_size, threads,
         ]
     )  # fmt: skip
@@ -85,7 +101,7 @@ def reference_key(
     """Of the float model's own answers, in ONNX Runtime."""
     used = versions(("onnxruntime", "numpy"))
     return digest.of_value(
-        [__version__, "reference", model.digest, evaluation.digest, preprocess, task, threads, used, host.id]
+        [exact_version(), "reference", model.digest, evaluation.digest, preprocess, task, threads, used, host.id]
     )
 
 

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
-from lowbit.core.codec import from_plain
+from lowbit.core.cell import Outcome
 from lowbit.core.errors import BadInput, LowbitError, with_remedy
-from lowbit.core.host import Host
 from lowbit.core.model import FloatModel
 from lowbit.core.outcome import Accuracy
 from lowbit.core.samples import Samples
@@ -17,29 +17,30 @@ from lowbit.sources import find as sources
 from lowbit.sources._edge import Source
 from lowbit.sources._float import GRAPH
 from lowbit.study import keys
-from lowbit.study.ask import StudyRequest
+from lowbit.study.ask import InputsAsk, StudyRequest
 from lowbit.study.execute.local import LocalExecutor, PlacedJob
 from lowbit.study.store import Store
 from lowbit.worker.accuracy import PREDICTIONS, RIGHT, SCORES
-from lowbit.worker.jobs import AccuracyJob, JobResult, ModelJob, SamplesJob
+from lowbit.worker.jobs import AccuracyJob, ModelJob, SamplesJob
 from lowbit.worker.model import float_artifact
+
+Result = TypeVar("Result")
 
 BATCH = 32  # images a call in accuracy passes, where the batch size does not change the answers
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What all stages of one study share."""
+    """What all stages of one command share: what is asked of model and data, where things lie, who does the jobs."""
 
-    request: StudyRequest
+    asked: InputsAsk
     store: Store
     executor: LocalExecutor
-    host: Host
 
     @property
     def slots(self) -> int:
         """Children that may work side by side without sharing cores."""
-        return max(1, self.host.cores // self.request.settings.threads)
+        return max(1, self.executor.host.cores // self.asked.threads)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,67 +57,67 @@ class Inputs:
     float_accuracy: Accuracy
 
 
-def prepare(work: Work) -> Inputs:
+def prepare(work: Work, request: StudyRequest) -> Inputs:
     """Run the three jobs without which there is no study. Raises BadInput for a model or data that cannot be used."""
+    asked = work.asked
     samples, model = samples_and_model(work)
     calibration, evaluation = open_samples(samples, "calibration"), open_samples(samples, "evaluation")
-    outputs = output_index(evaluation.class_names, model.outputs, work.request.labels)
-    task = Scoring(outputs, work.request.among, model.probabilities)
-    threads = work.request.settings.threads
-    key = keys.reference_key(model, evaluation, work.request.preprocess, task, threads, work.host)
+    outputs = output_index(evaluation.class_names, model.outputs, request.labels)
+    task = Scoring(outputs, request.among, model.probabilities)
+    key = keys.reference_key(model, evaluation, asked.preprocess, task, asked.threads, work.executor.host)
     reference = work.store.reference(key)
     job = AccuracyJob(
-        float_artifact(model), "onnxruntime", samples, work.request.preprocess, task, BATCH, threads, None, reference
+        float_artifact(model), "onnxruntime", samples, asked.preprocess, task, BATCH, asked.threads, None, reference
     )
     leaves = tuple(reference / name for name in (SCORES, PREDICTIONS, RIGHT))
-    answered = must(work, "float model", PlacedJob(model.name, job, _result(reference), work.store.logs(key), leaves))
-    accuracy = from_plain(Accuracy, answered.data)
+    accuracy = must(work, "float model", PlacedJob(model.name, job, _result(reference), work.store.logs(key), leaves))
     return Inputs(model, samples, calibration, evaluation, task, reference, key, accuracy)
 
 
 def samples_and_model(work: Work) -> tuple[Path, FloatModel]:
     """The folder of both parts of the data, and the float graph. Raises BadInput for what cannot be used."""
-    source = sources.find(work.request.model)
-    fingerprint = source.fingerprint(work.request.model, work.request.weights)  # a wrong path is told before decoding
+    source = sources.find(work.asked.model)
+    fingerprint = source.fingerprint(work.asked.model, work.asked.weights)  # a wrong path is told before decoding
     samples = _samples(work)
     return samples, _model(work, source, fingerprint, samples, open_samples(samples, "calibration"))
 
 
 def _samples(work: Work) -> Path:
-    request = work.request
-    key = keys.samples_key(request, open_dataset(request.data, labelled=request.labelled).fingerprint())
+    asked = work.asked
+    key = keys.samples_key(asked, open_dataset(asked.data, labelled=asked.labelled).fingerprint())
     folder = work.store.samples(key)
     job = SamplesJob(
-        data=request.data,
-        preprocess=request.preprocess,
-        calibration_samples=request.calibration_samples,
-        seed=request.settings.seed,
-        limit=request.limit,
+        data=asked.data,
+        preprocess=asked.preprocess,
+        calibration_samples=asked.calibration_samples,
+        seed=asked.seed,
+        limit=asked.evaluated,
         out=folder,
-        workers=work.host.cores,
-        labelled=request.labelled,
+        workers=work.executor.host.cores,
+        labelled=asked.labelled,
     )
-    must(work, "data", PlacedJob(request.data, job, _result(folder), work.store.logs(key), (folder,)))
+    must(work, "data", PlacedJob(asked.data, job, _result(folder), work.store.logs(key), (folder,)))
     return folder
 
 
 def _model(work: Work, source: Source, fingerprint: str, samples: Path, calibration: Samples) -> FloatModel:
-    request = work.request
-    key = keys.model_key(request, fingerprint, source.INFO.packages, calibration.digest)
+    asked = work.asked
+    key = keys.model_key(asked, fingerprint, source.INFO.packages, calibration.digest)
     folder = work.store.model(key)
     job = ModelJob(
-        spec=request.model,
-        weights=request.weights,
+        spec=asked.model,
+        weights=asked.weights,
         samples=samples,
-        preprocess=request.preprocess,
+        preprocess=asked.preprocess,
         out=folder,
-        seed=request.settings.seed,
-        threads=request.settings.threads,
+        seed=asked.seed,
+        threads=asked.threads,
+        structure_only=asked.structure_only,
     )
-    task = PlacedJob(request.model, job, _result(folder), work.store.logs(key), (folder / GRAPH,))
+    task = PlacedJob(asked.model, job, _result(folder), work.store.logs(key), (folder / GRAPH,))
     if not source.INFO.stable:  # user code may read what no fingerprint covers; the graph's own digest names the rest
         task.result.unlink(missing_ok=True)
-    return replace(from_plain(FloatModel, must(work, "model", task).data), path=folder / GRAPH)
+    return replace(must(work, "model", task), path=folder / GRAPH)
 
 
 def _result(folder: Path) -> Path:
@@ -124,11 +125,18 @@ def _result(folder: Path) -> Path:
     return folder.with_suffix(".json")
 
 
-def must(work: Work, stage: str, task: PlacedJob) -> JobResult:
-    """The result of a job without which nothing goes on; raises BadInput where it is unsupported."""
+def must(work: Work, stage: str, task: PlacedJob[Result]) -> Result:
+    """The result of a job without which nothing goes on; raises BadInput where what the user gave cannot be used."""
     [ended] = work.executor.run(stage, [task])
-    if ended.end == "unsupported":
-        raise BadInput(f"{task.name}: {with_remedy(ended.reason, ended.remedy)}")
+    return result_of(ended, stage, task.name, work.store.folder)
+
+
+def result_of(ended: Outcome[Result], stage: str, name: str, folder: Path) -> Result:
+    """The result of a job that was done; BadInput for what the user must change, LowbitError for all else."""
+    if ended.end == "bad-input":
+        raise BadInput(ended.reason)
+    if ended.end in ("unsupported", "missing"):
+        raise BadInput(f"{name}: {with_remedy(ended.reason, ended.remedy)}")
     if ended.end != "done":
-        raise LowbitError(f"{stage} {task.name}: {ended.reason}; see {work.store.folder / (ended.log or '')}")
-    return ended
+        raise LowbitError(f"{stage} {name}: {ended.reason}; see {folder / (ended.log or '')}")
+    return ended.result

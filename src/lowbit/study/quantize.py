@@ -1,7 +1,6 @@
 """`quantize`: one file from our own engine, with its plan and manifest beside it; or only the plan."""
 
 import os
-import re
 import shutil
 import tempfile
 import time
@@ -14,33 +13,36 @@ from typing import Any
 from cattrs.errors import BaseValidationError
 
 from lowbit.core import digest
-from lowbit.core.artifact import Manifest
+from lowbit.core.artifact import PLAN, Manifest
+from lowbit.core.cell import Build, Outcome
 from lowbit.core.codec import from_plain, load_json, save_json
 from lowbit.core.discover import require
-from lowbit.core.errors import BadInput, DamagedFile, LowbitError
+from lowbit.core.errors import BadInput, DamagedFile, LowbitError, MissingPackage
 from lowbit.core.files import aside
 from lowbit.core.model import FloatModel
 from lowbit.core.preprocess import Preprocess
+from lowbit.core.progress import LayerProgress
 from lowbit.core.recipe import Recipe
-from lowbit.core.settings import Settings
+from lowbit.core.samples import Samples
+from lowbit.core.verified import Verified
 from lowbit.data.cache import open_samples
 from lowbit.data.datasets import open_dataset
-from lowbit.measure import host as hosts
 from lowbit.quant.plan.plan import QuantPlan
 from lowbit.quant.plan.scheme import Scheme, widths
-from lowbit.study import keys
-from lowbit.study.ask import StudyRequest
-from lowbit.study.cells import PlannedBuild
+from lowbit.runtimes.find import runtimes
+from lowbit.study.ask import InputsAsk
 from lowbit.study.execute.local import Listener, LocalExecutor, PlacedJob
 from lowbit.study.prepare import Work, must, samples_and_model
-from lowbit.study.stages import kept_files
+from lowbit.study.stages import artifact_of, build_job
 from lowbit.study.store import locked
-from lowbit.toolchains.lowbit import INFO, PLAN, PROGRESS, ROUNDED
+from lowbit.study.verification import failure_of, verify_job, with_outcomes
+from lowbit.toolchains.lowbit import INFO, TARGETS, Target, recipe_name
 from lowbit.worker.jobs import BuildJob, PlanJob
 
-ENDINGS = {".onnx": "", ".xml": "-ir", ".tflite": "-tflite"}  # of -o → of the recipe's name
-_UNUSED = 2  # pictures that the data's split must leave to a study, and that nothing is done with here
-_TAIL = 4096  # bytes of a log in which the last layer stands
+MANIFEST_ENDING, PLAN_ENDING = ".manifest.json", ".plan.json"  # behind the whole name of the file they belong to
+_TARGET_OF = {target.format.main_suffix: target for target in TARGETS}  # by the ending of -o
+_FEWEST = 2  # pictures: one has no range
+_FOR_A_PLAN = 2  # pictures that are decoded where only their shape is needed
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +77,17 @@ class QuantizeRequest:
 
 @dataclass(frozen=True, slots=True)
 class Quantized:
-    """What `quantize` wrote: the file and, beside it, its plan and manifest. seconds: of the whole command."""
+    """What `quantize` wrote: the file and, beside it, its plan and manifest. seconds: of the whole command.
+
+    shortcomings: what is wrong with the file, a sentence each: it is not what the integer reference says, or it could
+    not be held against it in a runtime that is installed. Such a file should not be shipped.
+    """
 
     path: Path
     manifest: Manifest
     plan: QuantPlan
     seconds: float
+    shortcomings: tuple[str, ...] = ()
 
     @property
     def plan_path(self) -> Path:
@@ -94,13 +101,13 @@ class Quantized:
 
 
 def plan_path(file: Path) -> Path:
-    """Where the plan of a file lies that `quantize` wrote."""
-    return file.with_name(f"{file.stem}.plan.json")
+    """Where the plan of a file lies that `quantize` wrote: model.onnx.plan.json."""
+    return file.with_name(f"{file.name}{PLAN_ENDING}")
 
 
 def manifest_path(file: Path) -> Path:
-    """Where the manifest of a file lies that `quantize` wrote."""
-    return file.with_name(f"{file.stem}.manifest.json")
+    """Where the manifest of a file lies that `quantize` wrote: model.onnx.manifest.json."""
+    return file.with_name(f"{file.name}{MANIFEST_ENDING}")
 
 
 def quantize(request: QuantizeRequest, listener: Listener = lambda _: None) -> Quantized:
@@ -111,43 +118,31 @@ def quantize(request: QuantizeRequest, listener: Listener = lambda _: None) -> Q
     """
     begun = time.monotonic()
     out = _checked(request.out)
-    recipe = _recipe(request, ENDINGS[out.suffix])
-    require(INFO)
-    with _working(request, listener) as work:
+    recipe = _recipe(request, _TARGET_OF[out.suffix])
+    packages = require(INFO, recipe)
+    with _working(request, listener, _calibration(request)) as work:
         samples, model = samples_and_model(work)
-        planned = PlannedBuild(INFO, recipe, require(INFO), ())
-        key = keys.build_key(work.request, planned, model, open_samples(samples, "calibration"), work.host)
-        if request.plan is not None:
-            key = digest.of_value([key, digest.of_files([request.plan])])
-        folder = work.store.artifact(f"{planned.name}-{key}")
-        job = BuildJob(
-            key=key,
-            toolchain=INFO.name,
-            recipe=recipe,
-            model=model,
-            samples=samples,
-            preprocess=request.preprocess,
-            out=folder,
-            cache=work.store.conversions,
-            batch_size=1,
-            threads=request.threads,
-            seed=request.seed,
-        )
-        result, logs = work.store.build_result(key), work.store.logs(key)
-        task = PlacedJob(f"{recipe.name}", job, result, logs, leaves=kept_files(folder, key))
-        manifest = from_plain(Manifest, must(work, "quantize", task).data)
+        calibration = open_samples(samples, "calibration")
+        build = Build(INFO, recipe, packages, ())
+        placed = build_job(work, model, calibration, build, batch_size=1, folder=_folder_name(build, request))
+        manifest = must(work, "quantize", placed)
+        folder = work.store.artifact(_folder_name(build, request))
         plan = load_json(QuantPlan, folder / PLAN)
-        manifest = _deliver(folder, manifest, plan, out, request.plan)
-    return Quantized(out, manifest, plan, time.monotonic() - begun)
+        outcomes = _verify(work, calibration, manifest, folder, model)
+        manifest = _deliver(folder, with_outcomes(manifest, outcomes), plan, out, request.plan)
+    return Quantized(out, manifest, plan, time.monotonic() - begun, tuple(_shortcomings(outcomes)))
 
 
 def dry_run(request: QuantizeRequest, listener: Listener = lambda _: None) -> QuantPlan:
-    """The plan that `quantize` would carry out, without ranges; saved where `request.out` ends in .json."""
+    """The plan that `quantize` would carry out, without ranges; saved where `request.out` ends in .json.
+
+    Of the data only the shape of a picture is looked at.
+    """
     if request.out is not None and request.out.suffix != ".json":
         _checked(request.out)
-    recipe = _recipe(request, ENDINGS.get(request.out.suffix if request.out else "", ""))
+    recipe = _recipe(request, _TARGET_OF.get(request.out.suffix if request.out else "", TARGETS[0]))
     require(INFO)
-    with _working(request, listener) as work:
+    with _working(request, listener, _FOR_A_PLAN, structure_only=True) as work:
         _, model = samples_and_model(work)
         plan = _planned(work, model, recipe)
     if request.out is not None and request.out.suffix == ".json":
@@ -155,19 +150,53 @@ def dry_run(request: QuantizeRequest, listener: Listener = lambda _: None) -> Qu
     return plan
 
 
+def _folder_name(build: Build, request: QuantizeRequest) -> str:
+    """Of the artifact in the cache: another one for other options and plans, so that none replaces another."""
+    edited = [] if request.plan is None else [digest.of_files([request.plan])]
+    return f"{build.folder}-{digest.of_value([build.recipe, edited])}"
+
+
+def _verify(
+    work: Work, calibration: Samples, manifest: Manifest, folder: Path, model: FloatModel
+) -> dict[str, Outcome[Verified]]:
+    """How verification ended in every runtime that the file is made for; a missing runtime is an outcome too."""
+    outcomes: dict[str, Outcome[Verified]] = {}
+    jobs: dict[str, PlacedJob[Verified]] = {}
+    for name, runtime in runtimes(manifest.made_for).items():
+        try:
+            packages = require(runtime.INFO)
+        except MissingPackage as error:
+            outcomes[name] = Outcome("missing", reason=error.reason, remedy=error.remedy)
+            continue
+        jobs[name] = verify_job(work, calibration, manifest, artifact_of(folder, manifest, model), name, packages)
+    outcomes |= dict(zip(jobs, work.executor.run("verify", list(jobs.values()), work.slots), strict=True))
+    return {name: outcomes[name] for name in manifest.made_for}
+
+
+def _shortcomings(outcomes: dict[str, Outcome[Verified]]) -> Iterator[str]:
+    for runtime, outcome in outcomes.items():
+        failure = failure_of(outcome)
+        if failure is not None:
+            yield f"{runtime}: {failure.reason}"
+        elif outcome.value is None and outcome.end != "missing":
+            yield f"{runtime}: not verified: {outcome.reason}"
+
+
 def _planned(work: Work, model: FloatModel, recipe: Recipe) -> QuantPlan:
     key = digest.of_value(["plan", model.digest, recipe])
-    task = PlacedJob(recipe.name, PlanJob(model, recipe), work.store.build_result(f"plan-{key}"), work.store.logs(key))
-    task.result.unlink(missing_ok=True)  # quick, and a plan's file may have been edited
-    return from_plain(QuantPlan, must(work, "plan", task).data)
+    placed = PlacedJob(
+        recipe.name, PlanJob(model, recipe), work.store.build_result(f"plan-{key}"), work.store.logs(key)
+    )
+    placed.result.unlink(missing_ok=True)  # quick, and a plan's file may have been edited
+    return must(work, "plan", placed)
 
 
 def _checked(out: Path | None) -> Path:
     """`out` if a file can be written there, told before the work begins."""
     if out is None:
         raise BadInput("-o is missing: give the file to write, ending in .onnx, .xml or .tflite")
-    if out.suffix not in ENDINGS:
-        raise BadInput(f"-o {out}: expected a name that ends in {', '.join(ENDINGS)}, which says the format")
+    if out.suffix not in _TARGET_OF:
+        raise BadInput(f"-o {out}: expected a name that ends in {', '.join(_TARGET_OF)}, which says the format")
     if out.is_dir():
         raise BadInput(f"-o {out}: is a folder; give a file's name")
     folder = next(folder for folder in out.absolute().parents if folder.exists())
@@ -176,7 +205,7 @@ def _checked(out: Path | None) -> Path:
     return out
 
 
-def _recipe(request: QuantizeRequest, ending: str) -> Recipe:
+def _recipe(request: QuantizeRequest, target: Target) -> Recipe:
     """The toolchain's recipe for a format, with the request's options in it."""
     name = request.recipe
     if request.plan is not None:
@@ -185,13 +214,17 @@ def _recipe(request: QuantizeRequest, ending: str) -> Recipe:
             raise BadInput(f"--recipe {name}: {request.plan} is a plan for {planned}; leave --recipe out")
         name = planned
     assert name is not None
-    weight_bits, activation_bits = widths(name.removesuffix(ending))
+    weight_bits, activation_bits = widths(name.removesuffix(target.ending))
     try:  # says which widths and options there are, before any work
         from_plain(Scheme, {"weight_bits": weight_bits, "activation_bits": activation_bits, **request.options})
     except BaseValidationError as error:
         raise BadInput(f"how to quantize{_first_cause(error)}") from error
-    found = next(recipe for recipe in INFO.recipes if recipe.name == f"w{weight_bits}a{activation_bits}{ending}")
-    return replace(found, options=dict(request.options) if request.plan is None else {"plan": str(request.plan)})
+    wanted = recipe_name(weight_bits, activation_bits, target)
+    found = next(recipe for recipe in INFO.recipes if recipe.name == wanted)
+    if request.plan is None:
+        return replace(found, options=dict(request.options))
+    contents = digest.of_files([request.plan])  # so that an edited plan is another recipe
+    return replace(found, options={"plan": str(request.plan), "plan_digest": contents})
 
 
 def _recipe_of(plan: Path) -> str:
@@ -212,23 +245,25 @@ def _first_cause(error: BaseException | None) -> str:
 
 
 @contextmanager
-def _working(request: QuantizeRequest, listener: Listener) -> Iterator[Work]:
-    """A store in the cache, or in a temporary folder; and a executor that follows the engine's layers."""
+def _working(
+    request: QuantizeRequest, listener: Listener, calibration_samples: int, *, structure_only: bool = False
+) -> Iterator[Work]:
+    """A store in the cache, or in a temporary folder; and an executor that follows the engine's layers."""
+    asked = InputsAsk(
+        model=request.model,
+        data=request.data,
+        preprocess=request.preprocess,
+        weights=request.weights,
+        calibration_samples=calibration_samples,
+        evaluated=0,
+        labelled=False,
+        structure_only=structure_only,
+        seed=request.seed,
+        threads=request.threads,
+    )
     with _folder(request.cache) as folder, locked(folder.resolve(), "--cache") as store:
-        study = StudyRequest(
-            model=request.model,
-            data=request.data,
-            out=folder,
-            preprocess=request.preprocess,
-            weights=request.weights,
-            calibration_samples=_calibration(request),
-            limit=_UNUSED,
-            settings=Settings(threads=request.threads, seed=request.seed),
-            time_limit_s=request.time_limit_s,
-            labelled=False,
-        )
         executor = LocalExecutor(store.folder, request.time_limit_s, request.threads, listener, LayerWatch())
-        yield Work(study, store, executor, hosts.facts())
+        yield Work(asked, store, executor)
 
 
 @contextmanager
@@ -252,35 +287,32 @@ def _folder(cache: Path | None) -> Iterator[Path]:
 def _calibration(request: QuantizeRequest) -> int:
     """As many pictures as were asked for, or as there are."""
     data = open_dataset(request.data, labelled=False)
-    there = len((data.train or data.test).labels) - (_UNUSED if data.train is None else 0)
-    if there < 2:
-        raise BadInput(f"--data {request.data}: too few pictures to calibrate with; at least 4 are needed")
+    there = len((data.train or data.test).labels)
+    if there < _FEWEST:
+        raise BadInput(f"--data {request.data}: {there} pictures; at least {_FEWEST} are needed to calibrate with")
     return min(request.calibration_samples, there)
 
 
 class LayerWatch:
-    """From the log of a build to "layer 7/20 Conv_12, 5 s left": by the layers' mean time since the first was seen."""
+    """From a build's progress to "layer 7/20 Conv_12, 5 s left": by the layers' mean time since the first was seen."""
 
     def __init__(self) -> None:
         self._first: tuple[int, float] | None = None
 
-    def __call__(self, log: Path) -> str:
-        """Words for the last layer that the log names; empty before the first."""
+    def __call__(self, placed: PlacedJob[Any]) -> str:
+        """Words for the layer that a build is at; empty for other jobs, and before the first layer."""
+        if not isinstance(placed.job, BuildJob):
+            return ""
         try:
-            with log.open("rb") as stream:
-                stream.seek(max(0, stream.seek(0, os.SEEK_END) - _TAIL))
-                found = re.findall(PROGRESS, stream.read().decode(errors="replace"))
-        except OSError:
+            at = load_json(LayerProgress, placed.job.progress)
+        except (FileNotFoundError, DamagedFile):
             return ""
-        if not found:
-            return ""
-        number, total, name = int(found[-1][0]), int(found[-1][1]), found[-1][2]
-        if name == ROUNDED:
-            return f"{total} layers rounded, writing and verifying"
-        now = time.monotonic()
+        if not at.layer:
+            return f"{at.total} layers rounded, writing"
+        now, number = time.monotonic(), at.done + 1
         first, start = self._first = self._first or (number, now)
-        left = f", {(now - start) / (number - first) * (total - number + 1):.0f} s left" if number > first else ""
-        return f"layer {number}/{total} {name}{left}"
+        left = f", {(now - start) / (number - first) * (at.total - number + 1):.0f} s left" if number > first else ""
+        return f"layer {number}/{at.total} {at.layer}{left}"
 
 
 def _deliver(folder: Path, manifest: Manifest, plan: QuantPlan, out: Path, given: Path | None) -> Manifest:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lowbit.core.codec import from_plain, load_json, save_json
+from lowbit.core.codec import load_json, save_json
 from lowbit.core.errors import BadInput, DamagedFile
 from lowbit.core.files import write_text
 from lowbit.core.outcome import Accuracy
@@ -15,7 +15,7 @@ from lowbit.core.study import Report
 from lowbit.report.notebook import notebook_html
 from lowbit.report.page import page
 from lowbit.report.tabular import to_csv, to_json
-from lowbit.worker.jobs import JobResult
+from lowbit.worker.jobs import load_outcome
 
 if TYPE_CHECKING:
     import pandas
@@ -102,9 +102,9 @@ def accuracy_of(result: StudyResult, row_name: str) -> Accuracy:
         raise BadInput(f"no row called {row_name!r} was executed in {result.folder}; choose from: {names}")
     path = result.folder / "cells" / result.cells[row_name] / "accuracy.json"
     try:
-        ended = load_json(JobResult, path)
+        ended = load_outcome(path, Accuracy)
     except (FileNotFoundError, DamagedFile) as error:
         raise BadInput(f"{path}: gone or damaged; repeat `lowbit compare` to measure {row_name} again") from error
     if ended.end != "done":
         raise BadInput(f"{row_name} did not finish its accuracy pass ({ended.reason}): its operators are not known")
-    return from_plain(Accuracy, ended.data)
+    return ended.result

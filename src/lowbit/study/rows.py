@@ -8,16 +8,16 @@ from statistics import median
 import numpy as np
 
 from lowbit.core.artifact import Manifest
+from lowbit.core.cell import Build, Cell, Failure, Outcome
 from lowbit.core.codec import from_plain
-from lowbit.core.errors import with_remedy
 from lowbit.core.figures import rate
 from lowbit.core.outcome import Accuracy, Timing
 from lowbit.core.row import Row
+from lowbit.core.verified import Verified
 from lowbit.measure.precision import int8_share
 from lowbit.measure.stats import mcnemar, wilson
-from lowbit.report.quantized import verified_note
-from lowbit.study.cells import Impossible, PlannedBuild
-from lowbit.worker.jobs import JobResult
+from lowbit.report.quantized import not_verified_note, verified_note
+from lowbit.study.cells import Impossible
 
 _WORSE_POINTS = 2.0  # a file this far below its best runtime, and surely so, is miscomputed
 _WORSE_P = 0.01
@@ -25,23 +25,25 @@ _WORSE_P = 0.01
 
 @dataclass(slots=True)
 class CellState:
-    """All that is known of one cell so far; stages fill it in. `right` is the path of its right.npy."""
+    """All that is known of one cell so far; stages fill it in. `right` is the path of its right.npy.
 
-    build: PlannedBuild
-    runtime: str
-    built: JobResult | None = None
-    manifest: Manifest | None = None
+    verified is None where nothing can be verified; broken: what ended the cell from outside its own jobs.
+    """
+
+    cell: Cell
+    built: Outcome[Manifest] | None = None
     artifact: str | None = None
     key: str | None = None
-    accuracy: JobResult | None = None
+    verified: Outcome[Verified] | None = None
+    accuracy: Outcome[Accuracy] | None = None
     right: Path | None = None
-    timings: list[JobResult] = field(default_factory=list)
-    broken: tuple[str, str, str | None] | None = None  # status, reason and log, from outside its own jobs
+    timings: list[Outcome[Timing]] = field(default_factory=list)
+    broken: Failure | None = None
 
     @property
-    def name(self) -> str:
-        """toolchain/recipe@runtime."""
-        return f"{self.build.toolchain.name}/{self.build.recipe.name}@{self.runtime}"
+    def manifest(self) -> Manifest | None:
+        """Of the artifact, once it is built."""
+        return None if self.built is None else self.built.value
 
     @property
     def alive(self) -> bool:
@@ -49,14 +51,10 @@ class CellState:
         return self.ended is None
 
     @property
-    def ended(self) -> tuple[str, str, str | None] | None:
-        """Status, reason and log of the first thing that went wrong; None while all is well."""
-        if self.broken is not None:
-            return self.broken
-        for result in (self.built, self.accuracy, *self.timings):
-            if result is not None and result.end != "done":
-                return result.end, with_remedy(result.reason, result.remedy), result.log
-        return None
+    def ended(self) -> Failure | None:
+        """The first thing that went wrong; None while all is well."""
+        jobs = (outcome.failure for outcome in (self.built, self.accuracy, *self.timings) if outcome is not None)
+        return self.broken or next((failure for failure in jobs if failure is not None), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +77,7 @@ def mark_miscomputed(cells: Iterable[CellState]) -> None:
     by_file: dict[str, list[tuple[Accuracy, CellState]]] = {}
     for cell in cells:
         if cell.alive and cell.accuracy is not None:
-            by_file.setdefault(cell.build.name, []).append((from_plain(Accuracy, cell.accuracy.data), cell))
+            by_file.setdefault(cell.cell.build.name, []).append((cell.accuracy.result, cell))
     for group in by_file.values():
         best, best_cell = max(group, key=lambda pair: pair[0].correct)
         for accuracy, cell in group:
@@ -90,10 +88,11 @@ def mark_miscomputed(cells: Iterable[CellState]) -> None:
             if p_value < _WORSE_P:
                 p_text = f"p = {p_value:.1g}" if p_value else "p < 1e-300"
                 share, better = 100 * accuracy.correct / accuracy.n_samples, 100 * best.correct / best.n_samples
-                cell.broken = (
+                here, there = cell.cell.runtime, best_cell.cell.runtime
+                cell.broken = Failure(
                     "failed",
-                    f"top-1 {share:.2f} % in {cell.runtime}, but {better:.2f} % for the same file in "
-                    f"{best_cell.runtime} (McNemar {p_text}): {cell.runtime} computes it wrongly",
+                    f"top-1 {share:.2f} % in {here}, but {better:.2f} % for the same file in {there} "
+                    f"(McNemar {p_text}): {here} computes it wrongly",
                     cell.accuracy.log if cell.accuracy else None,
                 )
 
@@ -122,9 +121,9 @@ def noise_of(cells: Iterable[CellState]) -> dict[str, float]:
     """Row name → spread of its rounds' rates, as a share of their median; 0 where there was but one round."""
     found = {}
     for cell in cells:
-        rates = [from_plain(Timing, result.data).samples_per_s for result in cell.timings if result.end == "done"]
+        rates = [outcome.value.samples_per_s for outcome in cell.timings if outcome.value is not None]
         if rates:
-            found[cell.name] = (max(rates) - min(rates)) / median(rates)
+            found[cell.cell.name] = (max(rates) - min(rates)) / median(rates)
     return found
 
 
@@ -156,27 +155,29 @@ def _impossible(item: Impossible, common: Common) -> Row:
 
 
 def _row(cell: CellState, common: Common) -> Row:
-    recipe = cell.build.recipe
+    build = cell.cell.build
+    recipe = build.recipe
     plain = _base(common) | {
-        "toolchain": cell.build.toolchain.name,
+        "toolchain": build.toolchain.name,
         "recipe": recipe.name,
         "weight_bits": recipe.weight_bits,
         "activation_bits": recipe.activation_bits,
-        "runtime": cell.runtime,
-        "intended": cell.runtime in cell.build.made_for,
+        "runtime": cell.cell.runtime,
+        "intended": cell.cell.intended,
         "artifact": cell.artifact,
     }
     if cell.manifest is not None:
         plain |= _of_manifest(cell.manifest)
     notes = list(cell.manifest.notes) if cell.manifest else [recipe.note] if recipe.note else []
-    if cell.manifest is not None:
-        notes += [verified_note(found) for found in cell.manifest.verified if found.runtime == cell.runtime]
-    if cell.accuracy is not None and cell.accuracy.end == "done":
-        accuracy = from_plain(Accuracy, cell.accuracy.data)
+    if cell.verified is not None:
+        found = cell.verified.value
+        notes.append(not_verified_note(cell.verified.reason) if found is None else verified_note(found))
+    accuracy = None if cell.accuracy is None else cell.accuracy.value
+    if accuracy is not None:
         plain |= _of_accuracy(accuracy, common.accuracy)
         if any(op.hybrid and op.integer for op in accuracy.precision):
             notes.append("hybrid kernels: activations are quantized on the fly")
-    timings = [from_plain(Timing, result.data) for result in cell.timings if result.end == "done"]
+    timings = [outcome.value for outcome in cell.timings if outcome.value is not None]
     if timings:
         plain |= _of_timings(timings)
         if any(timing.disturbed for timing in timings):
@@ -185,7 +186,7 @@ def _row(cell: CellState, common: Common) -> Row:
             notes.append("LoadGen: " + next(timing.verdict for timing in timings if not timing.loadgen_valid))
     ended = cell.ended
     if ended is not None:
-        plain |= {"status": ended[0], "reason": ended[1], "log": ended[2]}
+        plain |= {"status": ended.status, "reason": ended.reason, "log": ended.log}
     else:
         plain["status"] = "measured"
     plain["note"] = "; ".join(notes) or None
@@ -240,7 +241,7 @@ def _of_timings(timings: Sequence[Timing]) -> dict[str, object]:
     return found
 
 
-def versions_of(builds: Iterable[PlannedBuild], runtimes: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+def versions_of(builds: Iterable[Build], runtimes: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
     """Every package that took part, with its version."""
     found: dict[str, str] = {}
     for versions in [*(build.versions for build in builds), *runtimes.values()]:

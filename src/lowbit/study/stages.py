@@ -1,4 +1,4 @@
-"""The stages of a study after its inputs are ready: build, evaluate, time. Each fills in what is known of the cells."""
+"""The stages of a study after its inputs are ready: build, verify, evaluate, time. Each adds what is known of cells."""
 
 import random
 from collections.abc import Sequence
@@ -6,64 +6,77 @@ from dataclasses import replace
 from pathlib import Path
 
 from lowbit.core import digest
-from lowbit.core.artifact import Artifact, Manifest
-from lowbit.core.codec import from_plain, load_json
+from lowbit.core.artifact import MANIFEST, Artifact, Manifest
+from lowbit.core.cell import Build, Cell, Failure, Outcome
+from lowbit.core.codec import load_json, save_json
 from lowbit.core.errors import DamagedFile
 from lowbit.core.model import FloatModel
-from lowbit.core.outcome import Timing
+from lowbit.core.outcome import Accuracy, Timing
+from lowbit.core.samples import Samples
+from lowbit.core.settings import Settings
+from lowbit.core.verified import Verified
 from lowbit.study import keys
-from lowbit.study.cells import Plan, PlannedBuild
+from lowbit.study.ask import StudyRequest
+from lowbit.study.cells import CellsPlan
 from lowbit.study.execute.local import PlacedJob
 from lowbit.study.prepare import BATCH, Inputs, Work
 from lowbit.study.rows import CellState
+from lowbit.study.verification import failure_of, verify_job, with_outcomes
 from lowbit.worker.accuracy import PREDICTIONS, RIGHT
-from lowbit.worker.build import MANIFEST
 from lowbit.worker.jobs import AccuracyJob, BuildJob, SpeedJob
 
 _OFFICIAL_LIMIT_S = 86_400.0
 
 
-def build(work: Work, inputs: Inputs, plan: Plan) -> list[CellState]:
+def build(work: Work, inputs: Inputs, plan: CellsPlan, settings: Settings) -> list[CellState]:
     """Every artifact, and the cells that follow from it; a build that fails shows in the runtimes it was made for."""
-    tasks = [_build_task(work, inputs, planned) for planned in plan.builds]
+    jobs = [
+        build_job(work, inputs.model, inputs.calibration, each, settings.batch_size, each.folder)
+        for each in plan.builds
+    ]
     cells = []
-    for planned, result in zip(plan.builds, work.executor.run("build", tasks, work.slots), strict=True):
-        manifest = from_plain(Manifest, result.data) if result.end == "done" else None
+    for planned, outcome in zip(plan.builds, work.executor.run("build", jobs, work.slots), strict=True):
         readers = planned.runtimes
-        if manifest is None:
+        if outcome.value is None:
             readers = tuple(name for name in readers if name in planned.made_for) or readers[:1]
         for runtime in readers:
-            cell = CellState(planned, runtime, built=result, manifest=manifest)
-            if manifest is not None:
-                cell.artifact = work.store.relative(work.store.artifact(planned.name) / manifest.main)
+            state = CellState(Cell(planned, runtime, settings), built=outcome)
+            if outcome.value is not None:
+                state.artifact = work.store.relative(work.store.artifact(planned.folder) / outcome.value.main)
                 if runtime in plan.missing:
-                    cell.broken = ("unsupported", plan.missing[runtime], None)
-            cells.append(cell)
+                    state.broken = Failure("unsupported", plan.missing[runtime])
+            cells.append(state)
     return cells
 
 
-def _build_task(work: Work, inputs: Inputs, planned: PlannedBuild) -> PlacedJob:
-    request, store = work.request, work.store
-    key = keys.build_key(request, planned, inputs.model, inputs.calibration, work.host)
+def build_job(
+    work: Work, model: FloatModel, calibration: Samples, planned: Build, batch_size: int, folder: str
+) -> PlacedJob[Manifest]:
+    """The job that makes `planned` into artifacts/`folder`."""
+    asked, store = work.asked, work.store
+    key = keys.build_key(asked, planned, model, calibration, work.executor.host, batch_size)
     job = BuildJob(
         key=key,
         toolchain=planned.toolchain.name,
         recipe=planned.recipe,
-        model=inputs.model,
-        samples=inputs.samples,
-        preprocess=request.preprocess,
-        out=store.artifact(planned.name),
+        model=model,
+        samples=calibration.path.parent,
+        preprocess=asked.preprocess,
+        out=store.artifact(folder),
         cache=store.conversions,
-        batch_size=request.settings.batch_size,
-        threads=request.settings.threads,
-        seed=request.settings.seed,
+        evidence=store.evidence(key),
+        progress=store.logs(key) / "progress.json",
+        batch_size=batch_size,
+        threads=asked.threads,
+        seed=asked.seed,
     )
-    files = kept_files(job.out, key)
-    name = f"{planned.toolchain.name}/{planned.recipe.name}"
-    return PlacedJob(name, job, store.build_result(key), store.logs(key), leaves=files, group=planned.toolchain.name)
+    leaves = kept_files(job.out, key, job.evidence)
+    return PlacedJob(
+        planned.name, job, store.build_result(key), store.logs(key), leaves=leaves, group=planned.toolchain.name
+    )
 
 
-def kept_files(folder: Path, key: str) -> tuple[Path, ...]:
+def kept_files(folder: Path, key: str, evidence: Path) -> tuple[Path, ...]:
     """The files of the artifact that `key` names; one that does not exist where they are not as they were written."""
     try:
         manifest = load_json(Manifest, folder / MANIFEST)
@@ -71,92 +84,130 @@ def kept_files(folder: Path, key: str) -> tuple[Path, ...]:
         return (folder / MANIFEST / "whole",)
     files = tuple(folder / name for name in manifest.files)
     untouched = all(file.is_file() for file in files) and digest.of_files(files) == manifest.digest
-    return files if manifest.key == key and untouched else (folder / MANIFEST / "whole",)
+    if manifest.key != key or not untouched:
+        return (folder / MANIFEST / "whole",)
+    return (*files, evidence) if manifest.verifiable else files
 
 
-def evaluate(work: Work, inputs: Inputs, plan: Plan, cells: Sequence[CellState]) -> None:
+def verify(work: Work, inputs: Inputs, plan: CellsPlan, cells: Sequence[CellState]) -> None:
+    """Hold what our own engine wrote against the integer reference, in every runtime that it was made for.
+
+    A file that falls short of the reference ends its cell; one that cannot be judged says so in its row.
+    """
+    due = [each for each in cells if each.manifest is not None and each.manifest.verifiable and each.cell.intended]
+    present = [each for each in due if each.cell.runtime not in plan.missing]
+    jobs = [
+        verify_job(
+            work,
+            inputs.calibration,
+            _manifest(each),
+            _artifact(work, each, inputs.model),
+            each.cell.runtime,
+            plan.runtimes[each.cell.runtime],
+        )
+        for each in present
+    ]
+    for each, outcome in zip(present, work.executor.run("verify", jobs, work.slots), strict=True):
+        each.verified = outcome
+        each.broken = failure_of(outcome)
+    outcomes: dict[str, dict[str, Outcome[Verified]]] = {}
+    for each in due:
+        missing: Outcome[Verified] = Outcome("missing", reason=plan.missing.get(each.cell.runtime, ""))
+        outcomes.setdefault(each.cell.build.folder, {})[each.cell.runtime] = each.verified or missing
+    manifests = {each.cell.build.folder: _manifest(each) for each in due}
+    for folder, of_runtimes in outcomes.items():
+        save_json(work.store.artifact(folder) / MANIFEST, with_outcomes(manifests[folder], of_runtimes))
+
+
+def evaluate(work: Work, inputs: Inputs, plan: CellsPlan, cells: Sequence[CellState]) -> None:
     """Accuracy and executed precision of every cell that was built."""
-    alive = [cell for cell in cells if cell.alive]
-    tasks = [_accuracy_task(work, inputs, plan, cell) for cell in alive]
-    for cell, result in zip(alive, work.executor.run("accuracy", tasks, work.slots), strict=True):
-        cell.accuracy = result
+    alive = [each for each in cells if each.alive]
+    jobs = [_accuracy_job(work, inputs, plan, each) for each in alive]
+    for each, outcome in zip(alive, work.executor.run("accuracy", jobs, work.slots), strict=True):
+        each.accuracy = outcome
 
 
-def _accuracy_task(work: Work, inputs: Inputs, plan: Plan, cell: CellState) -> PlacedJob:
-    assert cell.manifest is not None
-    settings = work.request.settings
+def _accuracy_job(work: Work, inputs: Inputs, plan: CellsPlan, state: CellState) -> PlacedJob[Accuracy]:
+    cell, settings, manifest = state.cell, state.cell.settings, _manifest(state)
     dynamic = cell.build.recipe.claim == "dynamic"  # ranges over the whole batch: it must be the one that is timed
     size = settings.batch_size if dynamic else BATCH
     packages = plan.runtimes[cell.runtime]
-    cell.key = keys.cell_key(cell.manifest, cell.runtime, packages, inputs.reference_key, size, settings.threads)
-    folder = work.store.cell(cell.key)
-    cell.right = folder / RIGHT
+    state.key = keys.cell_key(manifest, cell.runtime, packages, inputs.reference_key, size, settings.threads)
+    folder = work.store.cell(state.key)
+    state.right = folder / RIGHT
     job = AccuracyJob(
-        artifact=_artifact(work, cell, inputs.model),
+        artifact=_artifact(work, state, inputs.model),
         runtime=cell.runtime,
         samples=inputs.samples,
-        preprocess=work.request.preprocess,
+        preprocess=work.asked.preprocess,
         task=inputs.task,
         batch_size=size,
         threads=settings.threads,
         reference=inputs.reference,
         out=folder,
     )
-    leaves = (cell.right, folder / PREDICTIONS)
-    return PlacedJob(cell.name, job, folder / "accuracy.json", work.store.logs(cell.key), leaves)
+    leaves = (state.right, folder / PREDICTIONS)
+    return PlacedJob(cell.name, job, folder / "accuracy.json", work.store.logs(state.key), leaves)
 
 
-def _artifact(work: Work, cell: CellState, model: FloatModel) -> Artifact:
-    assert cell.manifest is not None
-    assert cell.artifact is not None
+def _manifest(state: CellState) -> Manifest:
+    if state.manifest is None:
+        raise ValueError(f"{state.cell.name} was not built")
+    return state.manifest
+
+
+def _artifact(work: Work, state: CellState, model: FloatModel) -> Artifact:
+    return artifact_of(work.store.artifact(state.cell.build.folder), _manifest(state), model)
+
+
+def artifact_of(folder: Path, manifest: Manifest, model: FloatModel) -> Artifact:
+    """The artifact in `folder` as a runtime opens it."""
     return Artifact(
-        path=work.store.folder / cell.artifact,
-        format=cell.manifest.format,
-        digest=cell.manifest.digest,
+        path=folder / manifest.main,
+        format=manifest.format,
+        digest=manifest.digest,
         input_shape=model.input_shape,
         outputs=model.outputs,
-        batch_size=cell.manifest.batch_size,
-        runtime_options=cell.manifest.runtime_options,
+        batch_size=manifest.batch_size,
+        runtime_options=manifest.runtime_options,
     )
 
 
-def time(work: Work, inputs: Inputs, cells: Sequence[CellState]) -> None:
+def time(work: Work, request: StudyRequest, inputs: Inputs, cells: Sequence[CellState]) -> None:
     """Rounds one after the other, each over all cells in an order of its own; one child at a time.
 
     A cell that ran beside other work is timed once more; what the repetition says counts.
     """
-    settings = work.request.settings
-    key = keys.timing_key(work.request, work.host)
+    settings = request.settings
+    key = keys.timing_key(request, work.executor.host)
     # MLPerf's own counts take hours on a slow model: 270,336 queries of 8 images in the multi-stream scenario.
-    limit_s = max(work.request.time_limit_s, _OFFICIAL_LIMIT_S if settings.official else 0.0)
+    limit_s = max(request.time_limit_s, _OFFICIAL_LIMIT_S if settings.official else 0.0)
     timer = replace(work.executor, time_limit_s=limit_s)
     for number in range(1, settings.rounds + 1):
-        order = [cell for cell in cells if cell.alive]
+        order = [each for each in cells if each.alive]
         random.Random(f"{settings.seed}-{number}").shuffle(order)
         stage = f"timing, round {number} of {settings.rounds}"
-        tasks = [_speed_task(work, inputs, cell, f"{key}-round-{number}") for cell in order]
-        results = timer.run(stage, tasks)
+        outcomes = timer.run(stage, [_speed_job(work, inputs, each, f"{key}-round-{number}") for each in order])
         disturbed = [
-            index
-            for index, result in enumerate(results)
-            if result.end == "done" and from_plain(Timing, result.data).disturbed
+            index for index, outcome in enumerate(outcomes) if outcome.value is not None and outcome.value.disturbed
         ]
-        again = [_speed_task(work, inputs, order[index], f"{key}-round-{number}-again") for index in disturbed]
+        again = [_speed_job(work, inputs, order[index], f"{key}-round-{number}-again") for index in disturbed]
         for index, repeated in zip(disturbed, timer.run(f"{stage}, again", again), strict=True):
-            results[index] = repeated if repeated.end == "done" else results[index]
-        for cell, result in zip(order, results, strict=True):
-            cell.timings.append(result)
+            outcomes[index] = outcomes[index] if repeated.value is None else repeated
+        for each, outcome in zip(order, outcomes, strict=True):
+            each.timings.append(outcome)
 
 
-def _speed_task(work: Work, inputs: Inputs, cell: CellState, name: str) -> PlacedJob:
-    assert cell.key is not None
-    logs = work.store.logs(cell.key)
+def _speed_job(work: Work, inputs: Inputs, state: CellState, name: str) -> PlacedJob[Timing]:
+    if state.key is None:
+        raise ValueError(f"{state.cell.name} was not evaluated")
+    logs = work.store.logs(state.key)
     job = SpeedJob(
-        artifact=_artifact(work, cell, inputs.model),
-        runtime=cell.runtime,
+        artifact=_artifact(work, state, inputs.model),
+        runtime=state.cell.runtime,
         samples=inputs.samples,
-        preprocess=work.request.preprocess,
-        settings=work.request.settings,
+        preprocess=work.asked.preprocess,
+        settings=state.cell.settings,
         logs=logs / name,
     )
-    return PlacedJob(cell.name, job, work.store.cell(cell.key) / f"{name}.json", logs)
+    return PlacedJob(state.cell.name, job, work.store.cell(state.key) / f"{name}.json", logs)

@@ -45,6 +45,14 @@ class Store:
         """How a build ended, whatever became of its files."""
         return self.folder / "cache" / "builds" / f"{key}.json"
 
+    def evidence(self, key: str) -> Path:
+        """What a build left for verification."""
+        return self.folder / "cache" / "builds" / f"{key}-evidence"
+
+    def verification(self, key: str) -> Path:
+        """How a verification ended."""
+        return self.folder / "cache" / "verified" / f"{key}.json"
+
     def cell(self, key: str) -> Path:
         """Every finished job of a cell."""
         return self.folder / "cells" / key

@@ -15,7 +15,7 @@ from lowbit.toolchains._edge import Calibration, metadata
 
 INFO = ToolchainInfo(
     name="litert",
-    packages=("ai-edge-litert", "ai-edge-quantizer", "litert-torch", "torch"),
+    packages=("ai-edge-litert", "ai-edge-quantizer", "litert-torch", "jax", "torch", "onnx-ir", "numpy"),
     extra="litert",
     makes="tflite",
     made_for=("litert",),

@@ -4,16 +4,16 @@ Recipes are named wNaM, weights of N bits and activations of M, with `-ir` or `-
 """
 
 import fnmatch
-import logging
-import re
-from importlib.util import find_spec
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 from lowbit.core.adapter import BuildRequest, Built, ToolchainInfo
+from lowbit.core.artifact import PLAN
 from lowbit.core.codec import save_json
-from lowbit.core.errors import BadInput, UnsupportedError
+from lowbit.core.errors import BadInput
+from lowbit.core.format import ONNX, OPENVINO_IR, TFLITE, FileFormat
 from lowbit.core.model import FloatModel
 from lowbit.core.recipe import Recipe
 from lowbit.data.cache import batches
@@ -28,36 +28,56 @@ if TYPE_CHECKING:
 
 _WEIGHTS = (8, 7, 6, 5, 4, 3, 2)
 _ACTIVATIONS = (8, 7, 6, 5, 4, 3, 2, 16)
-_FORMATS = {"": "onnx", "-ir": "openvino-ir", "-tflite": "tflite"}
-_MADE_FOR = {"onnx": ("onnxruntime", "openvino"), "openvino-ir": ("openvino",), "tflite": ("litert",)}
 _USUAL = ("w8a8", "w4a8", "w4a4", "w8a8-tflite")
 
-PLAN = "plan.json"
-PROGRESS = re.compile(r"layer (\d+) of (\d+) (\S+)$", re.MULTILINE)  # the layer at work, of how many, its name
-ROUNDED = "rounded"  # stands for a name when all layers are done
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A format that the engine writes.
+
+    ending: of the recipes' names; packages: what its writer needs besides the engine's; extra: what installs them.
+    """
+
+    format: FileFormat
+    ending: str
+    made_for: tuple[str, ...]
+    packages: tuple[str, ...] = ()
+    extra: str | None = None
 
 
-def _recipe(weights: int, activations: int, ending: str) -> Recipe:
-    name = f"w{weights}a{activations}{ending}"
-    made = _FORMATS[ending]
+TARGETS = (
+    Target(ONNX, "", ("onnxruntime", "openvino")),
+    Target(OPENVINO_IR, "-ir", ("openvino",), ("openvino",), "openvino"),
+    Target(TFLITE, "-tflite", ("litert",), ("ai-edge-litert", "litert-torch", "jax"), "litert"),
+)
+
+
+def recipe_name(weights: int, activations: int, target: Target) -> str:
+    """The recipe's name, as in w4a8-ir."""
+    return f"w{weights}a{activations}{target.ending}"
+
+
+def _recipe(weights: int, activations: int, target: Target) -> Recipe:
+    name = recipe_name(weights, activations, target)
     note = ""
     if activations == 16:
         note = "ONNX Runtime and OpenVINO have no 16-bit integer kernels on CPUs: they compute in fp32"
-    elif made == "tflite" and weights in (5, 6, 7):
+    elif target.format is TFLITE and weights in (5, 6, 7):
         note = "LiteRT has no packed storage between 4 and 8 bits: weights take a byte each"
     return Recipe(
         name, weights, activations, "integer",
-        note=note, made_for=_MADE_FOR[made], makes=made, on_request=name not in _USUAL,
+        note=note, made_for=target.made_for, makes=target.format.name, on_request=name not in _USUAL,
+        packages=target.packages, extra=target.extra,
     )  # fmt: skip
 
 
 INFO = ToolchainInfo(
     name="lowbit",
-    packages=("lowbit", "torch", "onnx", "onnx-ir"),
+    packages=("torch", "numpy", "onnx", "onnx-ir"),
     extra="torch",
     makes="onnx",
     made_for=("onnxruntime", "openvino"),
-    recipes=tuple(_recipe(w, a, ending) for ending in _FORMATS for w in _WEIGHTS for a in _ACTIVATIONS),
+    recipes=tuple(_recipe(w, a, target) for target in TARGETS for w in _WEIGHTS for a in _ACTIVATIONS),
 )
 
 
@@ -72,22 +92,27 @@ def build(request: BuildRequest) -> Built:
     from lowbit.quant import engine
     from lowbit.quant.plan import files
     from lowbit.quant.ranges.observe import Images
+    from lowbit.quant.stored import save_quantized
 
     torch.set_num_threads(request.threads)
     images = Images(len(request.calibration), lambda size: batches(request.calibration, request.preprocess, size))
     request.cache.mkdir(exist_ok=True, parents=True)
     start = perf_counter()
     with ImportTimer() as imports:
-        quantized = engine.quantize(graph, plan, images, seed=request.seed, scratch=request.cache, progress=_log)
+        quantized = engine.quantize(
+            graph, plan, images, seed=request.seed, scratch=request.cache, progress=request.progress
+        )
     calibration_s = perf_counter() - start - imports.seconds
     main, notes = _export(quantized, request)
+    if request.evidence is not None:
+        save_quantized(quantized, request.evidence)
     save_json(request.out / PLAN, quantized.plan)
     return Built(
         main,
         calibration_s=calibration_s,
         notes=(*files.notes_of(quantized.plan), *notes),
         beside=(request.out / PLAN,),
-        quantized=quantized,
+        verifiable=request.evidence is not None,
     )
 
 
@@ -111,14 +136,12 @@ def plan_of(model: FloatModel, recipe: Recipe) -> tuple["ir.Model", "QuantPlan"]
 
 def _export(model: "QuantizedModel", request: BuildRequest) -> tuple[Path, tuple[str, ...]]:
     made, about = INFO.format_of(request.recipe), metadata(request.preprocess)
-    if made == "openvino-ir":
-        _need("openvino", "openvino", request.recipe.name)
+    if made == OPENVINO_IR.name:
         from lowbit.formats.openvino.write import export_openvino
 
         export_openvino(model, request.out / "model.xml", metadata=about)
         return request.out / "model.xml", ()
-    if made == "tflite":
-        _need("litert_torch", "litert", request.recipe.name)
+    if made == TFLITE.name:
         from lowbit.formats.litert.write import export_litert
 
         path = request.out / "model.tflite"
@@ -127,14 +150,3 @@ def _export(model: "QuantizedModel", request: BuildRequest) -> tuple[Path, tuple
 
     export_onnx(model, request.out / "model.onnx", metadata=about)
     return request.out / "model.onnx", ()
-
-
-def _log(done: int, total: int, name: str) -> None:
-    """What `PROGRESS` finds in a log."""
-    logging.getLogger(__name__).info("layer %d of %d %s", min(done + 1, total), total, name or ROUNDED)
-
-
-def _need(module: str, extra: str, recipe: str) -> None:
-    """The engine itself needs torch only; a format's writer is another extra."""
-    if find_spec(module) is None:
-        raise UnsupportedError(f"{recipe} needs {module}, which is not installed", f"pip install 'lowbit[{extra}]'")

@@ -10,7 +10,7 @@ from lowbit.toolchains._edge import Calibration, metadata
 
 INFO = ToolchainInfo(
     name="nncf",
-    packages=("openvino", "nncf"),
+    packages=("openvino", "nncf", "numpy"),
     extra="openvino",
     makes="openvino-ir",
     made_for=("openvino",),

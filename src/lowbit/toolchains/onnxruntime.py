@@ -15,7 +15,7 @@ from lowbit.toolchains._edge import Calibration, metadata
 
 INFO = ToolchainInfo(
     name="onnxruntime",
-    packages=("onnxruntime", "onnx"),
+    packages=("onnxruntime", "onnx", "numpy"),
     extra=None,
     makes="onnx",
     made_for=("onnxruntime", "openvino"),

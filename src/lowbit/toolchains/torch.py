@@ -17,7 +17,7 @@ from lowbit.toolchains._edge import Calibration, metadata
 
 INFO = ToolchainInfo(
     name="torch",
-    packages=("torch",),
+    packages=("torch", "onnx-ir", "numpy"),
     extra="torch",
     makes="torchscript",
     made_for=("torch",),

@@ -1,4 +1,4 @@
-"""`python -m lowbit.worker JOB RESULT`: do the job in JOB, write the result to RESULT, and leave.
+"""`python -m lowbit.worker JOB RESULT STUDY`: do the job in JOB, write how it ended to RESULT, and leave.
 
 Exit status: 0 with a result; 28 when the disk is full and no result could be written. Anything else is a crash, and
 the parent says so.
@@ -7,27 +7,27 @@ the parent says so.
 import contextlib
 import errno
 import importlib
-import json
 import logging
 import os
 import sys
 import traceback
 from pathlib import Path
+from typing import Any
 
-from lowbit.core.codec import save_json, to_plain
-from lowbit.core.errors import BadInput, UnsupportedError
+from lowbit.core.cell import Outcome
+from lowbit.core.errors import BadInput, MissingPackage, UnsupportedError
 from lowbit.core.lifeline import PARENT_VARIABLE, die_with_parent
 from lowbit.worker import jobs
 
 DISK_FULL = errno.ENOSPC
 
 
-def main(job_path: str, result_path: str) -> int:
-    """Do one job; every way it can end but a crash is written down as a result."""
+def main(job_path: str, result_path: str, study: str) -> int:
+    """Do one job; every way it can end but a crash is written down."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    plain = json.loads(Path(job_path).read_text())
+    job = jobs.load_job(Path(job_path), Path(study))
     try:
-        save_json(Path(result_path), perform(plain))
+        jobs.save_outcome(Path(result_path), perform(job))
     except OSError as error:
         if error.errno == errno.ENOSPC:
             return DISK_FULL  # not even a log could be written now
@@ -35,22 +35,25 @@ def main(job_path: str, result_path: str) -> int:
     return 0
 
 
-def perform(plain: dict[str, object]) -> jobs.JobResult:
-    """Run the job that `plain` describes, in the module named after its kind."""
-    module = importlib.import_module(f"lowbit.worker.{plain['kind']}")
+def perform(job: jobs.Job[Any]) -> Outcome[Any]:
+    """Run the job in the module named after its kind."""
+    module = importlib.import_module(f"lowbit.worker.{job.KIND}")
     try:
-        return jobs.JobResult("done", data=to_plain(module.run(jobs.job_from(plain))))
+        return Outcome("done", module.run(job))
+    except MissingPackage as error:
+        traceback.print_exc()
+        return Outcome("missing", reason=error.reason, remedy=error.remedy)
     except UnsupportedError as error:
         traceback.print_exc()
-        return jobs.JobResult("unsupported", error.reason, error.remedy)
+        return Outcome("unsupported", reason=error.reason, remedy=error.remedy)
     except BadInput as error:
         traceback.print_exc()
-        return jobs.JobResult("bad-input", str(error))
+        return Outcome("bad-input", reason=str(error))
     except Exception as error:  # the boundary of the process: whatever a vendor raises ends as a typed result
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise
         traceback.print_exc()
-        return jobs.JobResult("failed", f"{type(error).__name__}: {error}")
+        return Outcome("failed", reason=f"{type(error).__name__}: {error}")
 
 
 if __name__ == "__main__":

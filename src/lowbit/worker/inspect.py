@@ -10,22 +10,12 @@ from pathlib import Path
 from lowbit.core.adapter import OpPrecision, SessionOptions
 from lowbit.core.artifact import Artifact
 from lowbit.core.errors import UnsupportedError
+from lowbit.core.inspected import Inspected
 from lowbit.core.refusal import refusal
 from lowbit.runtimes import find
 from lowbit.worker.jobs import InspectJob
 
 _OPENVINO = "/WithoutBiases"  # what OpenVINO calls a layer whose bias it has taken off, and what it fused behind it
-
-
-@dataclass(frozen=True, slots=True)
-class Inspected:
-    """metadata: the file's own entries, key → text; weight_bytes: layer → bytes of its stored weights, where our engine
-    named them; operators: what was executed, those with weights under their layer's name.
-    """
-
-    metadata: dict[str, str]
-    weight_bytes: dict[str, int]
-    operators: tuple[OpPrecision, ...]
 
 
 @dataclass(frozen=True, slots=True)

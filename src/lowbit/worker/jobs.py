@@ -1,21 +1,54 @@
-"""The jobs a child process can be given, and what it leaves behind. Job and result are JSON files; arrays are files."""
+"""The jobs a child process can be given, and what each leaves behind.
+
+Job and result are JSON files; arrays are files of their own. Paths within the study are written relative to it, so that
+a job means the same wherever the study lies.
+"""
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Protocol, TypeVar
 
-from lowbit.core.artifact import Artifact
-from lowbit.core.codec import from_plain, save_json, to_plain
+from cattrs.errors import BaseValidationError
+
+from lowbit.core.artifact import Artifact, Manifest
+from lowbit.core.cell import End, Outcome
+from lowbit.core.codec import from_plain, load_json, save_json, to_plain
+from lowbit.core.errors import DamagedFile
+from lowbit.core.inspected import Inspected
 from lowbit.core.model import FloatModel
+from lowbit.core.outcome import Accuracy, Timing
 from lowbit.core.preprocess import Preprocess
 from lowbit.core.recipe import Recipe
 from lowbit.core.settings import Settings
+from lowbit.core.verified import Verified
 from lowbit.measure.accuracy import Scoring
+from lowbit.quant.plan.plan import QuantPlan
+
+Result_co = TypeVar("Result_co", covariant=True)
+Result = TypeVar("Result")
+
+
+class Job(Protocol[Result_co]):
+    """What every job has: the kind, which names the module in this package that does it, and the type of its result."""
+
+    KIND: ClassVar[str]
+
+    @property
+    def result_type(self) -> type[Result_co]:
+        """What a finished job leaves."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """The result of a job that leaves files only."""
 
 
 @dataclass(frozen=True, slots=True)
 class SamplesJob:
     """Decode, resize and split `data` into the folder `out`. Leaves the images there. labelled: it must have labels."""
+
+    KIND: ClassVar[str] = "samples"
 
     data: str
     preprocess: Preprocess
@@ -26,10 +59,20 @@ class SamplesJob:
     workers: int
     labelled: bool = True
 
+    @property
+    def result_type(self) -> type[Nothing]:
+        """Nothing."""
+        return Nothing
+
 
 @dataclass(frozen=True, slots=True)
 class ModelJob:
-    """Turn the user's model into `out`/float.onnx and check it against its source. Leaves a FloatModel."""
+    """Turn the user's model into `out`/float.onnx and check it against its source. Leaves a FloatModel.
+
+    structure_only: its numbers may be anything, and are not checked.
+    """
+
+    KIND: ClassVar[str] = "model"
 
     spec: str
     weights: Path | None
@@ -38,11 +81,22 @@ class ModelJob:
     out: Path
     seed: int
     threads: int
+    structure_only: bool = False
+
+    @property
+    def result_type(self) -> type[FloatModel]:
+        """FloatModel."""
+        return FloatModel
 
 
 @dataclass(frozen=True, slots=True)
 class BuildJob:
-    """Let a toolchain carry out one recipe into the folder `out`. Leaves a Manifest."""
+    """Let a toolchain carry out one recipe into the folder `out`. Leaves a Manifest.
+
+    evidence: the folder for what verification needs later; progress: the file that says how far the build is.
+    """
+
+    KIND: ClassVar[str] = "build"
 
     key: str
     toolchain: str
@@ -52,17 +106,31 @@ class BuildJob:
     preprocess: Preprocess
     out: Path
     cache: Path
+    evidence: Path
+    progress: Path
     batch_size: int
     threads: int
     seed: int
+
+    @property
+    def result_type(self) -> type[Manifest]:
+        """Manifest."""
+        return Manifest
 
 
 @dataclass(frozen=True, slots=True)
 class PlanJob:
     """Say what our own engine would make of a model. Leaves a QuantPlan."""
 
+    KIND: ClassVar[str] = "plan"
+
     model: FloatModel
     recipe: Recipe
+
+    @property
+    def result_type(self) -> type[QuantPlan]:
+        """QuantPlan."""
+        return QuantPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +141,19 @@ class InspectJob:
     executed operators are to be told.
     """
 
+    KIND: ClassVar[str] = "inspect"
+
     path: Path
     format: str
     runtime: str
     runtime_options: dict[str, str]
     layers: tuple[str, ...]
     threads: int
+
+    @property
+    def result_type(self) -> type[Inspected]:
+        """Inspected."""
+        return Inspected
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +163,8 @@ class AccuracyJob:
     reference: the folder in which the float model's scores.npy and right.npy lie, or None when this is the float
     model's own pass, which leaves them.
     """
+
+    KIND: ClassVar[str] = "accuracy"
 
     artifact: Artifact
     runtime: str
@@ -99,10 +176,17 @@ class AccuracyJob:
     reference: Path | None
     out: Path
 
+    @property
+    def result_type(self) -> type[Accuracy]:
+        """Accuracy."""
+        return Accuracy
+
 
 @dataclass(frozen=True, slots=True)
 class SpeedJob:
     """Time one artifact in one runtime under LoadGen, once; its logs go to `logs`. Leaves a Timing."""
+
+    KIND: ClassVar[str] = "speed"
 
     artifact: Artifact
     runtime: str
@@ -111,43 +195,95 @@ class SpeedJob:
     settings: Settings
     logs: Path
 
-
-Job = SamplesJob | ModelJob | BuildJob | PlanJob | InspectJob | AccuracyJob | SpeedJob
-KINDS: dict[str, type[Job]] = {
-    "samples": SamplesJob,
-    "model": ModelJob,
-    "build": BuildJob,
-    "plan": PlanJob,
-    "inspect": InspectJob,
-    "accuracy": AccuracyJob,
-    "speed": SpeedJob,
-}
-_KIND_OF = {cls: kind for kind, cls in KINDS.items()}
-
-End = Literal["done", "unsupported", "failed", "bad-input"]
+    @property
+    def result_type(self) -> type[Timing]:
+        """Timing."""
+        return Timing
 
 
 @dataclass(frozen=True, slots=True)
-class JobResult:
-    """How a job ended. `data` is what it measured when `end` is done; `log` the child's output."""
+class VerifyJob:
+    """Hold a built file against the integer-only reference in one runtime. Leaves a Verified.
+
+    evidence: the folder that the build left for this; images: how many calibration images it is done on.
+    """
+
+    KIND: ClassVar[str] = "verify"
+
+    artifact: Artifact
+    evidence: Path
+    runtime: str
+    samples: Path
+    preprocess: Preprocess
+    images: int
+    threads: int
+
+    @property
+    def result_type(self) -> type[Verified]:
+        """Verified."""
+        return Verified
+
+
+KINDS: dict[str, type[Any]] = {
+    cls.KIND: cls for cls in (SamplesJob, ModelJob, BuildJob, PlanJob, InspectJob, VerifyJob, AccuracyJob, SpeedJob)
+}
+
+
+@dataclass(frozen=True, slots=True)
+class StoredOutcome:
+    """An Outcome as its file holds it: `data` is the result in plain JSON."""
 
     end: End
     reason: str = ""
     remedy: str = ""
-    log: str | None = None
     data: dict[str, Any] = field(default_factory=dict)
 
 
-def kind(job: Job) -> str:
-    """The job's kind, which is also the name of the module in this package that does it."""
-    return _KIND_OF[type(job)]
+def save_job(path: Path, job: Job[Any], study: Path) -> None:
+    """Write the job where a child will read it; paths within `study` are written relative to it."""
+    save_json(path, {"kind": job.KIND, "job": _moved(to_plain(job), str(study), _STUDY)})
 
 
-def save_job(path: Path, job: Job) -> None:
-    """Write the job where a child will read it."""
-    save_json(path, {"kind": kind(job), "job": to_plain(job)})
+def load_job(path: Path, study: Path) -> Job[Any]:
+    """The job that `save_job` wrote, for a study that now lies at `study`."""
+    stored = load_json(_StoredJob, path)
+    job: Job[Any] = from_plain(KINDS[stored.kind], _moved(stored.job, _STUDY, str(study)))
+    return job
 
 
-def job_from(plain: dict[str, Any]) -> Job:
-    """The job that `save_job` wrote."""
-    return from_plain(KINDS[plain["kind"]], plain["job"])
+def save_outcome(path: Path, outcome: Outcome[Any]) -> None:
+    """Write how a job ended; the place of its log is not part of it."""
+    data = {} if outcome.value is None else to_plain(outcome.value)
+    save_json(path, StoredOutcome(outcome.end, outcome.reason, outcome.remedy, data))
+
+
+def load_outcome(path: Path, result_type: type[Result], log: str | None = None) -> Outcome[Result]:
+    """What `save_outcome` wrote; raises DamagedFile where that is no longer what lies there, FileNotFoundError."""
+    stored = load_json(StoredOutcome, path)
+    value = None
+    if stored.end == "done":
+        try:
+            value = from_plain(result_type, stored.data)
+        except BaseValidationError as error:
+            raise DamagedFile(f"{path}: no result of this version of lowbit") from error
+    return Outcome(stored.end, value, stored.reason, stored.remedy, log)
+
+
+@dataclass(frozen=True, slots=True)
+class _StoredJob:
+    kind: str
+    job: dict[str, Any]
+
+
+_STUDY = "@study"  # stands for the study's folder in a job's paths
+
+
+def _moved(plain: Any, old: str, new: str) -> Any:
+    """`plain` with every path that begins with the folder `old` in `new` instead."""
+    if isinstance(plain, dict):
+        return {key: _moved(value, old, new) for key, value in plain.items()}
+    if isinstance(plain, list | tuple):
+        return [_moved(value, old, new) for value in plain]
+    if isinstance(plain, str) and (plain == old or plain.startswith(old + "/")):
+        return new + plain[len(old) :]
+    return plain

@@ -7,6 +7,7 @@ from lowbit.core.artifact import Artifact
 from lowbit.core.files import folder_aside
 from lowbit.core.model import FloatModel
 from lowbit.data.cache import open_samples
+from lowbit.data.picture import UNLABELLED
 from lowbit.data.preprocess import to_input
 from lowbit.runtimes import find as runtimes
 from lowbit.sources import find as sources
@@ -40,14 +41,17 @@ def run(job: ModelJob) -> FloatModel:
                 spec=job.spec,
                 weights=job.weights,
                 sample_shape=images.shape[1:],
-                outputs=len(calibration.class_names),
+                outputs=None if calibration.class_names == (UNLABELLED,) else len(calibration.class_names),
                 calibration=calibration,
                 preprocess=job.preprocess,
                 out=folder,
                 seed=job.seed,
                 threads=job.threads,
+                structure_only=job.structure_only,
             )
         )
+        if job.structure_only:
+            return replace(loaded.model, path=job.out / GRAPH)
         runtime = runtimes.runtimes(("onnxruntime",))["onnxruntime"]
         options = SessionOptions(threads=job.threads, batch_size=len(images))
         with runtime.open_session(float_artifact(loaded.model), options) as session:

@@ -2,11 +2,11 @@
 
 from lowbit.data.cache import make_samples
 from lowbit.data.datasets import open_dataset
-from lowbit.worker.jobs import SamplesJob
+from lowbit.worker.jobs import Nothing, SamplesJob
 
 
-def run(job: SamplesJob) -> dict[str, object]:
-    """Fill `job.out`; what lies there says the rest."""
+def run(job: SamplesJob) -> Nothing:
+    """Write the images into the folder `job.out`."""
     make_samples(
         open_dataset(job.data, labelled=job.labelled),
         job.preprocess,
@@ -16,4 +16,4 @@ def run(job: SamplesJob) -> dict[str, object]:
         out=job.out,
         workers=job.workers,
     )
-    return {}
+    return Nothing()

@@ -1,33 +1,38 @@
-"""Run jobs in child processes: what is finished is kept, what breaks becomes a result with a reason."""
+"""Run jobs in child processes of this machine: what is finished is kept, what breaks is an outcome with a reason."""
 
 import signal
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
-from lowbit.core.codec import load_json
+from lowbit.core.cell import Outcome
 from lowbit.core.errors import BadInput, DamagedFile
+from lowbit.core.host import Host
+from lowbit.measure.host import facts
 from lowbit.study.execute import process
 from lowbit.worker.__main__ import DISK_FULL
-from lowbit.worker.jobs import Job, JobResult, save_job
+from lowbit.worker.jobs import Job, load_outcome, save_job
 
 _KEPT = ("done", "unsupported")  # what failed is tried again by the next command: the cause may be gone
 _LOG_TAIL = 2
 _TICK_S = 0.5
 
+Result = TypeVar("Result")
+
 
 @dataclass(frozen=True, slots=True)
-class PlacedJob:
-    """A job with its place: `result` holds the JobResult once it is finished, `logs` all that the child printed.
+class PlacedJob(Generic[Result]):
+    """A job with its place: the file `result` says how it ended, the folder `logs` holds all that the child printed.
 
     name: what a person sees ("nncf/int8-static@openvino"); leaves: files without which the result is worth nothing;
     group: tasks of one group never run side by side.
     """
 
     name: str
-    job: Job
+    job: Job[Result]
     result: Path
     logs: Path
     leaves: tuple[Path, ...] = ()
@@ -58,22 +63,23 @@ Listener = Callable[[Progress], None]
 
 @dataclass(frozen=True, slots=True)
 class LocalExecutor:
-    """Runs tasks for one study folder; every child gets `time_limit_s`, and `threads` for its numeric libraries.
+    """Runs the jobs of one study on this machine; a child gets `time_limit_s`, and `threads` for numeric libraries.
 
-    watch: from a running child's log to how far it is, in a few words; asked twice a second, which costs a little of
-    the CPU, so not where anything is timed.
+    folder: the study's; host: the facts of this machine. watch: from a running job to how far it is, in a few words;
+    asked twice a second, which costs a little of the CPU, so not where anything is timed.
     """
 
     folder: Path
     time_limit_s: float
     threads: int
     listener: Listener
-    watch: Callable[[Path], str] | None = None
+    watch: Callable[[PlacedJob[Any]], str] | None = None
+    host: Host = field(default_factory=facts)
 
-    def run(self, stage: str, tasks: Sequence[PlacedJob], slots: int = 1) -> list[JobResult]:
-        """The tasks' results, in their order; at most `slots` children at a time. Finished ones are only read.
+    def run(self, stage: str, tasks: Sequence[PlacedJob[Result]], slots: int = 1) -> list[Outcome[Result]]:
+        """How each job ended, in their order; at most `slots` children at a time. Finished ones are only read.
 
-        Raises BadInput when a child found the user's input to be bad, or the disk full; children are ended then.
+        Raises BadInput when the disk is full; children are ended then.
         """
         results = {index: kept for index, task in enumerate(tasks) if (kept := finished(task)) is not None}
         waiting = [index for index in range(len(tasks)) if index not in results]
@@ -81,7 +87,7 @@ class LocalExecutor:
         running: dict[int, process.Child] = {}
 
         def detail() -> str:
-            found = [self.watch(_log(tasks[index])) for index in running] if self.watch else []
+            found = [self.watch(tasks[index]) for index in running] if self.watch else []
             return ", ".join(words for words in found if words)
 
         def tell(ended: str = "", end: str = "", reason: str = "") -> None:
@@ -109,14 +115,14 @@ class LocalExecutor:
                 process.kill(child)
         return [replace(results[index], log=self._place_of_log(task)) for index, task in enumerate(tasks)]
 
-    def _start(self, task: PlacedJob) -> process.Child:
+    def _start(self, task: PlacedJob[Any]) -> process.Child:
         job = task.logs / f"{task.result.stem}.job.json"
-        save_job(job, task.job)
+        save_job(job, task.job, self.folder)
         task.result.parent.mkdir(parents=True, exist_ok=True)
         task.result.unlink(missing_ok=True)
-        return process.start(job, task.result, _log(task), self.time_limit_s, self.threads)
+        return process.start(job, task.result, self.folder, _log(task), self.time_limit_s, self.threads)
 
-    def _collect(self, task: PlacedJob, child: process.Child) -> JobResult:
+    def _collect(self, task: PlacedJob[Result], child: process.Child) -> Outcome[Result]:
         status = process.finish(child)
         if status == DISK_FULL:
             raise BadInput(
@@ -125,33 +131,30 @@ class LocalExecutor:
             )
         if not task.result.exists():
             reason = _why_dead(status, timed_out=child.timed_out, limit_s=self.time_limit_s, log=_log(task))
-            return JobResult("failed", reason)
-        result = load_json(JobResult, task.result)
-        if result.end == "bad-input":
-            raise BadInput(result.reason)
-        return result
+            return Outcome("failed", reason=reason)
+        return load_outcome(task.result, task.job.result_type)
 
-    def _place_of_log(self, task: PlacedJob) -> str:
+    def _place_of_log(self, task: PlacedJob[Any]) -> str:
         return str(_log(task).relative_to(self.folder))
 
 
-def _log(task: PlacedJob) -> Path:
+def _log(task: PlacedJob[Any]) -> Path:
     """All that the child of a task prints."""
     return task.logs / f"{task.result.stem}.log"
 
 
-def finished(task: PlacedJob) -> JobResult | None:
-    """The result that is kept, or None when the job is still to be done, or what it left is gone or damaged."""
+def finished(task: PlacedJob[Result]) -> Outcome[Result] | None:
+    """The outcome that is kept, or None when the job is still to be done, or what it left is gone or damaged."""
     try:
-        result = load_json(JobResult, task.result)
+        result = load_outcome(task.result, task.job.result_type)
     except (FileNotFoundError, DamagedFile):
         return None
     whole = result.end != "done" or all(path.exists() for path in task.leaves)
     return result if whole and result.end in _KEPT else None
 
 
-def _next(waiting: Sequence[int], running: dict[int, process.Child], tasks: Sequence[PlacedJob]) -> int | None:
-    """The first waiting task whose group is idle."""
+def _next(waiting: Sequence[int], running: dict[int, process.Child], tasks: Sequence[PlacedJob[Any]]) -> int | None:
+    """The first waiting job whose group is idle."""
     busy = {tasks[index].group for index in running if tasks[index].group}
     return next((index for index in waiting if tasks[index].group not in busy), None)
 

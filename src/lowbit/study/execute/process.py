@@ -33,13 +33,13 @@ class Child:
     timed_out: bool = False
 
 
-def start(job: Path, result: Path, log: Path, limit_s: float, threads: int) -> Child:
-    """Start `python -m lowbit.worker`, its output in `log`, its standard input closed."""
+def start(job: Path, result: Path, study: Path, log: Path, limit_s: float, threads: int) -> Child:
+    """Start `python -m lowbit.worker` for a job of `study`, its output in `log`, its standard input closed."""
     log.parent.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, **_QUIET, "OMP_NUM_THREADS": str(threads), PARENT_VARIABLE: str(os.getpid())}
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "lowbit.worker", str(job), str(result)],
+            [sys.executable, "-m", "lowbit.worker", str(job), str(result), str(study)],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -1,0 +1,30 @@
+"""Which lowbit made a result: the version, and a digest of the source that can change results."""
+
+import hashlib
+from functools import cache
+from pathlib import Path
+
+VERSION = "0.1.0"  # the only place that states it: packaging and `lowbit --version` read it from here
+
+_ONLY_SHOWN = ("cli", "report")  # rooms that print and draw: no stored result depends on them
+_LENGTH = 12  # hexadecimal digits
+
+
+@cache
+def source_digest() -> str:
+    """Digest of every Python file of this package but those that only print and draw.
+
+    Results are kept under it, so that after an upgrade, or an edit, no result of another lowbit answers.
+    """
+    root = Path(__file__).parents[1]
+    total = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        place = path.relative_to(root)
+        if place.parts[0] not in _ONLY_SHOWN:
+            total.update(place.as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return total.hexdigest()[:_LENGTH]
+
+
+def exact_version() -> str:
+    """The version and the source's digest, as in 0.2.0+src.0123456789ab."""
+    return f"{VERSION}+src.{source_digest()}"
