@@ -2,8 +2,9 @@
 
 from typing import TYPE_CHECKING, Any
 
-from lowbit.core.version import VERSION as __version__
+from lowbit.core.version import VERSION
 
+__version__ = VERSION
 __all__ = ["BadInput", "Quantized", "StudyResult", "__version__", "compare", "load", "quantize"]
 
 if TYPE_CHECKING:

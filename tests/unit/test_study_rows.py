@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from lowbit.core.adapter import RuntimeInfo, ToolchainInfo
+from lowbit.core.artifact import Manifest
 from lowbit.core.cell import Build, Cell, Outcome
 from lowbit.core.host import Host
 from lowbit.core.model import FloatModel
@@ -13,14 +14,18 @@ from lowbit.core.preprocess import Preprocess
 from lowbit.core.recipe import Recipe
 from lowbit.core.samples import Samples
 from lowbit.core.settings import Settings
+from lowbit.core.verified import LayerCheck, ScoresCheck, Verified
+from lowbit.measure.verify import shortfall
 from lowbit.study import keys
 from lowbit.study.ask import StudyRequest
 from lowbit.study.cells import plan_cells
 from lowbit.study.rows import CellState, Common, mark_miscomputed, rows_of
+from lowbit.study.verification import failure_of
 
 FP32, INT16 = Recipe("fp32", 32, 32, "float"), Recipe("int16x8", 8, 16, "integer")
 TOOL = ToolchainInfo("tool", (), None, "onnx", ("a",), (FP32, INT16))
 BUILDS = plan_cells([TOOL], [RuntimeInfo(name, (), None, ("onnx",)) for name in ("a", "b")]).builds
+READER = RuntimeInfo("a", (), None, ("onnx",))
 COMMON = Common("m", "d", 1000, "single-stream", 1, 1, official=False, host_id="h", accuracy=True)
 
 
@@ -101,3 +106,68 @@ def test_whatever_can_change_an_artifact_changes_its_key() -> None:
     ]
     assert len({base, *changed}) == len(changed) + 1
     assert base == key_of(request(settings=Settings(rounds=9)), build, MODEL, SAMPLES, HOST)
+
+
+def test_a_file_that_falls_short_of_the_reference_fails_and_one_that_cannot_be_judged_says_so(tmp_path: Path) -> None:
+    right = np.arange(100) < 90
+    layer = LayerCheck("Conv_0", "Conv", 1000, 0.45, 40, "float")
+    scores = ScoresCheck(8, 80, 0.1, 1.0, 1.0, 0.0, 0.0)
+    wrong = Outcome("done", Verified("a", (layer,), (), scores))
+    far = Outcome("done", Verified("a", (), (), replace(scores, error=0.5)))
+    unjudged: Outcome[Verified] = Outcome("unsupported", reason="a sum reaches 3e9, beyond int32")
+    good = Outcome("done", Verified("a", (replace(layer, equal=0.999, largest=1),), (), scores))
+    cells = [cell(BUILDS[0], "a", right, tmp_path) for _ in range(4)]
+    for state, outcome in zip(cells, (wrong, far, unjudged, good), strict=True):
+        state.verified, state.broken = outcome, failure_of(outcome)
+    rows = rows_of(cells, (), COMMON)
+    assert [row.status for row in rows] == ["failed", "failed", "measured", "measured"]
+    assert rows[0].reason is not None and "Conv Conv_0: 45 % of its codes" in rows[0].reason
+    assert rows[1].reason is not None and "0.5 of their spread" in rows[1].reason
+    assert rows[2].note is not None and "not verified: a sum reaches 3e9, beyond int32" in rows[2].note
+
+
+def test_a_tie_among_few_codes_is_no_shortfall() -> None:
+    scores = ScoresCheck(8, 80, 0.1, 1.0, 1.0, 0.0, 0.0)
+    for codes, unequal, largest, short in (
+        (80, 2, 1, False),
+        (80, 4, 1, True),
+        (80, 1, 2, True),
+        (10_000, 99, 1, False),
+    ):
+        layer = LayerCheck("Gemm_7", "Gemm", codes, 1 - unequal / codes, largest, "float")
+        assert (shortfall(Verified("a", (layer,), (), scores)) is not None) is short
+
+
+def test_the_key_of_an_artifact_has_the_packages_of_its_recipe() -> None:
+    recipe = Recipe("w4a8-ir", 4, 8, "integer", packages=("pillow",))
+    [build] = plan_cells([ToolchainInfo("own", ("numpy",), None, "onnx", ("a",), (recipe,))], [READER]).builds
+    assert build.versions.keys() == {"numpy", "pillow"}
+    newer = replace(build, versions={**build.versions, "pillow": "999"})
+    assert key_of(request(), build, MODEL, SAMPLES, HOST) != key_of(request(), newer, MODEL, SAMPLES, HOST)
+
+
+def test_a_recipe_that_needs_a_missing_package_is_unsupported_and_the_others_are_made() -> None:
+    needs = Recipe("w8a8-tflite", 8, 8, "integer", packages=("no-such-package-at-all",), extra="litert")
+    plan = plan_cells([ToolchainInfo("own", ("numpy",), "torch", "onnx", ("a",), (FP32, needs))], [READER])
+    assert [build.recipe.name for build in plan.builds] == ["fp32"]
+    [lacking] = plan.impossible
+    assert lacking.reason == "no-such-package-at-all is not installed: pip install 'lowbit[litert]'"
+
+
+def test_a_verification_answers_only_for_its_file_its_runtime_and_its_processor() -> None:
+    manifest = Manifest(
+        "k", "lowbit", FP32, "onnx", "m.onnx", ("m.onnx",), ("a",), {}, Preprocess("unit"), "m", "d", 8, None, {}, "f1",
+        1, 0.0, 0.0, None, verifiable=True,
+    )  # fmt: skip
+    packages = {"openvino": "1"}
+    base = keys.verify_key(manifest, SAMPLES, "a", packages, 8, HOST)
+    changed = [
+        keys.verify_key(replace(manifest, digest="f2"), SAMPLES, "a", packages, 8, HOST),
+        keys.verify_key(replace(manifest, key="k2"), SAMPLES, "a", packages, 8, HOST),
+        keys.verify_key(manifest, replace(SAMPLES, digest="c2"), "a", packages, 8, HOST),
+        keys.verify_key(manifest, SAMPLES, "b", packages, 8, HOST),
+        keys.verify_key(manifest, SAMPLES, "a", {"openvino": "2"}, 8, HOST),
+        keys.verify_key(manifest, SAMPLES, "a", packages, 9, HOST),
+        keys.verify_key(manifest, SAMPLES, "a", packages, 8, replace(HOST, id="h2")),
+    ]
+    assert len({base, *changed}) == len(changed) + 1

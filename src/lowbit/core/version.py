@@ -11,20 +11,19 @@ _LENGTH = 12  # hexadecimal digits
 
 
 @cache
-def source_digest() -> str:
-    """Digest of every Python file of this package but those that only print and draw.
+def exact_version() -> str:
+    """The version and the source's digest, as in 0.2.0+src.0123456789ab.
 
     Results are kept under it, so that after an upgrade, or an edit, no result of another lowbit answers.
     """
-    root = Path(__file__).parents[1]
+    return f"{VERSION}+src.{digest_of_source(Path(__file__).parents[1])}"
+
+
+def digest_of_source(root: Path) -> str:
+    """Digest of every Python file of the package at `root` but those that only print and draw."""
     total = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
         place = path.relative_to(root)
         if place.parts[0] not in _ONLY_SHOWN:
             total.update(place.as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return total.hexdigest()[:_LENGTH]
-
-
-def exact_version() -> str:
-    """The version and the source's digest, as in 0.2.0+src.0123456789ab."""
-    return f"{VERSION}+src.{source_digest()}"

@@ -1,13 +1,18 @@
 """The null toolchain: files that cost nothing to make, so that what is left of a study's time is the harness itself.
 
 Hidden: used only when it is named. Beside `fp32` and `int8-static` it has recipes whose file makes the null runtime
-misbehave (`BEHAVIOURS` there), so that every way a cell can end can be seen on purpose.
+misbehave (`BEHAVIOURS` there), or whose build does, so that every way a cell can end can be seen on purpose.
 """
 
 import json
+import os
+import signal
 
 from lowbit.core.adapter import BuildRequest, Built, ToolchainInfo
+from lowbit.core.errors import BadInput
 from lowbit.core.recipe import Recipe
+
+MISSING = "no-such-package-for-the-null-toolchain"
 
 INFO = ToolchainInfo(
     name="null",
@@ -25,6 +30,9 @@ INFO = ToolchainInfo(
         Recipe("raise", 32, 32, "float", {"behaviour": "raise"}),
         Recipe("nan", 32, 32, "float", {"behaviour": "nan"}),
         Recipe("constant", 32, 32, "float", {"behaviour": "constant"}),
+        Recipe("bad-build", 32, 32, "float", {"build": "bad-input"}),
+        Recipe("crashed-build", 32, 32, "float", {"build": "crash"}),
+        Recipe("needs-more", 32, 32, "float", packages=(MISSING,), extra="litert"),
     ),
     refuses={"fp16": "the null toolchain has no half precision"},
     hidden=True,
@@ -33,6 +41,10 @@ INFO = ToolchainInfo(
 
 def build(request: BuildRequest) -> Built:
     """Write a few bytes of JSON: how many scores the null runtime shall give, at which width, and how it behaves."""
+    if request.recipe.options.get("build") == "bad-input":
+        raise BadInput("the null toolchain was told to find its input bad; name another recipe")
+    if request.recipe.options.get("build") == "crash":
+        os.kill(os.getpid(), signal.SIGSEGV)
     main = request.out / "model.null.json"
     content = {
         "outputs": request.model.outputs,
