@@ -9,6 +9,7 @@ import onnx_ir as ir
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
+from lowbit.measure.host import facts, int8_sums_saturate
 from lowbit.quant.formats import Floats, Format, QParams, qparams_of_range
 from lowbit.quant.model import QTensor, QuantizedLayer, QuantizedModel
 from lowbit.quant.plan import kinds
@@ -16,6 +17,8 @@ from lowbit.quant.plan.plan import LayerPlan, QuantPlan, TensorPlan
 
 INPUT_SHAPE = (3, 8, 8)
 CLASSES = 5
+REDUCED = int8_sums_saturate(facts())
+"""Whether weights must keep to 7 bits here, so that ONNX Runtime and OpenVINO compute exactly."""
 
 
 def small_model(
@@ -90,9 +93,9 @@ def random_images(count: int, *, seed: int = 0) -> Floats:
 
 
 def weight_format(bits: int, *, asymmetric: bool = False) -> Format:
-    """Per channel: signed and symmetric, or unsigned and asymmetric (never at 8 bits)."""
-    symmetric = not asymmetric or bits == 8
-    return Format(bits, signed=symmetric, symmetric=symmetric, granularity="channel")
+    """Per channel: signed and symmetric, or unsigned and asymmetric (never at 8 bits, nor at 7 where `REDUCED`)."""
+    symmetric = not asymmetric or bits == 8 or (bits == 7 and REDUCED)
+    return Format(bits, signed=symmetric, symmetric=symmetric, granularity="channel", reduced=REDUCED and bits == 8)
 
 
 def quantize_weight(weight: Floats, kind: Format, *, axis: int = 0) -> QTensor:

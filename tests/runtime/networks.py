@@ -18,6 +18,7 @@ from lowbit.quant.plan.files import plan_for
 from lowbit.quant.plan.plan import QuantPlan
 from lowbit.quant.prepare import prepare
 from lowbit.quant.ranges.observe import Images
+from tests.quantized import REDUCED
 from tests.runtime.exported import run_ort
 
 torch.set_num_threads(1)  # two threads on a busy machine wait for each other
@@ -95,7 +96,7 @@ class Network:
         change: Callable[[QuantPlan], QuantPlan] = lambda plan: plan,
         **options: Any,
     ) -> QuantizedModel:
-        model = self.prepared(folder)
+        model, options = self.prepared(folder), {"reduce_range": REDUCED, **options}
         return quantize(model, change(plan_for(model, "digest", recipe, options)), images(x), seed=seed)
 
 

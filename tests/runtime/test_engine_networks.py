@@ -29,6 +29,7 @@ from lowbit.worker import model as model_job
 from lowbit.worker import samples as samples_job
 from lowbit.worker.jobs import ModelJob, SamplesJob
 from lowbit.worker.verify import verify_artifact
+from tests.quantized import REDUCED
 
 pytestmark = pytest.mark.slow
 
@@ -82,7 +83,7 @@ def test_network(name: str, samples: Path, tmp_path: Path) -> None:
 
 def _carry_out(widths: str, model: FloatModel, calibration: Samples, folder: Path) -> list[Seen]:
     graph = prepare(model.path)
-    plan = plan_for(graph, model.digest, widths, {"rounding": ROUNDING})
+    plan = plan_for(graph, model.digest, widths, {"rounding": ROUNDING, "reduce_range": REDUCED})
     images = Images(len(calibration), lambda size: batches(calibration, PREPROCESS, size))
     quantized = quantize(graph, plan, images, scratch=folder)
     paths = {"onnx": folder / f"{widths}.onnx", "openvino-ir": folder / f"{widths}.xml"}

@@ -19,6 +19,7 @@ from lowbit.quant.plan.files import plan_for
 from lowbit.quant.prepare import prepare
 from lowbit.quant.ranges.observe import Images
 from lowbit.runtimes.find import runtimes
+from tests.quantized import REDUCED
 
 PREPROCESS = parse("imagenet,resize=none,crop=none")
 CALIBRATION, EVALUATION = 256, 1000
@@ -42,7 +43,7 @@ def quantized(model: Path, recipe: str, images: Floats) -> QuantizedModel:
 
     torch.set_num_threads(1)
     graph = prepare(model)
-    return quantize(graph, plan_for(graph, "resnet20", recipe, {}), Images(len(images), batches))
+    return quantize(graph, plan_for(graph, "resnet20", recipe, {"reduce_range": REDUCED}), Images(len(images), batches))
 
 
 @pytest.mark.parametrize(("recipe", "points"), [("w4a8", 1.0), ("w2a4", 4.5)])

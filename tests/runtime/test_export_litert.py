@@ -24,7 +24,15 @@ from lowbit.quant.plan.plan import LayerPlan, QuantPlan
 from lowbit.quant.plan.scheme import Scheme, widths
 from lowbit.quant.prepare import prepare
 from lowbit.runtimes import litert as runtime
-from tests.quantized import CLASSES, INPUT_SHAPE, quantize_layer, random_images, small_model, weight_format
+from tests.quantized import (
+    CLASSES,
+    INPUT_SHAPE,
+    REDUCED,
+    quantize_layer,
+    random_images,
+    small_model,
+    weight_format,
+)
 
 pytest.importorskip("litert_torch")
 
@@ -195,7 +203,7 @@ def test_float_operators_stand_between_integer_ones(tmp_path: Path) -> None:
     engine = pytest.importorskip("lowbit.quant.engine")
     onnx.save(branches(), tmp_path / "float.onnx")
     graph = prepare(tmp_path / "float.onnx")
-    plan = make_plan(graph, "", Scheme(8, 8, rounding="nearest"))
+    plan = make_plan(graph, "", Scheme(8, 8, rounding="nearest", reduce_range=REDUCED))
     images = random_images(32, seed=3)
     model = engine.quantize(graph, plan, Images(len(images), lambda _: iter([images])))
     notes = export_litert(model, tmp_path / "m.tflite")
@@ -211,7 +219,7 @@ def test_float_operators_stand_between_integer_ones(tmp_path: Path) -> None:
 def test_resnet20(recipe: str, shared: Path, tmp_path: Path) -> None:
     engine = pytest.importorskip("lowbit.quant.engine")
     graph = prepare(shared / "models" / "cifar10-resnet20.onnx")
-    plan = make_plan(graph, "", Scheme(*widths(recipe), rounding="nearest"))
+    plan = make_plan(graph, "", Scheme(*widths(recipe), rounding="nearest", reduce_range=REDUCED))
     images = np.random.default_rng(0).normal(0, 1, (64, 3, 32, 32)).astype(np.float32)
     model = engine.quantize(graph, plan, Images(len(images), lambda _: iter([images])))
     export_litert(model, tmp_path / "m.tflite")

@@ -25,7 +25,7 @@ from lowbit.quant.plan.placement import make_plan
 from lowbit.quant.plan.plan import LayerPlan, QuantPlan
 from lowbit.quant.plan.scheme import Scheme
 from lowbit.quant.prepare import constant, prepare
-from tests.quantized import quantize_layer, random_images, small_model, weight_format
+from tests.quantized import REDUCED, quantize_layer, random_images, small_model, weight_format
 
 Compiled = Any  # ov.CompiledModel
 PRODUCTS = {"Convolution", "GroupConvolution", "Deconvolution", "FullyConnected", "MatMul"}
@@ -239,7 +239,7 @@ def test_resnet20_is_as_small_as_its_bits(weight_bits: int, activation_bits: int
 
 def test_zero_points_survive_shortcuts_by_slice_and_pad(shared: Path, tmp_path: Path) -> None:
     """OpenVINO cannot compile such a network where activations share the constant of their zero point."""
-    model = outline(shared / "models/cifar10-resnet20.onnx", Scheme(4, 4), lowest=-1)
+    model = outline(shared / "models/cifar10-resnet20.onnx", Scheme(4, 4, reduce_range=REDUCED), lowest=-1)
     export_openvino(model, tmp_path / "m.xml")
     export_onnx(model, tmp_path / "m.onnx")
     images = np.random.default_rng(0).normal(0, 1, (2, 3, 32, 32)).astype(np.float32)

@@ -20,6 +20,7 @@ from lowbit.runtimes import openvino as runtime
 from lowbit.runtimes.find import runtimes
 from lowbit.toolchains import nncf as toolchain
 from tests.models import tiny_samples as make_samples
+from tests.quantized import REDUCED
 
 PREPROCESS = Preprocess("unit")
 
@@ -122,7 +123,15 @@ def test_bfloat16_needs_a_cpu_that_has_it(
         pass
 
 
-@pytest.mark.parametrize("name", ["cifar10-resnet8.tflite", "cifar10-resnet8-int8-mlperftiny.tflite"])
+FULL_RANGE = pytest.mark.xfail(
+    REDUCED, reason="its 8-bit weights are not reduced, and OpenVINO's sums saturate on this CPU", strict=True
+)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["cifar10-resnet8.tflite", pytest.param("cifar10-resnet8-int8-mlperftiny.tflite", marks=FULL_RANGE)],
+)
 def test_tflite_agrees_with_litert(name: str, shared: Path) -> None:
     """NHWC input, and with it integer input and output in the second file; both are hidden at the edge."""
     litert = runtimes(("litert",))["litert"]

@@ -18,10 +18,11 @@ from lowbit.formats.onnx.write import export_onnx
 from lowbit.reference.graph import load_integer_graph
 from lowbit.runtimes.find import runtimes
 from tests.contract.adapters import expected, images
-from tests.quantized import CLASSES, INPUT_SHAPE, random_images, small_model
+from tests.quantized import CLASSES, INPUT_SHAPE, random_images, small_model, weight_format
 
 REFERENCE = runtimes(("reference",))["reference"]
 U8, FLOAT = TensorProto.UINT8, TensorProto.FLOAT
+WEIGHTS = weight_format(8)  # what ONNX Runtime multiplies exactly here
 
 
 def artifact(path: Path, input_shape: tuple[int, int, int] = INPUT_SHAPE, outputs: int = CLASSES) -> Artifact:
@@ -92,7 +93,7 @@ def layer(kind: str, shape: tuple[int, ...], axis: int, **attributes: Any) -> li
     bias_scale = np.tile(scale, group if kind == "ConvTranspose" else 1) * np.float32(X[0])
     bias = rng.integers(-3000, 3000, bias_scale.size).astype(np.int32)
     arrays: dict[str, np.ndarray] = {
-        "w": rng.integers(-127, 128, shape).astype(np.int8),
+        "w": rng.integers(WEIGHTS.lowest, WEIGHTS.highest + 1, shape).astype(np.int8),
         "ws": scale,
         "b": bias,
         "bs": bias_scale,

@@ -19,7 +19,7 @@ from lowbit.formats.onnx.write import export_onnx
 from lowbit.measure.verify import check_layer, check_scores
 from lowbit.quant.model import QuantizedModel
 from lowbit.worker.verify import verify_artifact
-from tests.quantized import random_images, small_model
+from tests.quantized import REDUCED, random_images, small_model
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -200,5 +200,5 @@ def resnet20(
     x = to_input(np.stack([picture.pixels(preprocess) for picture in pictures]), preprocess)
     onnx.save(clean(load_graph(shared / "models" / "cifar10-resnet20.onnx")), folder / "clean.onnx")
     graph = prepare(folder / "clean.onnx")
-    plan = make_plan(graph, "", Scheme(weights, activations, rounding="nearest"))
+    plan = make_plan(graph, "", Scheme(weights, activations, rounding="nearest", reduce_range=REDUCED))
     return quantize(graph, plan, Images(64, lambda size: (x[at : at + size] for at in range(0, 64, size)))), x[64:]

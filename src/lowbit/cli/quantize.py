@@ -48,6 +48,13 @@ def add_to(commands: Any) -> None:
     sides = group.add_mutually_exclusive_group()
     sides.add_argument("--symmetric", action="store_true", help="symmetric weights (by width: from 4 bits on)")
     sides.add_argument("--asymmetric", dest="symmetric", action="store_false", help="asymmetric weights below 8 bits")
+    ranges = group.add_mutually_exclusive_group()
+    ranges.add_argument(
+        "--reduce-range",
+        action="store_true",
+        help="8-bit weights within 7 bits, for CPUs without int8 dot products (by this CPU)",
+    )
+    ranges.add_argument("--full-range", dest="reduce_range", action="store_false", help="8-bit weights in full")
     add("--group-size", type=int, metavar="N", help="one scale for N inputs of a matrix product (an output channel)")
     add("--ends", type=int, metavar="N", help="bits of the first and last layers, where the rest has fewer (8)")
     add("--layer", action="append", metavar="PATTERN=wNaM", help="other bits for layers of that name; repeatable")

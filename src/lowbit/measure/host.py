@@ -60,12 +60,21 @@ def int8_meaning(host: Host) -> str:
         return "int8 dot products in hardware (ARM dot product): full 8-bit weights are safe."
     if "avx2" in isa:
         return (
-            "no int8 dot products (AVX2 only): u8 × s8 products saturate in 16 bits, so ONNX Runtime's weights are "
-            "reduced to 7 bits (reduce_range), and int8 models run at most about twice as fast as float."
+            "no int8 dot products (AVX2 only): u8 × s8 products saturate in 16 bits, so weights keep to 7 bits "
+            "(reduce_range) in ONNX Runtime's and lowbit's own files, and int8 models run at most about twice as fast "
+            "as float."
         )
     return "no SIMD support for int8 was found: quantized models are smaller but seldom faster."
 
 
 def has_int8_dot_product(host: Host) -> bool:
-    """Whether u8 × s8 products are exact in hardware; without it weights must keep to 7 bits."""
+    """Whether an instruction sums products of 8 bits in 32 bits."""
     return bool(set(host.isa) & {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"})
+
+
+def int8_sums_saturate(host: Host) -> bool:
+    """Whether kernels for u8 × s8 add two products in 16 bits, which saturate unless weights keep to 7 bits.
+
+    x86 without dot products (`vpmaddubsw`). ARM's kernels widen every product first, dot products or not.
+    """
+    return not has_int8_dot_product(host) and "asimd" not in host.isa

@@ -21,6 +21,7 @@ class Format:
 
     bits n | signed: codes −2ⁿ⁻¹ … 2ⁿ⁻¹−1 | unsigned: codes 0 … 2ⁿ−1
     8 bits, signed and symmetric: −127 … 127, as LiteRT's specification wants them
+    8 bits, reduced: −64 … 63, since 2 · 255 · 64 < 2¹⁵: kernels that add two products u8 × s8 in 16 bits stay exact
     symmetric: real zero is code 0 (signed) or 2ⁿ⁻¹ (unsigned); asymmetric: any code.
     """
 
@@ -29,6 +30,7 @@ class Format:
     symmetric: bool = False
     granularity: Granularity = "tensor"
     group_size: int | None = None
+    reduced: bool = False
 
     def __post_init__(self) -> None:
         if self.bits not in _WIDTHS:
@@ -40,18 +42,35 @@ class Format:
             )
         if self.group_size is not None and self.group_size < 1:
             raise BadInput(f"group size {self.group_size}: expected 1 or more")
+        if self.reduced and not (self.bits == 8 and self.signed and self.symmetric):
+            raise BadInput(
+                f"a reduced range with {self.bits} bits, signed={self.signed}, symmetric={self.symmetric}: expected it "
+                "with 8 bits, signed and symmetric, only"
+            )
 
     @property
     def lowest(self) -> int:
         """The smallest code."""
         if not self.signed:
             return 0
+        if self.reduced:
+            return -64
         return -127 if self.bits == 8 and self.symmetric else -(1 << (self.bits - 1))
 
     @property
     def highest(self) -> int:
         """The largest code."""
+        if self.reduced:
+            return 63
         return (1 << (self.bits - 1)) - 1 if self.signed else (1 << self.bits) - 1
+
+    @property
+    def farthest(self) -> int:
+        """The largest magnitude that code − zero_point can have: what kernels multiply with."""
+        if not self.symmetric:
+            return self.highest - self.lowest
+        zero_point = 0 if self.signed else 1 << (self.bits - 1)
+        return max(zero_point - self.lowest, self.highest - zero_point)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -43,7 +43,8 @@ def weights_text(layer: LayerPlan) -> str:
         return "two activations"
     scales = f", groups of {form.group_size}" if form.group_size is not None else ""
     scales = ", one scale" if form.granularity == "tensor" else scales
-    return f"{_bits(form.bits)}, {'' if form.symmetric else 'a'}symmetric{scales}"
+    within = " within 7" if form.reduced else ""
+    return f"{_bits(form.bits)}{within}, {'' if form.symmetric else 'a'}symmetric{scales}"
 
 
 def _bits(bits: int) -> str:

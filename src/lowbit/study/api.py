@@ -103,6 +103,7 @@ def quantize(
     range: RangeMethod | None = None,  # noqa: A002 - the command line's word
     symmetric: bool | None = None,
     group_size: int | None = None,
+    reduce_range: bool | None = None,
     ends: int | None = None,
     layers: Mapping[str, str] | None = None,
     plan: str | Path | None = None,
@@ -116,10 +117,11 @@ def quantize(
     """Quantize `model` with lowbit's own engine into the file `out`: .onnx, .xml (OpenVINO IR) or .tflite.
 
     recipe: weights of N bits and activations of M, as wNaM (w8a8, w4a8, w2a4 …). model, data, preprocess, weights: as
-    `compare` takes them; labels are not looked at. rounding, range, symmetric (of weights), group_size, ends (width of
-    the first and last layers): None leaves the engine's choice. layers: widths by layer's name, {"Conv_1*": "w8a8"}.
-    plan: carry out this plan, which a dry run or an earlier call wrote, instead of recipe and options. threads None:
-    all cores. cache: a folder that keeps samples, float graph and result for the next call.
+    `compare` takes them; labels are not looked at. rounding, range, symmetric (of weights), group_size, reduce_range
+    (8-bit weights within 7 bits), ends (width of the first and last layers): None leaves the engine's choice. layers:
+    widths by layer's name, {"Conv_1*": "w8a8"}. plan: carry out this plan, which a dry run or an earlier call wrote,
+    instead of recipe and options. threads None: all cores. cache: a folder that keeps samples, float graph and result
+    for the next call.
 
     Writes `out`'s plan and manifest beside it. Raises BadInput for what the caller must change.
     """

@@ -17,6 +17,7 @@ from lowbit.core.format import ONNX, OPENVINO_IR, TFLITE, FileFormat
 from lowbit.core.model import FloatModel
 from lowbit.core.recipe import Recipe
 from lowbit.data.cache import batches
+from lowbit.measure.host import facts, int8_sums_saturate
 from lowbit.measure.imports import ImportTimer
 from lowbit.toolchains._edge import metadata
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 _WEIGHTS = (8, 7, 6, 5, 4, 3, 2)
 _ACTIVATIONS = (8, 7, 6, 5, 4, 3, 2, 16)
+_SAFE = 64  # of code − zero_point: 2 · 255 · 64 < 2¹⁵
+_WHY = "this CPU has no int8 dot product, and its sums of u8 × s8 products saturate in 16 bits"
 _USUAL = ("w8a8", "w4a8", "w4a4", "w8a8-tflite")
 
 
@@ -110,7 +113,7 @@ def build(request: BuildRequest) -> Built:
     return Built(
         main,
         calibration_s=calibration_s,
-        notes=(*files.notes_of(quantized.plan), *notes),
+        notes=(*files.notes_of(quantized.plan), *_range_notes(graph, quantized.plan, request.recipe), *notes),
         beside=(request.out / PLAN,),
         verifiable=request.evidence is not None,
     )
@@ -119,19 +122,43 @@ def build(request: BuildRequest) -> Built:
 def plan_of(model: FloatModel, recipe: Recipe) -> tuple["ir.Model", "QuantPlan"]:
     """The graph as the engine sees it, and what `recipe` makes of it; nothing is measured yet.
 
-    Raises BadInput for options or a plan that do not fit, and for an override that matches no layer.
+    Where the recipe does not say whether weights keep to 7 bits (`reduce_range`), this processor decides. Raises
+    BadInput for options or a plan that do not fit, and for an override that matches no layer.
     """
     from lowbit.quant.plan import files
     from lowbit.quant.prepare import prepare
 
     graph = prepare(model.path)
-    plan = files.plan_for(graph, model.digest, recipe.name, recipe.options)
+    options = dict(recipe.options)
+    if "plan" not in options:
+        options.setdefault("reduce_range", _may_saturate(recipe))
+    plan = files.plan_for(graph, model.digest, recipe.name, options)
     names = [layer.node for layer in plan.layers]
     for override in recipe.options.get("overrides", ()):
         pattern = override["pattern"]
         if not fnmatch.filter(names, pattern):
             raise BadInput(f"--layer {pattern!r}: no layer is called like that; there are {', '.join(names)}")
     return graph, plan
+
+
+def _may_saturate(recipe: Recipe) -> bool:
+    """Whether kernels of this processor may saturate with 8-bit weights. LiteRT's never do: they widen to 16 bits."""
+    return INFO.format_of(recipe) != TFLITE.name and int8_sums_saturate(facts())
+
+
+def _range_notes(graph: "ir.Model", plan: "QuantPlan", recipe: Recipe) -> tuple[str, ...]:
+    """What a user should know of weights of 7 and 8 bits where this processor's kernels may saturate."""
+    from lowbit.quant.plan import kinds
+
+    saturates = _may_saturate(recipe)
+    adding = {str(node.name) for node in graph.graph if kinds.adds_products(node)}
+    formats = [layer.format for layer in plan.layers if layer.format is not None and layer.node in adding]
+    wide = sum(form.farthest > _SAFE for form in formats)
+    if saturates and wide:
+        return (f"{wide} layers with weights beyond 7 bits: {_WHY}",)
+    if any(form.reduced for form in formats):
+        return (f"weights within 7 bits: {_WHY}" if saturates else "weights within 7 bits, as asked",)
+    return ()
 
 
 def _export(model: "QuantizedModel", request: BuildRequest) -> tuple[Path, tuple[str, ...]]:

@@ -10,7 +10,7 @@ from lowbit.core.adapter import BuildRequest, Built, Floats, ToolchainInfo
 from lowbit.core.files import TEMPORARY
 from lowbit.core.recipe import Recipe
 from lowbit.core.refusal import refusal
-from lowbit.measure.host import facts, has_int8_dot_product
+from lowbit.measure.host import facts, int8_sums_saturate
 from lowbit.toolchains._edge import Calibration, metadata
 
 INFO = ToolchainInfo(
@@ -130,7 +130,7 @@ def _quantize_static(
     """QDQ with min-max ranges and one scale a channel of a weight; returns notes."""
     from onnxruntime.quantization import QuantType, quantize_static
 
-    reduce_range = not has_int8_dot_product(facts())
+    reduce_range = int8_sums_saturate(facts())
     quantize_static(
         prepared,
         quantized,

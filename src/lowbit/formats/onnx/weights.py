@@ -27,7 +27,7 @@ def weight_name(node: str, field: int = 0) -> str:
 
 
 def stored_weight(weight: QTensor) -> npt.NDArray[np.int8]:
-    """What an int8 initializer holds: code − zero_point; for `group` code − lowest − 2ⁿ⁻¹, zero points being apart."""
+    """What an int8 initializer holds: code − zero_point; for `group` code − `_middle`, zero points being apart."""
     qparams = weight.qparams
     if qparams.format.granularity == "group":
         return (weight.codes - _middle(qparams.format)).astype(np.int8)
@@ -105,7 +105,7 @@ def _cut(writer: GraphWriter, part: str, count: int, *, filled: bool) -> str:
 
 def _middle(form: Format) -> int:
     """The code that symmetric weights take for zero; code − middle fits int8 at every width."""
-    return form.lowest + (1 << (form.bits - 1))
+    return form.lowest + (form.highest - form.lowest + 2) // 2
 
 
 def _reshape(writer: GraphWriter, value: str, shape: tuple[int, ...]) -> str:

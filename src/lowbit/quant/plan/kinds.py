@@ -53,6 +53,17 @@ def is_scale_and_shift(node: ir.Node) -> bool:
     return weight is not None and weight.size == weight.shape[0] == node.attributes.get_int("group", 1)
 
 
+def adds_products(node: ir.Node) -> bool:
+    """Whether kernels may add neighbouring products in 16 bits before they widen the sum.
+
+    Tables are only looked up. Depthwise convolutions widen their operands first, in ONNX Runtime and OpenVINO alike.
+    """
+    if node.op_type != "Conv":
+        return node.op_type != "Gather"
+    weight, groups = constant(node.inputs[1]), node.attributes.get_int("group", 1)
+    return weight is None or groups == 1 or weight.shape[:2] != (groups, 1)
+
+
 def is_passing(node: ir.Node) -> bool:
     """Whether codes pass through unchanged."""
     if node.op_type == "Pad":

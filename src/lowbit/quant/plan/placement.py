@@ -156,7 +156,7 @@ def _layers(graph: ir.Graph, scheme: Scheme) -> Iterable[LayerPlan]:
             node=str(node.name),
             op_type=node.op_type,
             weight=_weight(node),
-            format=_weight_format(node, scheme, weights),
+            format=_weight_format(node, scheme, weights, activations),
             activation_bits=activations,
             rounding="nearest" if node.op_type == "Gather" else scheme.rounding,
             why=why,
@@ -170,7 +170,7 @@ def _weight(node: ir.Node) -> str | None:
     return None if weight is None else weight.name
 
 
-def _weight_format(node: ir.Node, scheme: Scheme, bits: int) -> Format | None:
+def _weight_format(node: ir.Node, scheme: Scheme, bits: int, activation_bits: int) -> Format | None:
     if node.op_type == "MatMul":
         return None
     granularity: Granularity = "channel"
@@ -179,12 +179,14 @@ def _weight_format(node: ir.Node, scheme: Scheme, bits: int) -> Format | None:
         granularity = "tensor"
     elif scheme.group_size is not None and node.op_type == "Gemm":
         granularity = "group"
+    within_64 = scheme.reduce_range and activation_bits <= _WIDE and kinds.adds_products(node)
     return Format(
         bits,
         signed=True,
-        symmetric=scheme.is_symmetric(bits),
+        symmetric=scheme.is_symmetric(bits) or (within_64 and bits == 7),  # asymmetric ones reach ±127
         granularity=granularity,
         group_size=scheme.group_size if granularity == "group" else None,
+        reduced=within_64 and bits == 8,
     )
 
 
