@@ -16,9 +16,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from lowbit.core.errors import BadInput
 from lowbit.core.model import FloatModel
-from lowbit.graph.check import dims
 from lowbit.graph.clean import clean, ends_in_softmax
 from lowbit.graph.load import files_of, load_graph
+from lowbit.graph.values import dims
 
 Floats = npt.NDArray[np.float32]
 Shape = Sequence[int | str]

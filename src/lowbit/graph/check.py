@@ -7,6 +7,7 @@ import onnx
 from onnx import inliner, numpy_helper
 
 from lowbit.core.errors import BadInput
+from lowbit.graph.values import dims, real_inputs
 
 _STANDARD = ("", "ai.onnx")
 _QUANTIZED = frozenset(
@@ -36,20 +37,6 @@ def check_graph(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
         raise BadInput(f"{where}: not a valid ONNX model: {error}; export it again") from error
     _check_output(model, where)
     return model
-
-
-def image_input(model: onnx.ModelProto) -> onnx.ValueInfoProto:
-    """The graph's only real input: old files list their initializers among the inputs."""
-    (only,) = _real_inputs(model)
-    return only
-
-
-def dims(value: onnx.ValueInfoProto) -> list[int | str | None] | None:
-    """Shape of `value`: an int, a symbol's name or None (unknown; some write 0) an axis; None without even a rank."""
-    tensor = value.type.tensor_type
-    if not tensor.HasField("shape"):
-        return None
-    return [dim.dim_value if dim.dim_value > 0 else (dim.dim_param or None) for dim in tensor.shape.dim]
 
 
 def _inlined(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -128,13 +115,8 @@ def _check_finite(tensor: onnx.TensorProto, name: str, where: str, *, nan_only: 
         )
 
 
-def _real_inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
-    weights = {tensor.name for tensor in model.graph.initializer}
-    return [value for value in model.graph.input if value.name not in weights]
-
-
 def _check_input(model: onnx.ModelProto, where: str) -> None:
-    inputs = _real_inputs(model)
+    inputs = real_inputs(model)
     if len(inputs) != 1:
         names = ", ".join(value.name for value in inputs) or "none"
         raise BadInput(

@@ -6,8 +6,8 @@ from lowbit.core import digest
 from lowbit.core.errors import BadInput
 from lowbit.core.files import aside
 from lowbit.core.model import FloatModel
-from lowbit.graph.check import dims, image_input
 from lowbit.graph.clean import clean, ends_in_softmax
+from lowbit.graph.values import dims, image_input
 from lowbit.sources._edge import SourceRequest
 
 GRAPH = "float.onnx"

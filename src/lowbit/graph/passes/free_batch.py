@@ -1,0 +1,53 @@
+"""A free batch size: most exporters write 1, quantizers and throughput runs need any.
+
+Requires: one image input and one output; inferred shapes, where a Reshape goes to a constant shape.
+Ensures: the first axis of input and output is `batch`. Whether the graph then does the same for any number of images,
+`lowbit.graph.batch.check_batch` finds out by running it.
+"""
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from lowbit.core.errors import BadInput
+from lowbit.graph.values import dims, image_input
+
+BATCH = "batch"
+
+
+def free_batch(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
+    """A copy whose batch size is free; BadInput for a fixed one other than 1.
+
+    A Reshape to a constant shape holds the batch size that was exported: its first axis becomes -1, "what is left", and
+    the others what they were. Whether the first axis was the batch's, `check_batch` finds out.
+    """
+    fixed = (dims(image_input(model)) or [None])[0]
+    if isinstance(fixed, int) and fixed != 1:
+        raise BadInput(
+            f"{where}: its batch size is fixed at {fixed}, expected a free one or 1; "
+            "export it with a dynamic batch axis"
+        )
+    freed = onnx.ModelProto()
+    freed.CopyFrom(model)
+    if fixed == 1:
+        _free_reshapes(freed)
+        del freed.graph.value_info[:]  # they carry the old batch size
+    for value in (image_input(freed), freed.graph.output[0]):
+        if value.type.tensor_type.shape.dim:
+            value.type.tensor_type.shape.dim[0].dim_param = BATCH
+    return freed
+
+
+def _free_reshapes(model: onnx.ModelProto) -> None:
+    """[1, a, b] becomes [-1, a, b] wherever a Reshape's target is a constant; a and b by shape inference."""
+    shapes = {value.name: dims(value) for value in (*model.graph.value_info, *model.graph.output)}
+    constants = {tensor.name for tensor in model.graph.initializer}
+    constants |= {node.output[0] for node in model.graph.node if node.op_type == "Constant"}
+    for number, node in enumerate(model.graph.node):
+        if node.op_type != "Reshape" or node.input[1] not in constants:
+            continue
+        sides = (shapes.get(node.output[0]) or [None])[1:]
+        if all(isinstance(side, int) for side in sides):
+            name = f"free_shape_{number}"
+            model.graph.initializer.append(numpy_helper.from_array(np.array([-1, *sides], np.int64), name))
+            node.input[1] = name
