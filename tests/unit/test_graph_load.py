@@ -1,7 +1,7 @@
 """Bad ONNX files one by one, and what cleaning does to good ones."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,32 +19,7 @@ from lowbit.core.model import FloatModel
 from lowbit.graph.clean import clean, ends_in_softmax
 from lowbit.graph.load import files_of, load_graph
 from lowbit.graph.values import dims
-
-Floats = npt.NDArray[np.float32]
-Shape = Sequence[int | str]
-
-
-def info(name: str, shape: Shape, kind: int = TensorProto.FLOAT) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info(name, kind, shape)
-
-
-def build(
-    nodes: list[onnx.NodeProto],
-    weights: dict[str, npt.NDArray[Any]],
-    *,
-    image: Shape = ("batch", 3, 8, 8),
-    scores: Shape = ("batch", 4),
-    opset: int = 20,
-    ir_version: int = 10,
-) -> onnx.ModelProto:
-    graph = helper.make_graph(
-        nodes,
-        "test",
-        [info("image", image)],
-        [info("scores", scores)],
-        [numpy_helper.from_array(value, name) for name, value in weights.items()],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir_version)
+from tests.graphs import Floats, build, info, ops, run, saved
 
 
 def classifier(**options: Any) -> onnx.ModelProto:
@@ -57,26 +32,6 @@ def classifier(**options: Any) -> onnx.ModelProto:
     rng = np.random.default_rng(0)
     weights = {"w": rng.normal(size=(3, 4)).astype(np.float32), "b": rng.normal(size=4).astype(np.float32)}
     return build(nodes, weights, **options)
-
-
-def saved(model: onnx.ModelProto, folder: Path) -> Path:
-    path = folder / "model.onnx"
-    path.write_bytes(model.SerializeToString())
-    return path
-
-
-def run(model: onnx.ModelProto, images: Floats) -> Floats:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    scores: Floats = session.run(None, {"image": images})[0]
-    return scores
-
-
-def ops(model: onnx.ModelProto) -> list[str]:
-    return [node.op_type for node in model.graph.node]
 
 
 # --- files that are no model ------------------------------------------------------------------------------------------

@@ -7,6 +7,8 @@ import onnx
 from onnx import inliner, numpy_helper
 
 from lowbit.core.errors import BadInput
+from lowbit.graph.finite import check_finite
+from lowbit.graph.passes.sort_nodes import sort_nodes
 from lowbit.graph.values import dims, real_inputs
 
 _STANDARD = ("", "ai.onnx")
@@ -25,10 +27,10 @@ _TRAINING = {"Dropout": 2, "BatchNormalization": None}  # operator → index of 
 
 
 def check_graph(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
-    """`model` with its own functions inlined and its shapes inferred; BadInput, naming `where`, when it is refused."""
-    model = _inlined(model)
+    """`model` in order, with its own functions inlined and shapes inferred; BadInput, naming `where`, if refused."""
+    model = _inlined(sort_nodes(model, where))
     _check_operators(model, where)
-    _check_weights(model, where)
+    check_finite(model, where)
     _check_input(model, where)
     try:
         onnx.checker.check_model(model)
@@ -81,38 +83,6 @@ def _trains(node: onnx.NodeProto, initializers: dict[str, onnx.TensorProto]) -> 
         return any(attribute.name == "training_mode" and attribute.i for attribute in node.attribute)
     flag = initializers.get(node.input[index]) if len(node.input) > index else None
     return flag is not None and bool(numpy_helper.to_array(flag))
-
-
-def _check_weights(model: onnx.ModelProto, where: str) -> None:
-    constants = [
-        attribute.t
-        for node in _nodes(model.graph)
-        if node.op_type == "Constant"
-        for attribute in node.attribute
-        if attribute.name == "value"
-    ]
-    for tensor in model.graph.initializer:
-        _check_finite(tensor, tensor.name, where)
-    for tensor in constants:
-        _check_finite(tensor, tensor.name or "a constant", where, nan_only=True)
-
-
-def _check_finite(tensor: onnx.TensorProto, name: str, where: str, *, nan_only: bool = False) -> None:
-    """A constant may be infinite on purpose (attention masks); a weight may not."""
-    if tensor.data_type not in (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE):
-        return
-    try:
-        values = numpy_helper.to_array(tensor)
-    except ValueError as error:
-        raise BadInput(
-            f"{where}: the values of {name!r} do not fill its shape {list(tensor.dims)} ({error}); export it again"
-        ) from error
-    bad = int(np.isnan(values).sum() if nan_only else values.size - np.isfinite(values).sum())
-    if bad:
-        raise BadInput(
-            f"{where}: {bad:,} of the {values.size:,} values of {name!r} are NaN or infinite; expected finite weights: "
-            "look for where the training diverged"
-        )
 
 
 def _check_input(model: onnx.ModelProto, where: str) -> None:

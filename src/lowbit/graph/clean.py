@@ -9,6 +9,7 @@ from lowbit.graph.passes.batchnorm import fold_batchnorm
 from lowbit.graph.passes.drop_idle import drop_idle
 from lowbit.graph.passes.fold_constants import fold_constants
 from lowbit.graph.passes.free_batch import free_batch
+from lowbit.graph.passes.known_sizes import known_sizes
 from lowbit.graph.passes.raise_opset import raise_opset
 from lowbit.graph.passes.rename import rename
 
@@ -27,8 +28,9 @@ def clean(model: onnx.ModelProto, where: str = "the model") -> onnx.ModelProto:
     graph.ir_version = max(graph.ir_version, OLDEST_IR)
     common.RemoveInitializersFromInputsPass()(graph)
     fold_constants(graph, where)
+    if known_sizes(graph):
+        fold_constants(graph, where)
     drop_idle(graph)
-    common.IdentityEliminationPass()(graph)
     fold_batchnorm(graph)
     common.RemoveUnusedNodesPass()(graph)
     common.RemoveUnusedOpsetsPass()(graph)

@@ -31,7 +31,7 @@ def free_batch(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
     freed.CopyFrom(model)
     if fixed == 1:
         _free_reshapes(freed)
-        del freed.graph.value_info[:]  # they carry the old batch size
+        _forget_shapes(freed.graph)
     for value in (image_input(freed), freed.graph.output[0]):
         if value.type.tensor_type.shape.dim:
             value.type.tensor_type.shape.dim[0].dim_param = BATCH
@@ -51,3 +51,15 @@ def _free_reshapes(model: onnx.ModelProto) -> None:
             name = f"free_shape_{number}"
             model.graph.initializer.append(numpy_helper.from_array(np.array([-1, *sides], np.int64), name))
             node.input[1] = name
+
+
+def _forget_shapes(graph: onnx.GraphProto) -> None:
+    """Inferred shapes carry the old batch size, also those of nested graphs and of what goes in and out of them."""
+    del graph.value_info[:]
+    for node in graph.node:
+        for attribute in node.attribute:
+            for nested in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
+                for value in (*nested.input, *nested.output):
+                    for dim in value.type.tensor_type.shape.dim:
+                        dim.Clear()
+                _forget_shapes(nested)
