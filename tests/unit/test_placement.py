@@ -347,4 +347,4 @@ def test_a_mask_is_added_in_float(hidden: float) -> None:
         graph(node("Transpose", "x", "t", perm=[0, 2, 1]), *nodes, shape=(4, 4), mask=mask), "d", Scheme(8, 8)
     )
     assert {"Add", "Softmax"} <= {entry.op_type for entry in plan.floats}
-    assert not {"scores", "masked"} & {tensor.name for tensor in plan.tensors}
+    assert not {"scores", "masked"} & {tensor.tensor for tensor in plan.tensors}

@@ -13,46 +13,46 @@ def is_free(model: onnx.ModelProto) -> bool:
     return shape is not None and not isinstance(shape[0], int)
 
 
-def check_batch(model: onnx.ModelProto, where: str) -> int:
+def check_batch(model: onnx.ModelProto, where: str, exported: int | None = None) -> int:
     """The number of outputs, proven by running: two images at once score as each of them alone.
 
-    BadInput when they do not, or when the graph cannot run on two at all: a batch size of 1 is built into it.
+    exported: the batch size that was fixed in the user's graph. BadInput when the graph cannot run on one and on two,
+    or scores them differently: that batch size, or 1, is built into it.
     """
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as errors
 
+    refusals = (errors.Fail, errors.InvalidArgument, errors.RuntimeException)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
     value = image_input(model)
     shape = [side for side in (dims(value) or [])[1:] if isinstance(side, int)]
     images = np.random.default_rng(0).standard_normal((2, *shape), dtype=np.float32)
+    built_in = f"a batch size of {exported or 1} is built into it"
+    remedy = "export it with a dynamic batch axis (torch.onnx.export: dynamic_shapes or dynamic_axes)"
+    alone = []
     try:
         session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        alone = [session.run(None, {value.name: images[i : i + 1]})[0] for i in range(2)]
-    except (
-        errors.Fail,
-        errors.InvalidGraph,
-        errors.InvalidArgument,
-        errors.NotImplemented,
-        errors.RuntimeException,
-    ) as error:
+        if exported in (None, 1):
+            alone = [session.run(None, {value.name: images[i : i + 1]})[0] for i in range(2)]
+    except (*refusals, errors.InvalidGraph, errors.NotImplemented) as error:
         raise BadInput(f"{where}: ONNX Runtime cannot run it: {error}; export it again") from error
-    remedy = "export it with a dynamic batch axis (torch.onnx.export: dynamic_shapes or dynamic_axes)"
     try:
+        alone = alone or [session.run(None, {value.name: images[i : i + 1]})[0] for i in range(2)]
         together = session.run(None, {value.name: images})[0]
-    except (errors.Fail, errors.InvalidArgument, errors.RuntimeException) as error:
-        raise BadInput(f"{where}: a batch size of 1 is built into it ({error}); {remedy}") from error
-    if alone[0].ndim != 2 or len(alone[0]) != 1:
+    except refusals as error:
+        raise BadInput(f"{where}: {built_in} ({error}); {remedy}") from error
+    if exported in (None, 1) and (alone[0].ndim != 2 or len(alone[0]) != 1):
         raise BadInput(
             f"{where}: one image gives scores of shape {list(alone[0].shape)}, expected [1, classes]; "
             "export a classifier that ends in [N, classes]"
         )
     expected = np.concatenate(alone)
     difference = float(np.abs(together - expected).max()) if together.shape == expected.shape else np.inf
-    if not difference <= 1e-3 * max(1.0, float(np.abs(expected).max())):
+    if not difference <= 1e-3 * max(1.0, float(np.abs(expected).max())) or expected.ndim != 2 or len(expected) != 2:
         raise BadInput(
             f"{where}: two images together score differently than each alone (by {difference:.3g}, shape "
-            f"{list(together.shape)}, expected {list(expected.shape)}): a batch size of 1 is built into it; {remedy}"
+            f"{list(together.shape)}, expected {list(expected.shape)}): {built_in}; {remedy}"
         )
     return int(expected.shape[1])

@@ -1,16 +1,17 @@
-"""What a user's graph must be: one float image in, one row of class scores out, standard operators, finite weights."""
+"""What a user's graph must be: float images in, one float output, standard operators, finite weights."""
 
 from collections.abc import Iterator
 
-import numpy as np
 import onnx
-from onnx import inliner, numpy_helper
+from onnx import TensorProto, inliner, numpy_helper
 
 from lowbit.core.errors import BadInput
 from lowbit.graph.finite import check_finite
+from lowbit.graph.passes.float32 import OTHERS
 from lowbit.graph.passes.sort_nodes import sort_nodes
-from lowbit.graph.values import dims, real_inputs
+from lowbit.graph.values import described, dims, real_inputs
 
+_FLOATS = (TensorProto.FLOAT, *OTHERS)
 _STANDARD = ("", "ai.onnx")
 _QUANTIZED = frozenset(
     {
@@ -94,20 +95,15 @@ def _check_input(model: onnx.ModelProto, where: str) -> None:
             "export the classifier with the image as its only input"
         )
     (value,) = inputs
-    shape, shown = dims(value), _shown(value)
-    if value.type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
-        raise BadInput(f"{where}: input {shown}, expected float32 [N, C, H, W]; export the model in float32")
-    if shape is not None and len(shape) == 4 and shape[3] in (1, 3, 4) and shape[1] not in (1, 3, 4):
+    shape = dims(value)
+    if value.type.tensor_type.elem_type not in _FLOATS:
         raise BadInput(
-            f"{where}: input {shown} has its channels last; lowbit feeds [N, C, H, W]: "
-            "export with channels first, or begin the graph with a Transpose from NCHW"
+            f"{where}: input {described(value)}, expected float numbers [N, C, H, W]; export the model in float32"
         )
-    if shape is None or len(shape) != 4:
-        raise BadInput(f"{where}: input {shown}, expected four axes [N, C, H, W]; export an image classifier")
-    if not all(isinstance(side, int) and side > 0 for side in shape[1:]):
+    if shape is None or len(shape) not in (3, 4):
         raise BadInput(
-            f"{where}: input {shown}, expected fixed channels, height and width (only N may be free); "
-            "export with the size of the images"
+            f"{where}: input {described(value)}, expected images [N, C, H, W], [N, H, W, C] or [N, H, W]; "
+            "export an image classifier"
         )
 
 
@@ -119,22 +115,5 @@ def _check_output(model: onnx.ModelProto, where: str) -> None:
             "export the classifier's scores only"
         )
     (value,) = model.graph.output
-    shape = dims(value)
-    if shape is not None and len(shape) != 2:
-        raise BadInput(
-            f"{where}: output {_shown(value)}, expected class scores [N, classes]; "
-            "end the model with a Flatten, or export a classifier"
-        )
-    if value.type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
-        raise BadInput(f"{where}: output {_shown(value)}, expected float32 [N, classes]; export the float scores")
-
-
-def _shown(value: onnx.ValueInfoProto) -> str:
-    """How a message calls a value: 'name' float32 [1, 3, ?, ?]."""
-    shape = dims(value)
-    sides = "of unknown shape" if shape is None else f"[{', '.join(str(side or '?') for side in shape)}]"
-    try:
-        kind = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)).name
-    except KeyError:
-        kind = "of no tensor type"
-    return f"{value.name!r} {kind} {sides}"
+    if value.type.tensor_type.elem_type not in _FLOATS:
+        raise BadInput(f"{where}: output {described(value)}, expected float scores [N, classes]; export those")

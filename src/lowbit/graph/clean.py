@@ -6,12 +6,15 @@ from onnx_ir.passes import common
 
 from lowbit.graph.batch import check_batch
 from lowbit.graph.passes.batchnorm import fold_batchnorm
+from lowbit.graph.passes.cancel_transposes import cancel_transposes
 from lowbit.graph.passes.drop_idle import drop_idle
 from lowbit.graph.passes.fold_constants import fold_constants
 from lowbit.graph.passes.free_batch import free_batch
+from lowbit.graph.passes.gemm_bias import flat_gemm_bias
 from lowbit.graph.passes.known_sizes import known_sizes
 from lowbit.graph.passes.raise_opset import raise_opset
 from lowbit.graph.passes.rename import rename
+from lowbit.graph.values import dims, image_input
 
 OLDEST_IR = 8  # the first where weights need not be listed as inputs, and local functions are known
 
@@ -19,11 +22,12 @@ OLDEST_IR = 8  # the first where weights need not be listed as inputs, and local
 def clean(model: onnx.ModelProto, where: str = "the model") -> onnx.ModelProto:
     """The same function with a free batch size: constants and BatchNormalization folded, nothing that only trains.
 
-    `model` is not changed; it has passed `check_graph`. Operators are named by kind and number ("Conv_12"), so are the
-    values they give; the input, the output and the weights keep their names. The same model gives the same bytes.
-    BadInput, naming `where`, when its batch size or its operator set cannot be brought there.
+    `model` is not changed; it has passed `check_graph` and, where a stranger made it, `adapt`. Operators are named by
+    kind and number ("Conv_12"), so are the values they give; the input, the output and the weights keep their names.
+    The same model gives the same bytes. BadInput, naming `where`, when its batch size or its operator set cannot be
+    brought there.
     """
-    model = free_batch(raise_opset(model, where), where)
+    given, model = model, free_batch(raise_opset(model, where))
     graph = ir.from_proto(model)
     graph.ir_version = max(graph.ir_version, OLDEST_IR)
     common.RemoveInitializersFromInputsPass()(graph)
@@ -31,7 +35,9 @@ def clean(model: onnx.ModelProto, where: str = "the model") -> onnx.ModelProto:
     if known_sizes(graph):
         fold_constants(graph, where)
     drop_idle(graph)
+    cancel_transposes(graph)
     fold_batchnorm(graph)
+    flat_gemm_bias(graph)
     common.RemoveUnusedNodesPass()(graph)
     common.RemoveUnusedOpsetsPass()(graph)
     common.ClearMetadataAndDocStringPass()(graph)
@@ -39,7 +45,8 @@ def clean(model: onnx.ModelProto, where: str = "the model") -> onnx.ModelProto:
     common.ShapeInferencePass()(graph)
 
     cleaned = ir.to_proto(graph)
-    outputs = check_batch(cleaned, where)
+    fixed = (dims(image_input(given)) or [None])[0]
+    outputs = check_batch(cleaned, where, fixed if isinstance(fixed, int) else None)
     _declare_output(cleaned, outputs)
     onnx.checker.check_model(cleaned)
     return cleaned

@@ -50,3 +50,14 @@ def dims(value: onnx.ValueInfoProto) -> list[int | str | None] | None:
     if not tensor.HasField("shape"):
         return None
     return [dim.dim_value if dim.dim_value > 0 else (dim.dim_param or None) for dim in tensor.shape.dim]
+
+
+def described(value: onnx.ValueInfoProto) -> str:
+    """How a message calls a value: 'name' float32 [1, 3, ?, ?]."""
+    shape = dims(value)
+    sides = "of unknown shape" if shape is None else f"[{', '.join(str(side or '?') for side in shape)}]"
+    try:
+        kind = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)).name
+    except KeyError:
+        kind = "of no tensor type"
+    return f"{value.name!r} {kind} {sides}"

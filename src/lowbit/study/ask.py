@@ -18,7 +18,8 @@ class StudyRequest:
     """One `lowbit compare`. Empty `toolchains`, `recipes`, `runtimes` mean all that are found.
 
     bits: widths N for which our own engine's wNa8 is made besides; max_drop: points of top-1 that the winner may lose
-    against float; time_limit_s: of every child process; labelled: whether the data must have labels.
+    against float; time_limit_s: of every child process; labelled: whether the data must have labels;
+    input_size: height and width for a model that leaves them free.
     """
 
     model: str
@@ -40,6 +41,7 @@ class StudyRequest:
     time_limit_s: float = 3600.0
     command: str = ""
     labelled: bool = True
+    input_size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         settings = self.settings
@@ -80,6 +82,12 @@ class StudyRequest:
             "--batch-size",
             settings.batch_size,
             f"at most {MULTI_STREAM_SAMPLES} in the multi-stream scenario, where that is a query",
+        )
+        _check(
+            self.input_size is None or min(self.input_size) >= 1,
+            "--input-size",
+            "x".join(map(str, self.input_size or ())),
+            "height and width in pixels, 1 or more",
         )
         _check(not (self.out.exists() and not self.out.is_dir()), "-o", self.out, "a folder, not a file")
 

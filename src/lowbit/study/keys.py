@@ -36,6 +36,7 @@ def model_key(request: StudyRequest, fingerprint: str, packages: tuple[str, ...]
             request.preprocess,
             request.settings.seed,
             request.settings.threads,
+            request.input_size,
         ]
     )
 

@@ -112,6 +112,7 @@ def _model(work: Work, source: Source, fingerprint: str, samples: Path, calibrat
         out=folder,
         seed=request.settings.seed,
         threads=request.settings.threads,
+        input_size=request.input_size,
     )
     task = PlacedJob(request.model, job, _result(folder), work.store.logs(key), (folder / GRAPH,))
     if not source.INFO.stable:  # user code may read what no fingerprint covers; the graph's own digest names the rest

@@ -48,7 +48,7 @@ class QuantizeRequest:
     """One `lowbit quantize`. recipe: `w4a8`, or None where `plan`, the file of one, says it all.
 
     options: fields of `quant.scheme.Scheme` that differ from its defaults; cache: a folder in which samples, float
-    graph and result are kept for the next command.
+    graph and result are kept for the next command; input_size: height and width for a model that leaves them free.
     """
 
     model: str
@@ -64,6 +64,7 @@ class QuantizeRequest:
     threads: int = 1
     time_limit_s: float = 3600.0
     cache: Path | None = None
+    input_size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if self.plan is not None and self.options:
@@ -137,7 +138,7 @@ def quantize(request: QuantizeRequest, listener: Listener = lambda _: None) -> Q
         task = PlacedJob(f"{recipe.name}", job, result, logs, leaves=kept_files(folder, key))
         manifest = from_plain(Manifest, must(work, "quantize", task).data)
         plan = load_json(QuantPlan, folder / PLAN)
-        manifest = _deliver(folder, manifest, plan, out, request.plan)
+        manifest = _deliver(folder, replace(manifest, notes=(*model.notes, *manifest.notes)), plan, out, request.plan)
     return Quantized(out, manifest, plan, time.monotonic() - begun)
 
 
@@ -226,6 +227,7 @@ def _working(request: QuantizeRequest, listener: Listener) -> Iterator[Work]:
             settings=Settings(threads=request.threads, seed=request.seed),
             time_limit_s=request.time_limit_s,
             labelled=False,
+            input_size=request.input_size,
         )
         executor = LocalExecutor(store.folder, request.time_limit_s, request.threads, listener, LayerWatch())
         yield Work(study, store, executor, hosts.facts())

@@ -29,7 +29,10 @@ class SamplesJob:
 
 @dataclass(frozen=True, slots=True)
 class ModelJob:
-    """Turn the user's model into `out`/float.onnx and check it against its source. Leaves a FloatModel."""
+    """Turn the user's model into `out`/float.onnx and check it against its source. Leaves a FloatModel.
+
+    input_size: height and width for a model that leaves them free, where the user has said them.
+    """
 
     spec: str
     weights: Path | None
@@ -38,6 +41,7 @@ class ModelJob:
     out: Path
     seed: int
     threads: int
+    input_size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,10 +46,11 @@ def run(job: ModelJob) -> FloatModel:
                 out=folder,
                 seed=job.seed,
                 threads=job.threads,
+                input_size=job.input_size,
             )
         )
         runtime = runtimes.runtimes(("onnxruntime",))["onnxruntime"]
         options = SessionOptions(threads=job.threads, batch_size=len(images))
         with runtime.open_session(float_artifact(loaded.model), options) as session:
-            difference = check_against_source(session.predict, loaded.predict, images)
+            difference = check_against_source(session.predict, loaded.predict, images, loaded.tolerance)
     return replace(loaded.model, path=job.out / GRAPH, difference=difference)

@@ -9,29 +9,23 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from lowbit.core.errors import BadInput
 from lowbit.graph.values import dims, image_input
 
 BATCH = "batch"
 
 
-def free_batch(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
-    """A copy whose batch size is free; BadInput for a fixed one other than 1.
+def free_batch(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy whose batch size is free.
 
     A Reshape to a constant shape holds the batch size that was exported: its first axis becomes -1, "what is left", and
     the others what they were. Whether the first axis was the batch's, `check_batch` finds out.
     """
     fixed = (dims(image_input(model)) or [None])[0]
-    if isinstance(fixed, int) and fixed != 1:
-        raise BadInput(
-            f"{where}: its batch size is fixed at {fixed}, expected a free one or 1; "
-            "export it with a dynamic batch axis"
-        )
     freed = onnx.ModelProto()
     freed.CopyFrom(model)
-    if fixed == 1:
+    if isinstance(fixed, int):
         _free_reshapes(freed)
-        _forget_shapes(freed.graph)
+        forget_shapes(freed.graph)
     for value in (image_input(freed), freed.graph.output[0]):
         if value.type.tensor_type.shape.dim:
             value.type.tensor_type.shape.dim[0].dim_param = BATCH
@@ -39,7 +33,7 @@ def free_batch(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
 
 
 def _free_reshapes(model: onnx.ModelProto) -> None:
-    """[1, a, b] becomes [-1, a, b] wherever a Reshape's target is a constant; a and b by shape inference."""
+    """[N, a, b] becomes [-1, a, b] wherever a Reshape's target is a constant; a and b by shape inference."""
     shapes = {value.name: dims(value) for value in (*model.graph.value_info, *model.graph.output)}
     constants = {tensor.name for tensor in model.graph.initializer}
     constants |= {node.output[0] for node in model.graph.node if node.op_type == "Constant"}
@@ -53,7 +47,7 @@ def _free_reshapes(model: onnx.ModelProto) -> None:
             node.input[1] = name
 
 
-def _forget_shapes(graph: onnx.GraphProto) -> None:
+def forget_shapes(graph: onnx.GraphProto) -> None:
     """Inferred shapes carry the old batch size, also those of nested graphs and of what goes in and out of them."""
     del graph.value_info[:]
     for node in graph.node:
@@ -62,4 +56,4 @@ def _forget_shapes(graph: onnx.GraphProto) -> None:
                 for value in (*nested.input, *nested.output):
                     for dim in value.type.tensor_type.shape.dim:
                         dim.Clear()
-                _forget_shapes(nested)
+                forget_shapes(nested)
