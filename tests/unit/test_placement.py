@@ -331,3 +331,20 @@ def test_every_operand_of_a_layer_is_quantized_whatever_else_reads_it() -> None:
         if entry.name in bits(found):
             read = entry.inputs[:1] if layer(found, str(entry.name)).format else entry.inputs
             assert {str(value.name) for value in read if value is not None} <= set(main(found))
+
+
+@pytest.mark.parametrize("hidden", [-np.inf, np.finfo(np.float32).min, -1e9, -1e4])
+def test_a_mask_is_added_in_float(hidden: float) -> None:
+    """Its numbers would stretch a range of 8 bits so far that nothing else is left in it."""
+    mask = np.triu(np.full((4, 4), hidden), 1)
+    nodes = (
+        node("MatMul", "x t", "scores"),
+        node("Add", "scores mask", "masked"),
+        node("Softmax", "masked", "p", axis=-1),
+        node("MatMul", "p x", "y"),
+    )
+    plan = make_plan(
+        graph(node("Transpose", "x", "t", perm=[0, 2, 1]), *nodes, shape=(4, 4), mask=mask), "d", Scheme(8, 8)
+    )
+    assert {"Add", "Softmax"} <= {entry.op_type for entry in plan.floats}
+    assert not {"scores", "masked"} & {tensor.tensor for tensor in plan.tensors}

@@ -33,6 +33,7 @@ def add_to(commands: Any) -> None:
     add("--preprocess", metavar="NAME[,key=value…]",
         help="imagenet, imagenet-tf, cifar10, unit, raw, with keys resize, crop, scale, mean, std, channels, "
         "interpolation; or a YAML file of the same keys")  # fmt: skip
+    add("--input-size", metavar="HxW", help="height and width of a model that leaves them free, or N for a square")
     add("--labels", metavar="FILE", help="labels.json: each class of the data → an output of the model")
     add("--among", choices=("model", "data"), help="argmax over all outputs, or those of the data's classes (model)")
     add("--calibration-samples", type=int, metavar="N", help="images for calibration (512)")

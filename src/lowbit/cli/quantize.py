@@ -35,6 +35,7 @@ def add_to(commands: Any) -> None:
     add = group.add_argument
     add("--weights", metavar="FILE", help="weights for a Python or torchvision model: .safetensors, or a state dict")
     add("--preprocess", metavar="NAME[,key=value…]", help="as in `lowbit compare`")
+    add("--input-size", metavar="HxW", help="height and width of a model that leaves them free, or N for a square")
     add("--calibration-samples", type=int, metavar="N", help="images for calibration (1024, or all there are)")
     add("--seed", type=int, help="seed of every choice (0)")
     add("--threads", type=int, metavar="N", help="threads to work with (all cores)")

@@ -10,7 +10,8 @@ class FloatModel:
 
     `input_shape` is (C, H, W) of one sample, `outputs` the number of classes it scores, `probabilities` whether the
     graph itself ends in a softmax. `difference` is the largest absolute difference of its outputs from its source's on
-    real samples. `random_weights` marks a network nobody trained: no accuracy is printed for it.
+    real samples. `random_weights` marks a network nobody trained: no accuracy is printed for it. `notes`: what else
+    the graph, and so every file made from it, does otherwise than the source, in a sentence each.
     """
 
     path: Path
@@ -25,3 +26,4 @@ class FloatModel:
     probabilities: bool
     random_weights: bool = False
     difference: float | None = None
+    notes: tuple[str, ...] = ()

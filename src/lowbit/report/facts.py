@@ -45,6 +45,7 @@ def _data(report: Report) -> list[tuple[str, str]]:
     ]
     if model.difference is not None:
         pairs.append(("float graph", words.fidelity(model.difference)))
+    pairs += [("float graph", note) for note in model.notes]
     return pairs
 
 

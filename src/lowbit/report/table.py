@@ -64,6 +64,8 @@ def _parts(report: Report, width: int) -> Iterator[RenderableType]:
     yield Text(_conditions(report), style="dim")
     if report.model.difference is not None:
         yield Text(f"float graph: {words.fidelity(report.model.difference)}", style="dim")
+    for note in report.model.notes:
+        yield Text(f"float graph: {note}", style="dim")
     for caution in ranking.cautions(report):
         yield Text(f"! {caution}", style="yellow")
     yield Text()

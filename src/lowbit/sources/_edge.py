@@ -14,6 +14,11 @@ from lowbit.core.samples import Samples
 
 Predict = Callable[[Floats], Floats]
 
+TOLERANCE = 1e-3  # of the largest score: other kernels sum in another order, another function differs by far more
+HALF_TOLERANCE = (
+    3e-2  # the same for a source that rounds every tensor to half precision, which the float graph does not
+)
+
 
 @dataclass(frozen=True, slots=True)
 class SourceInfo:
@@ -39,7 +44,8 @@ class SourceRequest:
 
     sample_shape: (C, H, W) of the data after preprocessing; outputs: how many classes the data has, which sizes a head
     that has no weights; calibration: real samples, for networks that must see some; threads: of the vendor's library.
-    structure_only: a network without weights of its own need not see samples, since nobody will look at its numbers.
+    structure_only: a network without weights of its own need not see samples, since nobody will look at its numbers;
+    input_size: height and width that the user has said for a model that leaves them free.
     """
 
     spec: str
@@ -52,17 +58,20 @@ class SourceRequest:
     seed: int = 0
     threads: int = 1
     structure_only: bool = False
+    input_size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """The float graph, and the source itself as a function: images float32 [N, C, H, W] → scores float32 [N, outputs].
 
-    `model.difference` is None until both have been compared on real samples (`check.check_against_source`).
+    `model.difference` is None until both have been compared on real samples (`check.check_against_source`), where they
+    may differ by `tolerance` of the largest score.
     """
 
     model: FloatModel
     predict: Predict = field(repr=False)
+    tolerance: float = TOLERANCE
 
 
 class Source(Protocol):

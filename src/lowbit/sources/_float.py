@@ -6,15 +6,21 @@ from lowbit.core import digest
 from lowbit.core.errors import BadInput
 from lowbit.core.files import aside
 from lowbit.core.model import FloatModel
-from lowbit.graph.check import dims, image_input
 from lowbit.graph.clean import clean, ends_in_softmax
+from lowbit.graph.values import dims, image_input
 from lowbit.sources._edge import SourceRequest
 
 GRAPH = "float.onnx"
 
 
 def write_float(
-    model: onnx.ModelProto, request: SourceRequest, *, name: str, source_digest: str, random_weights: bool = False
+    model: onnx.ModelProto,
+    request: SourceRequest,
+    *,
+    name: str,
+    source_digest: str,
+    random_weights: bool = False,
+    notes: tuple[str, ...] = (),
 ) -> FloatModel:
     """Write `out/float.onnx`; BadInput when the graph and the data do not fit together."""
     cleaned = clean(model, request.spec)
@@ -37,6 +43,7 @@ def write_float(
         outputs=_fixed(scores)[1],
         probabilities=ends_in_softmax(cleaned),
         random_weights=random_weights,
+        notes=notes,
     )
 
 
@@ -46,11 +53,20 @@ def _fixed(value: onnx.ValueInfoProto) -> list[int]:
 
 
 def _check_fit(shape: tuple[int, int, int], request: SourceRequest) -> None:
+    if request.input_size is not None and request.input_size != shape[1:]:
+        raise BadInput(
+            f"--input-size {_size(request.input_size)}: {request.spec} takes images of {_size(shape[1:])}; "
+            "leave the option out"
+        )
     if shape != request.sample_shape:
         raise BadInput(
             f"{request.spec}: takes images of {_sides(shape)}, but preprocessing {request.preprocess.name!r} makes "
             f"{_sides(request.sample_shape)} (channels × height × width); set resize, crop and channels of --preprocess"
         )
+
+
+def _size(size: tuple[int, ...]) -> str:
+    return "x".join(str(side) for side in size)
 
 
 def _sides(shape: tuple[int, int, int]) -> str:

@@ -1,13 +1,23 @@
 """`x.onnx`: a graph that somebody exported, also with external data."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from lowbit.core import digest
 from lowbit.core.adapter import Floats
 from lowbit.core.errors import BadInput
-from lowbit.sources._edge import Loaded, Predict, SourceInfo, SourceRequest, refuse_weights
+from lowbit.sources._edge import HALF_TOLERANCE, TOLERANCE, Loaded, Predict, SourceInfo, SourceRequest, refuse_weights
+
+if TYPE_CHECKING:
+    import onnx
+    import onnxruntime
+
+_PROVIDERS = ["CPUExecutionProvider"]
+_KINDS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
 
 INFO = SourceInfo(
     name="onnx",
@@ -33,37 +43,93 @@ def fingerprint(spec: str, weights: Path | None) -> str:
 
 
 def load(request: SourceRequest) -> Loaded:
-    """Clean the graph; the source is the untouched file in ONNX Runtime without optimizations."""
-    from lowbit.graph.batch import is_free
+    """Adapt and clean the graph; the source is the untouched file in ONNX Runtime without optimizations."""
+    from lowbit.graph.adapt import adapt
     from lowbit.graph.load import load_graph
     from lowbit.sources._float import write_float
 
     path = Path(request.spec)
     graph = load_graph(path)
-    model = write_float(graph, request, name=path.stem, source_digest=fingerprint(request.spec, request.weights))
-    return Loaded(model, _untouched(path, request.threads, one_by_one=not is_free(graph)))
+    adapted = adapt(graph, request.spec, request.sample_shape, _size(request))
+    source, notes = _opened(path, graph, request.threads, adapted.float_types)
+    model = write_float(
+        adapted.model,
+        request,
+        name=path.stem,
+        source_digest=fingerprint(request.spec, request.weights),
+        notes=(*adapted.notes, *notes),
+    )
+    half = adapted.float_types and not notes
+    return Loaded(model, _predict(source, graph, adapted.layout), HALF_TOLERANCE if half else TOLERANCE)
 
 
-def _untouched(path: Path, threads: int, *, one_by_one: bool) -> Predict:
-    """The file as the user gave it. Where its batch size is fixed at 1, images go in one by one."""
+def _size(request: SourceRequest) -> tuple[int, int] | None:
+    """Height and width for a graph that leaves them free: what the user says, or preprocessing makes of any picture."""
+    if request.input_size is not None:
+        return request.input_size
+    return None if request.preprocess.crop is None else request.sample_shape[1:]
+
+
+def _opened(
+    path: Path, graph: "onnx.ModelProto", threads: int, float_types: tuple[str, ...]
+) -> tuple["onnxruntime.InferenceSession", tuple[str, ...]]:
+    """A session of the file as the user gave it, and what must be said of it.
+
+    ONNX Runtime has no kernels for bfloat16, nor for many operators in float64, on CPUs: where it lacks them, the
+    source is the same graph with its numbers made float32 and nothing else changed.
+    """
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as errors
+
+    from lowbit.graph.passes.float32 import to_float32
 
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # errors only: a user's graph may hold weights that nothing reads
+    refusals = (errors.Fail, errors.InvalidGraph, errors.InvalidArgument, errors.NotImplemented)
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except (errors.Fail, errors.InvalidGraph, errors.InvalidArgument, errors.NotImplemented) as error:
+        if "bfloat16" not in float_types:
+            return onnxruntime.InferenceSession(str(path), options, providers=_PROVIDERS), ()
+    except refusals as error:
+        if not float_types:
+            raise BadInput(f"{path}: ONNX Runtime cannot open it: {error}; export it again") from error
+    same = type(graph)()
+    same.CopyFrom(graph)
+    to_float32(same)
+    try:
+        session = onnxruntime.InferenceSession(same.SerializeToString(), options, providers=_PROVIDERS)
+    except refusals as error:
         raise BadInput(f"{path}: ONNX Runtime cannot open it: {error}; export it again") from error
-    weights = {value.name for value in session.get_overridable_initializers()}
-    (name,) = (value.name for value in session.get_inputs() if value.name not in weights)
+    names = " and ".join(float_types)
+    return session, (f"ONNX Runtime cannot run it in {names}: compared with the same numbers in float32",)
+
+
+def _predict(session: "onnxruntime.InferenceSession", graph: "onnx.ModelProto", layout: str) -> Predict:
+    """Images float32 [N, C, H, W] → scores float32 [N, K], given to the session as the user's graph takes them."""
+    from lowbit.graph.values import dims, image_input
+
+    name = image_input(graph).name
+    (kind,) = (_KINDS[value.type] for value in session.get_inputs() if value.name == name)
+    batch = (dims(image_input(graph)) or [None])[0]
 
     def predict(images: Floats) -> Floats:
-        if one_by_one:
-            return np.concatenate([session.run(None, {name: images[i : i + 1]})[0] for i in range(len(images))])
-        scores: Floats = session.run(None, {name: images})[0]
-        return scores
+        if layout == "NHWC":
+            images = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
+        if layout == "NHW":
+            images = images[:, 0]
+        given = images.astype(kind, copy=False)
+        scores = [session.run(None, {name: part})[0][:real] for part, real in _parts(given, batch)]
+        return np.concatenate(scores).reshape(len(images), -1).astype(np.float32, copy=False)
 
     return predict
+
+
+def _parts(images: npt.NDArray[Any], batch: int | str | None) -> Iterator[tuple[npt.NDArray[Any], int]]:
+    """All images, or as many at a time as a fixed batch size asks for, with how many are no repetition of the last."""
+    if not isinstance(batch, int):
+        yield images, len(images)
+        return
+    for start in range(0, len(images), batch):
+        part = images[start : start + batch]
+        yield np.concatenate([part, part[-1:].repeat(batch - len(part), axis=0)]), len(part)

@@ -29,6 +29,7 @@ def compare(
     data: str,
     *,
     preprocess: str | None = None,
+    input_size: str | int | None = None,
     weights: str | Path | None = None,
     labels: str | Path | None = None,
     among: Among = "model",
@@ -54,7 +55,8 @@ def compare(
     """Make every quantized version of `model` that the installed toolchains can make; measure each on every runtime.
 
     model: x.onnx, digits-cnn, file.py:name, package.module:name or torchvision:NAME; data: digits, a folder of class
-    folders, a parquet file or folder, or an .npz. bits: widths N of weights for which lowbit's own wNa8 is made
+    folders, a parquet file or folder, or an .npz. input_size: height and width ("224x192", or 224 for a square) of a
+    model that leaves them free. bits: widths N of weights for which lowbit's own wNa8 is made
     besides. min_duration and time_limit are in seconds, max_drop in points of top-1. batch_size
     None: 1, 8 or 32 by scenario. out None: a folder here, named after model and data. Finished jobs found in `out` are
     kept. Raises BadInput for what the caller must change; all else is a row with its reason.
@@ -65,6 +67,7 @@ def compare(
         data=data,
         out=Path(out) if out is not None else Path(_default_folder(model, data)),
         preprocess=_preprocess(model, preprocess),
+        input_size=_size(input_size),
         weights=None if weights is None else Path(weights),
         labels=None if labels is None else Path(labels),
         among=among,
@@ -98,6 +101,7 @@ def quantize(
     *,
     recipe: str | None = None,
     preprocess: str | None = None,
+    input_size: str | int | None = None,
     weights: str | Path | None = None,
     rounding: Rounding | None = None,
     range: RangeMethod | None = None,  # noqa: A002 - the command line's word
@@ -116,12 +120,12 @@ def quantize(
 ) -> Quantized:
     """Quantize `model` with lowbit's own engine into the file `out`: .onnx, .xml (OpenVINO IR) or .tflite.
 
-    recipe: weights of N bits and activations of M, as wNaM (w8a8, w4a8, w2a4 …). model, data, preprocess, weights: as
-    `compare` takes them; labels are not looked at. rounding, range, symmetric (of weights), group_size, reduce_range
-    (8-bit weights within 7 bits), ends (width of the first and last layers): None leaves the engine's choice. layers:
-    widths by layer's name, {"Conv_1*": "w8a8"}. plan: carry out this plan, which a dry run or an earlier call wrote,
-    instead of recipe and options. threads None: all cores. cache: a folder that keeps samples, float graph and result
-    for the next call.
+    recipe: weights of N bits and activations of M, as wNaM (w8a8, w4a8, w2a4 …). model, data, preprocess, input_size,
+    weights: as `compare` takes them; labels are not looked at. rounding, range, symmetric (of weights), group_size,
+    reduce_range (8-bit weights within 7 bits), ends (width of the first and last layers): None leaves the engine's
+    choice. layers: widths by layer's name, {"Conv_1*": "w8a8"}. plan: carry out this plan, which a dry run or an
+    earlier call wrote, instead of recipe and options. threads None: all cores. cache: a folder that keeps samples,
+    float graph and result for the next call.
 
     Writes `out`'s plan and manifest beside it. Raises BadInput for what the caller must change.
     """
@@ -137,6 +141,7 @@ def quantize_request(
     *,
     recipe: str | None = None,
     preprocess: str | None = None,
+    input_size: str | int | None = None,
     weights: str | Path | None = None,
     layers: Mapping[str, str] | None = None,
     plan: str | Path | None = None,
@@ -155,6 +160,7 @@ def quantize_request(
         model=model,
         data=data,
         preprocess=_preprocess(model, preprocess),
+        input_size=_size(input_size),
         recipe=recipe,
         out=None if out is None else Path(out),
         weights=None if weights is None else Path(weights),
@@ -182,6 +188,16 @@ def _preprocess(model: str, given: str | None) -> Preprocess:
             "give the preset it was trained with (imagenet, imagenet-tf, cifar10, unit, raw), or a YAML file"
         )
     return parse(named)
+
+
+def _size(given: str | int | None) -> tuple[int, int] | None:
+    """Height and width of "224x192", or of 224 for a square."""
+    if given is None:
+        return None
+    height, cross, width = str(given).partition("x")
+    if not height.isdecimal() or not (width.isdecimal() if cross else not width):
+        raise BadInput(f"--input-size {given}: expected height and width as in 224x192, or one number for a square")
+    return int(height), int(width if cross else height)
 
 
 _DEFAULTS = {

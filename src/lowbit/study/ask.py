@@ -18,7 +18,8 @@ class InputsAsk:
     """What every command that starts from a model and data asks for: the two, and how they are read.
 
     evaluated: how many pictures to evaluate, None for all and 0 for none; labelled: whether the data must have labels;
-    structure_only: whether the float graph's numbers may be anything, since only its operators are looked at.
+    structure_only: whether the float graph's numbers may be anything, since only its operators are looked at;
+    input_size: height and width for a model that leaves them free.
     """
 
     model: str
@@ -29,6 +30,7 @@ class InputsAsk:
     evaluated: int | None = None
     labelled: bool = True
     structure_only: bool = False
+    input_size: tuple[int, int] | None = None
     seed: int = 0
     threads: int = 1
 
@@ -38,7 +40,7 @@ class StudyRequest:
     """One `lowbit compare`. Empty `toolchains`, `recipes`, `runtimes` mean all that are found.
 
     bits: widths N for which our own engine's wNa8 is made besides; max_drop: points of top-1 that the winner may lose
-    against float; time_limit_s: of every child process.
+    against float; time_limit_s: of every child process; input_size: height and width for a model that leaves them free.
     """
 
     model: str
@@ -59,6 +61,7 @@ class StudyRequest:
     max_drop: float = 1.0
     time_limit_s: float = 3600.0
     command: str = ""
+    input_size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         settings = self.settings
@@ -100,6 +103,12 @@ class StudyRequest:
             settings.batch_size,
             f"at most {MULTI_STREAM_SAMPLES} in the multi-stream scenario, where that is a query",
         )
+        _check(
+            self.input_size is None or min(self.input_size) >= 1,
+            "--input-size",
+            "x".join(map(str, self.input_size or ())),
+            "height and width in pixels, 1 or more",
+        )
         _check(not (self.out.exists() and not self.out.is_dir()), "-o", self.out, "a folder, not a file")
 
     @property
@@ -112,6 +121,7 @@ class StudyRequest:
             weights=self.weights,
             calibration_samples=self.calibration_samples,
             evaluated=self.limit,
+            input_size=self.input_size,
             seed=self.settings.seed,
             threads=self.settings.threads,
         )

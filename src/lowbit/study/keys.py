@@ -37,6 +37,7 @@ def model_key(asked: InputsAsk, fingerprint: str, packages: tuple[str, ...], sam
             asked.seed,
             asked.threads,
             asked.structure_only,
+            asked.input_size,
         ]
     )
 

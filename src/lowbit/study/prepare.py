@@ -113,6 +113,7 @@ def _model(work: Work, source: Source, fingerprint: str, samples: Path, calibrat
         seed=asked.seed,
         threads=asked.threads,
         structure_only=asked.structure_only,
+        input_size=asked.input_size,
     )
     task = PlacedJob(asked.model, job, _result(folder), work.store.logs(key), (folder / GRAPH,))
     if not source.INFO.stable:  # user code may read what no fingerprint covers; the graph's own digest names the rest

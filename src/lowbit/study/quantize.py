@@ -50,7 +50,7 @@ class QuantizeRequest:
     """One `lowbit quantize`. recipe: `w4a8`, or None where `plan`, the file of one, says it all.
 
     options: fields of `quant.scheme.Scheme` that differ from its defaults; cache: a folder in which samples, float
-    graph and result are kept for the next command.
+    graph and result are kept for the next command; input_size: height and width for a model that leaves them free.
     """
 
     model: str
@@ -66,6 +66,7 @@ class QuantizeRequest:
     threads: int = 1
     time_limit_s: float = 3600.0
     cache: Path | None = None
+    input_size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if self.plan is not None and self.options:
@@ -129,7 +130,8 @@ def quantize(request: QuantizeRequest, listener: Listener = lambda _: None) -> Q
         folder = work.store.artifact(_folder_name(build, request))
         plan = load_json(QuantPlan, folder / PLAN)
         outcomes = _verify(work, calibration, manifest, folder, model)
-        manifest = _deliver(folder, with_outcomes(manifest, outcomes), plan, out, request.plan)
+        manifest = replace(with_outcomes(manifest, outcomes), notes=(*model.notes, *manifest.notes))
+        manifest = _deliver(folder, manifest, plan, out, request.plan)
     return Quantized(out, manifest, plan, time.monotonic() - begun, tuple(_shortcomings(outcomes)))
 
 
@@ -258,6 +260,7 @@ def _working(
         evaluated=0,
         labelled=False,
         structure_only=structure_only,
+        input_size=request.input_size,
         seed=request.seed,
         threads=request.threads,
     )

@@ -69,7 +69,8 @@ class SamplesJob:
 class ModelJob:
     """Turn the user's model into `out`/float.onnx and check it against its source. Leaves a FloatModel.
 
-    structure_only: its numbers may be anything, and are not checked.
+    structure_only: its numbers may be anything, and are not checked. input_size: height and width for a model that leaves
+    them free, where the user has said them.
     """
 
     KIND: ClassVar[str] = "model"
@@ -82,6 +83,7 @@ class ModelJob:
     seed: int
     threads: int
     structure_only: bool = False
+    input_size: tuple[int, int] | None = None
 
     @property
     def result_type(self) -> type[FloatModel]:

@@ -48,6 +48,7 @@ def run(job: ModelJob) -> FloatModel:
                 seed=job.seed,
                 threads=job.threads,
                 structure_only=job.structure_only,
+                input_size=job.input_size,
             )
         )
         if job.structure_only:
@@ -55,5 +56,5 @@ def run(job: ModelJob) -> FloatModel:
         runtime = runtimes.runtimes(("onnxruntime",))["onnxruntime"]
         options = SessionOptions(threads=job.threads, batch_size=len(images))
         with runtime.open_session(float_artifact(loaded.model), options) as session:
-            difference = check_against_source(session.predict, loaded.predict, images)
+            difference = check_against_source(session.predict, loaded.predict, images, loaded.tolerance)
     return replace(loaded.model, path=job.out / GRAPH, difference=difference)

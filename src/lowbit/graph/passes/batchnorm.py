@@ -1,8 +1,14 @@
-"""Fold BatchNormalization into the convolution or matrix product before it: the same function with fewer operators."""
+"""Fold BatchNormalization into the convolution or matrix product before it: the same function with fewer operators.
+
+Requires: weights as initializers, not listed among the inputs; inference mode.
+Ensures: no BatchNormalization is left that alone reads a Conv, ConvTranspose or Gemm with constant weights.
+"""
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
+
+from lowbit.graph.values import constant, new_initializer
 
 Doubles = npt.NDArray[np.float64]
 
@@ -29,8 +35,8 @@ def _fold(graph: ir.Graph, norm: ir.Node) -> bool:
         return False
     if any(output.uses() for output in norm.outputs[1:]):
         return False
-    parameters = [_constant(value) for value in norm.inputs[1:5]]
-    weight = _constant(before.inputs[1]) if len(before.inputs) > 1 else None
+    parameters = [_doubles(value) for value in norm.inputs[1:5]]
+    weight = _doubles(before.inputs[1]) if len(before.inputs) > 1 else None
     if weight is None or any(parameter is None for parameter in parameters):
         return False
     gamma, beta, mean, variance = (parameter for parameter in parameters if parameter is not None)
@@ -76,26 +82,21 @@ def _bias(node: ir.Node, channels: int) -> Doubles | None:
     value = node.inputs[2] if len(node.inputs) > 2 else None
     if value is None:
         return np.zeros(channels)
-    bias = _constant(value)
+    bias = _doubles(value)
     if bias is None or bias.size not in (1, channels) or bias.shape[-1:] not in ((), (1,), (channels,)):
         return None
     return np.broadcast_to(bias.reshape(-1), channels) * node.attributes.get_float("beta", 1.0)
 
 
-def _constant(value: ir.Value | None) -> Doubles | None:
+def _doubles(value: ir.Value | None) -> Doubles | None:
     """The value's numbers in double precision, None when they are not known before running."""
-    if value is None or value.const_value is None or value.is_graph_input():
-        return None
-    return value.const_value.numpy().astype(np.float64)
+    array = constant(value)
+    return None if array is None else array.astype(np.float64)
 
 
 def _replace_input(graph: ir.Graph, node: ir.Node, index: int, values: Doubles, name: str) -> None:
     """Give `node` a float32 initializer of its own: the old one may serve other operators."""
-    while name in graph.initializers:
-        name += "_"
-    tensor = ir.tensor(values.astype(np.float32), name=name)
-    value = ir.Value(name=name, shape=ir.Shape(values.shape), type=ir.TensorType(ir.DataType.FLOAT), const_value=tensor)
-    graph.register_initializer(value)
+    value = new_initializer(graph, name, values.astype(np.float32))
     while len(node.inputs) <= index:
         node.resize_inputs(index + 1)
     node.replace_input_with(index, value)

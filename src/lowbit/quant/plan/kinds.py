@@ -2,8 +2,8 @@
 
 import onnx_ir as ir
 
+from lowbit.graph.values import constant
 from lowbit.quant.model import PRODUCTS
-from lowbit.quant.prepare import constant
 
 PASSING = frozenset(
     {"Concat", "DepthToSpace", "Expand", "Flatten", "Gather", "GlobalMaxPool", "Identity", "MaxPool", "Pad", "Reshape"}
@@ -14,6 +14,7 @@ _POINTWISE = frozenset(
     {"Abs", "Celu", "Clip", "Elu", "Erf", "Exp", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Log", "Mish", "Neg"}
     | {"Pow", "Reciprocal", "Relu", "Selu", "Sigmoid", "Softplus", "Softsign", "Sqrt", "Swish", "Tanh"}
 )
+_MASK = 1e4  # exporters write -inf, the lowest float32 or float16, -1e9, -10000
 _POINTWISE_OF_TWO = frozenset({"Add", "Div", "Max", "Min", "Mul", "Sub"})
 
 
@@ -45,6 +46,19 @@ def is_product(node: ir.Node) -> bool:
     if node.op_type == "MatMul":
         return all(constant(value) is None for value in node.inputs)
     return node.op_type in PRODUCTS and has_weight(node)
+
+
+def is_arithmetic(node: ir.Node) -> bool:
+    """Whether it adds, multiplies or averages what an 8-bit range can hold."""
+    return node.op_type in ARITHMETIC and not is_mask(node)
+
+
+def is_mask(node: ir.Node) -> bool:
+    """Whether it adds a constant that shuts entries out of a softmax: infinite, or far beyond any score."""
+    if node.op_type not in ("Add", "Sub"):
+        return False
+    constants = [constant(value) for value in float_constants(node)]
+    return any(array is not None and array.size > 1 and bool((abs(array) >= _MASK).any()) for array in constants)
 
 
 def is_scale_and_shift(node: ir.Node) -> bool:

@@ -12,11 +12,11 @@ from collections.abc import Iterable
 
 import onnx_ir as ir
 
+from lowbit.graph.values import constant
 from lowbit.quant.formats import Format, Granularity
 from lowbit.quant.plan import kinds
 from lowbit.quant.plan.plan import FloatNode, LayerPlan, QuantPlan, RangeMethod, TensorPlan
 from lowbit.quant.plan.scheme import Scheme
-from lowbit.quant.prepare import constant
 
 _WIDE = 8
 
@@ -64,7 +64,7 @@ class _Places:
                 continue
             producer = inputs[0].producer()
             alone = len(inputs[0].uses()) == 1 and not inputs[0].is_graph_output()
-            computes = producer is not None and (kinds.is_product(producer) or producer.op_type in kinds.ARITHMETIC)
+            computes = producer is not None and (kinds.is_product(producer) or kinds.is_arithmetic(producer))
             if kinds.is_clamp(node) and alone and computes and inputs[0] not in self.roots:
                 self.absorbed.add(node)
             elif kinds.is_pointwise(node):
@@ -82,7 +82,7 @@ class _Places:
 
     def _quantize(self, graph: ir.Graph) -> None:
         for node in graph:
-            if kinds.is_product(node) or (node.op_type in kinds.ARITHMETIC and not self.inside(node)):
+            if kinds.is_product(node) or (kinds.is_arithmetic(node) and not self.inside(node)):
                 for value in kinds.inputs_of(node):
                     self._add(value)
                 self._add_result(node)
@@ -122,7 +122,7 @@ class _Places:
         if value not in self._needed:
             self._needed[value] = any(
                 kinds.is_product(reader)
-                or (reader.op_type in kinds.ARITHMETIC and not self.inside(reader))
+                or (kinds.is_arithmetic(reader) and not self.inside(reader))
                 or (
                     (kinds.is_passing(reader) or self.inside(reader) or reader in self.absorbed)
                     and any(self._is_needed(output) for output in reader.outputs)
@@ -272,13 +272,15 @@ _WHY_FLOAT = {
 
 def _floats(graph: ir.Graph, places: _Places) -> Iterable[FloatNode]:
     for node in graph:
-        computes = kinds.is_product(node) or kinds.has_weight(node) or node.op_type in kinds.ARITHMETIC
+        computes = kinds.is_product(node) or kinds.has_weight(node) or kinds.is_arithmetic(node)
         if not _computes_floats(node) or node in places.absorbed:
             continue
         if places.inside(node):
             why = "a function of one 8-bit tensor, entry by entry: runtimes compute it in float between integers"
         elif computes or (kinds.is_passing(node) and node.outputs[0] in places.quantized):
             continue
+        elif kinds.is_mask(node):
+            why = "it adds a mask, whose numbers are too far away for a range of 8 bits"
         elif kinds.is_passing(node):
             why = "it moves float numbers that no integer operator reads"
         else:
