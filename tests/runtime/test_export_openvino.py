@@ -18,13 +18,14 @@ from onnx import TensorProto, helper, numpy_helper
 from lowbit.core.errors import BadInput
 from lowbit.formats.onnx.write import export_onnx, layer_file
 from lowbit.formats.openvino.write import export_layer_openvino, export_openvino, packed_bytes
+from lowbit.graph.values import constant
 from lowbit.quant.finish import absorbed_nodes
 from lowbit.quant.formats import Format, QParams, qparams_of_range
 from lowbit.quant.model import QTensor, QuantizedLayer, QuantizedModel
 from lowbit.quant.plan.placement import make_plan
 from lowbit.quant.plan.plan import LayerPlan, QuantPlan
 from lowbit.quant.plan.scheme import Scheme
-from lowbit.quant.prepare import constant, prepare
+from lowbit.quant.prepare import prepare
 from tests.quantized import quantize_layer, random_images, small_model, weight_format
 
 Compiled = Any  # ov.CompiledModel

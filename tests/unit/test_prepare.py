@@ -12,7 +12,8 @@ import onnxruntime as ort
 import pytest
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from lowbit.quant.prepare import constant, prepare
+from lowbit.graph.values import constant
+from lowbit.quant.prepare import prepare
 
 Array = npt.NDArray[Any]
 IMAGE = (4, 6, 5)

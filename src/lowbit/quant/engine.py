@@ -16,13 +16,13 @@ import torch
 from torch import fx, nn
 
 from lowbit.core.errors import BadInput
+from lowbit.graph.values import constant
 from lowbit.quant.columns import from_matrix, to_matrix
 from lowbit.quant.finish import absorbed_nodes, quantize_constants, widened, with_bias
 from lowbit.quant.formats import Format, QParams, qparams_of_range
 from lowbit.quant.model import QTensor, QuantizedLayer, QuantizedModel
 from lowbit.quant.parallel import one_thread_an_operator
 from lowbit.quant.plan.plan import LayerPlan, QuantPlan, Role
-from lowbit.quant.prepare import constant
 from lowbit.quant.ranges.observe import Images, observe_ranges
 from lowbit.quant.rounding.closed_form import closed_form
 from lowbit.quant.rounding.nearest import nearest

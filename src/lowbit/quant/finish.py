@@ -6,11 +6,11 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from lowbit.graph.values import constant
 from lowbit.quant.formats import Format, QParams, qparams_of_range
 from lowbit.quant.model import QTensor, QuantizedLayer, QuantizedModel
 from lowbit.quant.plan import kinds
 from lowbit.quant.plan.plan import QuantPlan
-from lowbit.quant.prepare import constant
 
 Doubles = npt.NDArray[np.float64]
 

@@ -13,7 +13,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +21,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from lowbit.graph.passes.batchnorm import fold_batchnorm
+from lowbit.graph.values import constant, shape_of
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm")
 
@@ -53,20 +53,6 @@ def prepare(path: Path) -> ir.Model:
     _name(model)
     common.ShapeInferencePass()(model)
     return model
-
-
-def constant(value: ir.Value | None) -> npt.NDArray[Any] | None:
-    """The numbers of an initializer; None for a value that is computed."""
-    if value is None or value.const_value is None or value.is_graph_input():
-        return None
-    return value.const_value.numpy()
-
-
-def shape_of(value: ir.Value | None) -> list[int | None] | None:
-    """Sizes of a value, None for one that depends on the batch; None for an unknown rank."""
-    if value is None or value.shape is None:
-        return None
-    return [size if isinstance(size, int) else None for size in value.shape]
 
 
 def _name(model: ir.Model) -> None:

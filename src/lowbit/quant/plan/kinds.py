@@ -2,8 +2,8 @@
 
 import onnx_ir as ir
 
+from lowbit.graph.values import constant
 from lowbit.quant.model import PRODUCTS
-from lowbit.quant.prepare import constant
 
 PASSING = frozenset(
     {"Concat", "DepthToSpace", "Expand", "Flatten", "Gather", "GlobalMaxPool", "Identity", "MaxPool", "Pad", "Reshape"}

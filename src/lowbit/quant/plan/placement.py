@@ -12,11 +12,11 @@ from collections.abc import Iterable
 
 import onnx_ir as ir
 
+from lowbit.graph.values import constant
 from lowbit.quant.formats import Format, Granularity
 from lowbit.quant.plan import kinds
 from lowbit.quant.plan.plan import FloatNode, LayerPlan, QuantPlan, RangeMethod, TensorPlan
 from lowbit.quant.plan.scheme import Scheme
-from lowbit.quant.prepare import constant
 
 _WIDE = 8
 

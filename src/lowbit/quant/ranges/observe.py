@@ -9,11 +9,11 @@ import numpy.typing as npt
 import onnx_ir as ir
 import torch
 
+from lowbit.graph.values import constant
 from lowbit.quant.finish import constants_of
 from lowbit.quant.parallel import in_order
 from lowbit.quant.plan import kinds
 from lowbit.quant.plan.plan import QuantPlan, TensorPlan
-from lowbit.quant.prepare import constant
 from lowbit.quant.ranges.observers import Observers
 from lowbit.quant.simulate import Simulator
 
