@@ -4,6 +4,9 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from lowbit.graph.edit import initializer
+from lowbit.graph.values import constant
+
 Doubles = npt.NDArray[np.float64]
 
 _EPSILON = 1e-5  # the standard's default
@@ -84,18 +87,13 @@ def _bias(node: ir.Node, channels: int) -> Doubles | None:
 
 def _constant(value: ir.Value | None) -> Doubles | None:
     """The value's numbers in double precision, None when they are not known before running."""
-    if value is None or value.const_value is None or value.is_graph_input():
-        return None
-    return value.const_value.numpy().astype(np.float64)
+    array = constant(value)
+    return None if array is None else array.astype(np.float64)
 
 
 def _replace_input(graph: ir.Graph, node: ir.Node, index: int, values: Doubles, name: str) -> None:
     """Give `node` a float32 initializer of its own: the old one may serve other operators."""
-    while name in graph.initializers:
-        name += "_"
-    tensor = ir.tensor(values.astype(np.float32), name=name)
-    value = ir.Value(name=name, shape=ir.Shape(values.shape), type=ir.TensorType(ir.DataType.FLOAT), const_value=tensor)
-    graph.register_initializer(value)
-    while len(node.inputs) <= index:
+    value = initializer(graph, name, values.astype(np.float32))
+    if len(node.inputs) <= index:
         node.resize_inputs(index + 1)
     node.replace_input_with(index, value)
