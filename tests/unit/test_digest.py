@@ -30,7 +30,7 @@ def test_numbers_of_numpy_differ_by_value() -> None:
 
 
 def test_what_has_no_contents_has_no_digest() -> None:
-    with pytest.raises(TypeError, match="object .* has no digest"):
+    with pytest.raises(TypeError, match=r"object .* has no digest"):
         digest.of_value([object()])
     with pytest.raises(TypeError, match="has no digest"):
         digest.of_value(np.array([object()]))

@@ -22,16 +22,6 @@ def shape_of(value: ir.Value | None) -> list[int | None] | None:
     return [size if isinstance(size, int) else None for size in value.shape]
 
 
-def new_initializer(graph: ir.Graph, name: str, array: npt.NDArray[np.generic]) -> ir.Value:
-    """A new initializer of `graph` with these numbers, called `name`, or `name_` where that is taken."""
-    while name in graph.initializers:
-        name += "_"
-    tensor = ir.tensor(array, name=name)
-    value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
-    graph.register_initializer(value)
-    return value
-
-
 def real_inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
     """The inputs that are no weights: old files list their initializers among the inputs."""
     weights = {tensor.name for tensor in model.graph.initializer}

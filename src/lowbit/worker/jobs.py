@@ -69,8 +69,8 @@ class SamplesJob:
 class ModelJob:
     """Turn the user's model into `out`/float.onnx and check it against its source. Leaves a FloatModel.
 
-    structure_only: its numbers may be anything, and are not checked. input_size: height and width for a model that leaves
-    them free, where the user has said them.
+    structure_only: its numbers may be anything, and are not checked. input_size: height and width for a model that
+    leaves them free, where the user has said them.
     """
 
     KIND: ClassVar[str] = "model"

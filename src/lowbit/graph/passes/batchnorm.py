@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from lowbit.graph.values import constant, new_initializer
+from lowbit.graph.edit import initializer
+from lowbit.graph.values import constant
 
 Doubles = npt.NDArray[np.float64]
 
@@ -96,7 +97,7 @@ def _doubles(value: ir.Value | None) -> Doubles | None:
 
 def _replace_input(graph: ir.Graph, node: ir.Node, index: int, values: Doubles, name: str) -> None:
     """Give `node` a float32 initializer of its own: the old one may serve other operators."""
-    value = new_initializer(graph, name, values.astype(np.float32))
+    value = initializer(graph, name, values.astype(np.float32))
     while len(node.inputs) <= index:
         node.resize_inputs(index + 1)
     node.replace_input_with(index, value)

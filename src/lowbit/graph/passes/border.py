@@ -7,7 +7,7 @@ Ensures: the same function; input and output keep their names.
 import numpy as np
 import onnx_ir as ir
 
-from lowbit.graph.values import new_initializer
+from lowbit.graph.edit import initializer
 
 
 def channels_first(model: ir.Model) -> None:
@@ -23,7 +23,7 @@ def add_channel(model: ir.Model) -> None:
     image = _image(model)
     n, height, width = _sides(image)
     target = np.array([n if isinstance(n, int) else -1, height, width], np.int64)
-    shape = new_initializer(model.graph, f"{image.name}_shape", target)
+    shape = initializer(model.graph, f"{image.name}_shape", target)
     _behind(model.graph, image, ir.node("Reshape", [image, shape]))
     image.shape = ir.Shape([n, 1, height, width])
 

@@ -7,7 +7,8 @@ Ensures: a Gemm's constant bias has the shape [O] where its weight is constant t
 import numpy as np
 import onnx_ir as ir
 
-from lowbit.graph.values import constant, new_initializer
+from lowbit.graph.edit import initializer
+from lowbit.graph.values import constant
 
 
 def flat_gemm_bias(model: ir.Model) -> None:
@@ -22,7 +23,7 @@ def flat_gemm_bias(model: ir.Model) -> None:
         if bias.shape == (outputs,) or not one_row:
             continue
         old, row = node.inputs[2], np.ascontiguousarray(np.broadcast_to(bias.reshape(-1), (outputs,)))
-        new = new_initializer(model.graph, f"{node.outputs[0].name}_bias", row)
+        new = initializer(model.graph, f"{node.outputs[0].name}_bias", row)
         node.replace_input_with(2, new)
         if old is not None and not old.uses():
             name = str(old.name)

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from lowbit.graph.values import constant, new_initializer
+from lowbit.graph.edit import initializer
+from lowbit.graph.values import constant
 
 _KEPT = {"Cast", "Identity", "Squeeze", "Unsqueeze"}  # they change the rank of a list of sizes, or its type, at most
 
@@ -28,7 +29,7 @@ def known_sizes(model: ir.Model) -> int:
             changed += _as_constant(graph, node.outputs[0], found)
         elif node.op_type == "Reshape" and (target := _target(node, sizes)) is not None:
             name = f"{node.outputs[0].name}_shape"
-            node.replace_input_with(1, new_initializer(graph, name, np.array(target, np.int64)))
+            node.replace_input_with(1, initializer(graph, name, np.array(target, np.int64)))
             changed += 1
     return changed
 
@@ -87,7 +88,7 @@ def _as_constant(graph: ir.Graph, value: ir.Value, found: Sequence[Size]) -> boo
     if not all(isinstance(size, int) for size in found):
         return False
     array = np.array(found, value.dtype.numpy()).reshape([1] * len(value.shape) if len(value.shape) != 1 else -1)
-    ir.convenience.replace_all_uses_with(value, new_initializer(graph, f"{value.name}_sizes", array))
+    ir.convenience.replace_all_uses_with(value, initializer(graph, f"{value.name}_sizes", array))
     return True
 
 
