@@ -4,6 +4,7 @@ import io
 import json
 import os
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -100,7 +101,7 @@ def test_a_folder_of_class_folders_is_all_evaluated(tmp_path: Path) -> None:
     assert values(data.test) == [1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("evaluation", ["test", "val", "validation"])
+@pytest.mark.parametrize("evaluation", ["test", "val", "valid", "validation"])
 def test_a_folder_may_have_a_training_part(tmp_path: Path, evaluation: str) -> None:
     write_folder(tmp_path, {"train/a/1.png": 1, "train/b/1.png": 2, "train/c/1.png": 3, f"{evaluation}/c/1.png": 4})
     data = open_dataset(str(tmp_path))
@@ -110,9 +111,46 @@ def test_a_folder_may_have_a_training_part(tmp_path: Path, evaluation: str) -> N
     assert (values(data.train), values(data.test)) == ([1, 2, 3], [4])
 
 
-def test_a_class_may_be_called_train(tmp_path: Path) -> None:
-    write_folder(tmp_path, {"bus/1.png": 1, "train/1.png": 2})
-    assert open_dataset(str(tmp_path)).class_names == ("bus", "train")
+@pytest.mark.parametrize("labelled", [True, False])
+@pytest.mark.parametrize("name", ["train", "test", "val", "valid", "validation"])
+@pytest.mark.parametrize("nested", ["", "deep/"])
+def test_a_class_may_be_called_as_parts_are(tmp_path: Path, labelled: bool, name: str, nested: str) -> None:
+    write_folder(tmp_path, {"bus/1.png": 1, "car/1.png": 2, f"{name}/{nested}1.png": 3})
+    data = open_dataset(str(tmp_path), labelled=labelled)
+    assert data.train is None
+    assert values(data.test) == [1, 2, 3]
+    if labelled:
+        assert data.class_names == tuple(sorted(("bus", "car", name)))
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_parts_are_told_by_the_classes_they_share_whatever_lies_beside_them(tmp_path: Path, labelled: bool) -> None:
+    write_folder(
+        tmp_path, {"train/a/1.png": 1, "train/b/1.png": 2, "val/b/1.png": 3, "test/9.png": 4, "extra/1.png": 5}
+    )
+    data = open_dataset(str(tmp_path), labelled=labelled)
+    assert values(data.train if labelled and data.train else data.test) == [1, 2]
+    if labelled:
+        assert values(data.test) == [3]
+
+
+@pytest.mark.parametrize("names", [["train", "test"], ["test"], ["train"], ["val", "train"]])
+def test_folders_named_like_parts_without_classes_are_not_guessed_at(tmp_path: Path, names: list[str]) -> None:
+    write_folder(tmp_path, {f"{name}/1.png": 1 for name in names})
+    with pytest.raises(BadInput, match=r"named like parts of the data, but no test/ or val/ with class folders"):
+        open_dataset(str(tmp_path))
+    assert values(open_dataset(str(tmp_path), labelled=False).test)
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_linked_folders_are_followed_and_loops_are_not(tmp_path: Path, labelled: bool) -> None:
+    write_folder(tmp_path / "elsewhere", {"dogs/1.png": 2, "more/2.png": 3})
+    write_folder(tmp_path / "d", {"cat/1.png": 1})
+    (tmp_path / "d/dog").symlink_to(tmp_path / "elsewhere/dogs")
+    (tmp_path / "elsewhere/dogs/more").symlink_to(tmp_path / "elsewhere/more")
+    (tmp_path / "elsewhere/more/back").symlink_to(tmp_path / "elsewhere/dogs")
+    (tmp_path / "linked").symlink_to(tmp_path / "d")
+    assert values(open_dataset(str(tmp_path / "linked"), labelled=labelled).test) == [1, 2, 3]
 
 
 @pytest.mark.parametrize(
@@ -167,6 +205,44 @@ def test_parquet_rows_are_found_across_groups_and_files(tmp_path: Path, indices:
     assert values(data.train) == [99]
     assert data.test.labels.tolist() == [0] * 7 + [1] * 4
     assert values(data.test, indices) == indices
+
+
+def test_parquet_files_lie_in_hugging_faces_cache_as_links_to_blobs_without_a_suffix(tmp_path: Path) -> None:
+    blobs, snapshot = tmp_path / "blobs", tmp_path / "snapshots/1f2e"
+    blobs.mkdir()
+    snapshot.mkdir(parents=True)
+    for name, value in (("train", 1), ("test", 2)):
+        write_parquet(tmp_path / f"{name}.parquet", [png(value)], [0])
+        (tmp_path / f"{name}.parquet").rename(blobs / f"{value}d4c3")
+        (snapshot / f"{name}-00000.parquet").symlink_to(Path("../../blobs") / f"{value}d4c3")
+    (tmp_path / "latest").symlink_to(snapshot)
+    (tmp_path / "short").symlink_to(snapshot / "test-00000.parquet")
+    (tmp_path / "file.parquet").symlink_to(blobs / "2d4c3")
+    (tmp_path / "named").symlink_to(tmp_path / "kept.npz")
+    np.savez(tmp_path / "kept.npz", x=np.full((1, 4, 4), 2, np.uint8), y=[0])
+    for place in ("snapshots/1f2e/test-00000.parquet", "file.parquet", "named", "short", "blobs/2d4c3"):
+        data = open_dataset(str(tmp_path / place))
+        assert values(data.test) == [2]
+        assert data.fingerprint()
+    for place in ("snapshots/1f2e", "latest"):
+        data = open_dataset(str(tmp_path / place))
+        assert data.train is not None
+        assert (values(data.train), values(data.test)) == ([1], [2])
+        assert data.fingerprint()
+
+
+@pytest.mark.parametrize("kind", ["npz", "parquet"])
+def test_a_label_that_is_an_identifier_makes_no_millions_of_names(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"d.{kind}"
+    if kind == "npz":
+        np.savez(path, x=np.zeros((2, 4, 4), np.uint8), y=[3, 30_000_000])
+    else:
+        write_parquet(path, [png(0), png(0)], [3, 30_000_000])
+    tracemalloc.start()
+    with pytest.raises(BadInput, match=r"label 30000000 was found; .* 30,000,001 classes.*number them 0, 1, 2"):
+        open_dataset(str(path))
+    assert tracemalloc.get_traced_memory()[1] < 20e6
+    tracemalloc.stop()
 
 
 def test_parquet_rows_without_bytes_are_named(tmp_path: Path) -> None:

@@ -184,10 +184,9 @@ def test_resizing_and_cropping_agree_with_pillow_to_the_last_bit(size: tuple[int
 
 @pytest.mark.slow
 def test_agrees_with_torchvision() -> None:
-    import torch
+    from lowbit.sources.torch_operators import declare_torchvision_operators
 
-    for name in ("nms", "qnms"):  # torchvision beside a CPU torch looks for these
-        torch.library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    declare_torchvision_operators()
     from torchvision import transforms
 
     steps = [transforms.Resize(256), transforms.CenterCrop(224), transforms.ToTensor()]

@@ -10,6 +10,7 @@ from cattrs.preconf.json import JsonConverter, make_converter
 
 from lowbit.core.errors import DamagedFile
 from lowbit.core.files import write_text
+from lowbit.core.preprocess import Crop, Resize
 
 T = TypeVar("T")
 
@@ -19,7 +20,18 @@ def _converter() -> JsonConverter:
     converter = make_converter(forbid_extra_keys=True)
     converter.register_unstructure_hook(Path, str)
     converter.register_structure_hook(Path, lambda value, _: Path(value))
+    for sides in (Resize, Crop):  # one side or two: told by what lies there
+        converter.register_structure_hook(sides, _sides)
     return converter
+
+
+def _sides(value: Any, _: Any) -> Any:
+    """A side in pixels, a pair of them, or None."""
+    if isinstance(value, list | tuple) and len(value) == 2:
+        return tuple(_sides(item, _) for item in value)
+    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+        return value
+    raise ValueError(f"{value!r}: a side in pixels, two of them or null was expected")
 
 
 def to_plain(value: Any) -> Any:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lowbit.core.errors import BadInput
+from lowbit.data.labels import numbered_names
 from lowbit.data.picture import Dataset, Picture
 
 Bytes = npt.NDArray[np.uint8]
@@ -88,11 +89,10 @@ def open_npz(path: Path, *, labelled: bool = True) -> Dataset:
         raise BadInput(f"{path}: y is {y.dtype} {list(y.shape)}; {shape[0]} integers were expected, one a picture")
     if 0 in shape:
         raise BadInput(f"{path}: x is {list(shape)}; there are no pictures in it")
-    labels = y.astype(np.int64)
-    if labels.min() < 0:
-        raise BadInput(f"{path}: label {labels.min()} in y; labels count from 0")
-    names = tuple(str(label) for label in range(int(labels.max()) + 1))
-    return Dataset(path.stem, names, test=NpzPart(path, shape[1:], labels), root=path.parent)
+    if y.min() < 0:
+        raise BadInput(f"{path}: label {y.min()} in y; labels count from 0")
+    names = numbered_names(int(y.max()), f"{path}, array y")
+    return Dataset(path.stem, names, test=NpzPart(path, shape[1:], y.astype(np.int64)), root=path.parent)
 
 
 def open_digits() -> Dataset:

@@ -14,6 +14,7 @@ _EXPECTED = (
     "expected: `digits`, a folder of class folders, a .parquet file, a folder with train*.parquet and test*.parquet, "
     "or an .npz file with x and y"
 )
+_PARQUET = b"PAR1"  # how every parquet file begins
 
 
 def open_dataset(spec: str, *, labelled: bool = True) -> Dataset:
@@ -24,17 +25,27 @@ def open_dataset(spec: str, *, labelled: bool = True) -> Dataset:
     """
     if spec == "digits":
         return open_digits()
-    path = Path(spec).expanduser().resolve()
+    path = Path(spec).expanduser().absolute()  # links keep their names: what one points to may have none
     if not path.exists():
         raise BadInput(f"data {spec!r}: no such file or folder; {_EXPECTED}")
     try:
         if path.is_dir():
             open_it = open_parquet_folder if any(path.glob("*.parquet")) else open_folder
             return open_it(path, labelled=labelled)
-        if path.suffix.lower() == ".parquet":
+        kind = _kind(path)
+        if kind == ".parquet":
             return open_parquet(path, labelled=labelled)
-        if path.suffix.lower() == ".npz":
+        if kind == ".npz":
             return open_npz(path, labelled=labelled)
     except OSError as error:
         raise BadInput(f"data {spec!r}: {error.filename or path} cannot be read ({error.strerror or error})") from error
     raise BadInput(f"data {spec!r}: a file of no known kind; {_EXPECTED}")
+
+
+def _kind(path: Path) -> str:
+    """.parquet or .npz: by the file's name, by that of the file it links to, or by how it begins; else empty."""
+    for suffix in (path.suffix.lower(), path.resolve().suffix.lower()):
+        if suffix in (".parquet", ".npz"):
+            return suffix
+    with path.open("rb") as file:
+        return ".parquet" if file.read(len(_PARQUET)) == _PARQUET else ""

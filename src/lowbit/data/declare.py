@@ -7,6 +7,8 @@
 | cifar10     | no resizing, 0..1, CIFAR-10's mean and std                                                          |
 | unit        | no resizing, 0..1                                                                                   |
 | raw         | no resizing, 0..255                                                                                 |
+
+Two sides are written as HEIGHTxWIDTH: `unit,resize=48x192`. docs/guide.md has a line for each recipe in common use.
 """
 
 import math
@@ -18,7 +20,7 @@ from typing import Any, get_args
 import yaml
 
 from lowbit.core.errors import BadInput
-from lowbit.core.preprocess import Channels, Interpolation, Preprocess
+from lowbit.core.preprocess import Channels, Crop, Interpolation, Preprocess, Resize
 
 PRESETS = {
     preset.name: preset
@@ -31,6 +33,7 @@ PRESETS = {
     )
 }
 _NO_SIDE = ("none", "null", "~")  # the last two are YAML's words for it
+_SIDES = ("resize", "crop")  # keys whose two values are height and width
 _LARGEST_SIDE = 8192  # pixels; more is a slip of the finger, and would fill the memory before anyone is told
 
 
@@ -98,8 +101,13 @@ def _changed(preset: Preprocess, changes: dict[str, Any], text: str) -> Preproce
             raise BadInput(f"preprocessing {text!r}: {key}={value!r} was given, {expected} expected") from error
     changed = replace(preset, **values)
     channels = 1 if changed.channels == "grey" else 3
-    for key in ("mean", "std"):
-        count = len(getattr(changed, key))
+    if changed.letterbox is not None and not isinstance(changed.resize, tuple):
+        raise BadInput(
+            f"preprocessing {text!r}: letterbox fills the rest of a rectangle, but resize={changed.resize or 'none'}; "
+            "give resize=HEIGHTxWIDTH, as in resize=640x640,letterbox=114"
+        )
+    for key in ("mean", "std", "letterbox"):
+        count = len(getattr(changed, key) or (0,))
         if count not in (1, channels):
             raise BadInput(
                 f"preprocessing {text!r}: {key} has {count} values, but channels={changed.channels} has {channels}; "
@@ -111,28 +119,61 @@ def _changed(preset: Preprocess, changes: dict[str, Any], text: str) -> Preproce
 def _canonical(preset: Preprocess, changed: Preprocess) -> str:
     """The preset's name and what differs from it, in the order of the fields: `parse` reads it back."""
     differences = [
-        f"{field.name}={_as_text(getattr(changed, field.name))}"
+        f"{field.name}={_as_text(field.name, getattr(changed, field.name))}"
         for field in fields(Preprocess)
         if field.name in _READERS and getattr(changed, field.name) != getattr(preset, field.name)
     ]
     return ",".join([preset.name, *differences])
 
 
-def _as_text(value: Any) -> str:
+def _as_text(key: str, value: Any) -> str:
     if isinstance(value, tuple):
-        return ":".join(repr(item) for item in value)
+        return ("x" if key in _SIDES else ":").join("none" if item is None else repr(item) for item in value)
     return "none" if value is None else str(value)
 
 
-def _side(value: Any) -> int | None:
+def _resize(value: Any) -> Resize:
+    sides = _sides(value)
+    if len(sides) == 1:
+        return sides[0]
+    if sides[0] is None or sides[1] is None:
+        raise ValueError(value)
+    return sides[0], sides[1]
+
+
+def _crop(value: Any) -> Crop:
+    """A square that is written as a rectangle is the same square; a rectangle without sides is no crop."""
+    first, *others = _sides(value)
+    return first if not others or others == [first] else (first, others[0])
+
+
+def _sides(value: Any) -> list[int | None]:
+    """One side, or height and width with an x between."""
     if not isinstance(value, str):
         raise ValueError(value)
-    if value.lower() in _NO_SIDE:
+    sides = [_side(part.strip()) for part in value.lower().split("x")]
+    if len(sides) > 2:
+        raise ValueError(value)
+    return sides
+
+
+def _side(text: str) -> int | None:
+    if text in _NO_SIDE:
         return None
-    side = int(value)
+    side = int(text)
     if not 1 <= side <= _LARGEST_SIDE:
         raise ValueError(side)
     return side
+
+
+def _fill(value: Any) -> tuple[int, ...] | None:
+    """Values from 0 to 255 with colons between, or none."""
+    if isinstance(value, str) and value.lower() in _NO_SIDE:
+        return None
+    fill = tuple(int(number) for number in _list_of(_number)(value))
+    if fill != _list_of(_number)(value) or not all(0 <= number <= 255 for number in fill):
+        raise ValueError(value)
+    return fill
 
 
 def _number(value: Any) -> float:
@@ -172,11 +213,16 @@ def _one_of(choices: tuple[str, ...]) -> Callable[[Any], str]:
 
 
 _READERS: dict[str, tuple[Callable[[Any], Any], str]] = {
-    "resize": (_side, f"the shorter side in pixels (1 to {_LARGEST_SIDE}) or none"),
-    "crop": (_side, f"the side of the centred square in pixels (1 to {_LARGEST_SIDE}) or none"),
+    "resize": (_resize, f"the shorter side in pixels (1 to {_LARGEST_SIDE}), HEIGHTxWIDTH to stretch both, or none"),
+    "crop": (
+        _crop,
+        f"the side of the centred square in pixels (1 to {_LARGEST_SIDE}), HEIGHTxWIDTH (one of them may be none), or "
+        "none",
+    ),
     "scale": (_positive, "a number above 0 that multiplies 0..255, like 1/255,"),
     "mean": (_list_of(_number), "one number, or one a channel with colons between, like 0.485:0.456:0.406,"),
     "std": (_list_of(_positive), "one number above 0, or one a channel with colons between, like 0.229:0.224:0.225,"),
     "channels": (_one_of(get_args(Channels)), f"one of {', '.join(get_args(Channels))}"),
     "interpolation": (_one_of(get_args(Interpolation)), f"one of {', '.join(get_args(Interpolation))}"),
+    "letterbox": (_fill, "what fills the rest, 0 to 255, one value or one a channel with colons between, or none"),
 }

@@ -1,6 +1,6 @@
 """A folder of class folders: `cat/1.jpg`, `dog/2.png`; optionally below `train/` and `test/` (or `val/`).
 
-Where no labels are needed, all pictures below it, or below its `train/`.
+Where no labels are needed, all pictures below it, or below its `train/` where it is laid out in parts.
 """
 
 import os
@@ -15,7 +15,8 @@ from lowbit.core.errors import BadInput
 from lowbit.data.picture import UNLABELLED, Dataset, Picture
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-_EVALUATION = ("test", "val", "validation")
+_TRAINING = "train"
+_EVALUATION = ("test", "val", "valid", "validation")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,25 +40,53 @@ class FolderPart:
 
 def open_folder(root: Path, *, labelled: bool = True) -> Dataset:
     """The pictures below `root`. Classes are the folders' names in alphabetical order, over both parts."""
+    evaluation = _evaluation_part(root)
     if not labelled:
-        part = "train" if (root / "train").is_dir() else ""
+        part = "train" if _holds_pictures(root / "train") and (evaluation or _only_parts(root)) else ""
         return Dataset(root.name, (UNLABELLED,), test=_part(root, part, [""]), root=root)
-    evaluation = next((name for name in _EVALUATION if _folders(root / name)), None)
     if evaluation is None:
         classes = _folders(root)
-        if classes == ["train"] and _folders(root / "train"):
-            raise BadInput(
-                f"{root}: has train/ but no test/ or val/; add one, or give {root / 'train'} itself as the data"
-            )
+        if classes and set(classes) <= {_TRAINING, *_EVALUATION} and _only_parts(root):
+            raise BadInput(_no_evaluation_part(root, classes))
         return Dataset(root.name, tuple(classes), test=_part(root, "", classes), root=root)
-    trained = _folders(root / "train")
+    trained = _folders(root / _TRAINING)
     classes = sorted({*trained, *_folders(root / evaluation)})
     return Dataset(
         root.name,
         tuple(classes),
         test=_part(root, evaluation, classes),
-        train=_part(root, "train", classes) if trained else None,
+        train=_part(root, _TRAINING, classes) if trained else None,
         root=root,
+    )
+
+
+def _evaluation_part(root: Path) -> str | None:
+    """The folder of `root` that is its evaluation part; None where `root` is not laid out in parts.
+
+    A name alone makes no part: train and test may be classes, beside bus and car. A part holds class folders, and
+    beside it lie only other parts, or a training part that shares a class with it.
+    """
+    for name in _EVALUATION:
+        classes = set(_folders(root / name))
+        if classes and (_only_parts(root) or classes & set(_folders(root / _TRAINING))):
+            return name
+    return None
+
+
+def _only_parts(root: Path) -> bool:
+    """Whether no picture lies outside the folders of `root` that are named like parts."""
+    others = [name for name in _folders(root) if name not in (_TRAINING, *_EVALUATION)]
+    return not _pictures_in(root) and not any(_holds_pictures(root / name) for name in others)
+
+
+def _no_evaluation_part(root: Path, folders: Sequence[str]) -> str:
+    """The message for folders that are named like parts and are not both parts with classes."""
+    if folders == [_TRAINING] and _folders(root / _TRAINING):
+        return f"{root}: has train/ but no test/ or val/; add one, or give {root / _TRAINING} itself as the data"
+    names = " and ".join(f"{name}/" for name in folders)
+    return (
+        f"{root}: has {names}, named like parts of the data, but no test/ or val/ with class folders in it; expected "
+        "test/CLASS/*.jpg and train/CLASS/*.jpg. If these are the classes themselves, rename one of them"
     )
 
 
@@ -66,6 +95,16 @@ def _folders(path: Path) -> list[str]:
     if not path.is_dir():
         return []
     return sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _pictures_in(path: Path) -> bool:
+    """Whether a picture lies in `path` itself."""
+    return any(_is_picture(entry.name) and entry.is_file() for entry in path.iterdir())
+
+
+def _holds_pictures(path: Path) -> bool:
+    """Whether a picture lies in `path` or below it."""
+    return path.is_dir() and next(_pictures_below(path, path), None) is not None
 
 
 def _part(root: Path, part: str, classes: Sequence[str]) -> FolderPart:
@@ -88,14 +127,27 @@ def _part(root: Path, part: str, classes: Sequence[str]) -> FolderPart:
 
 
 def _pictures_below(home: Path, root: Path) -> Iterator[str]:
-    for folder, folders, files in os.walk(home, onerror=_refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        relative = os.path.relpath(folder, root)
-        for file in files:
-            if os.path.splitext(file)[1].lower() in SUFFIXES and not file.startswith("."):  # noqa: PTH122 - a million
-                yield f"{relative}/{file}"
+    """Paths from `root` of the pictures in `home` and below it, through linked folders too."""
+    return _walk(str(home), os.path.relpath(home, root), ())
 
 
-def _refuse(error: OSError) -> None:
-    """`os.walk` would pass over a folder that it may not read, and a class would lose its pictures silently."""
-    raise error
+def _walk(folder: str, relative: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
+    """`above`: device and inode of the folders that lead here; a link back to one of them is not followed again."""
+    status = os.stat(folder)  # noqa: PTH116 - a dataset may have a million pictures
+    here = (status.st_dev, status.st_ino)
+    if here in above:
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                below = entry.name if relative == "." else f"{relative}/{entry.name}"
+                yield from _walk(entry.path, below, (*above, here))
+            elif _is_picture(entry.name):
+                yield f"{relative}/{entry.name}"
+
+
+def _is_picture(name: str) -> bool:
+    """Whether a file of this name is read as a picture."""
+    return os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith(".")  # noqa: PTH122 - a million

@@ -1,10 +1,26 @@
-"""Which output of the model stands for which class of the data."""
+"""What the classes of the data are called, and which output of the model stands for which."""
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from lowbit.core.errors import BadInput
+
+_MOST_CLASSES = 250_000  # more than any public set of labelled pictures has
+
+
+def numbered_names(highest: int, where: str) -> tuple[str, ...]:
+    """The names "0", "1" … `highest` of classes that have none. `where`: what holds the labels.
+
+    Raises BadInput for numbers that cannot be those of classes, which would make as many names.
+    """
+    if highest >= _MOST_CLASSES:
+        raise BadInput(
+            f"{where}: label {highest} was found; labels count the classes from 0 without gaps, so that would be "
+            f"{highest + 1:,} classes. If these are identifiers, number them 0, 1, 2 … in order "
+            "(numpy.unique(labels, return_inverse=True)[1])"
+        )
+    return tuple(str(label) for label in range(highest + 1))
 
 
 def output_index(class_names: Sequence[str], outputs: int, labels_file: Path | None) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lowbit.core.errors import BadInput
+from lowbit.data.labels import numbered_names
 from lowbit.data.picture import UNLABELLED, Dataset, Picture
 
 _IMAGE_COLUMNS = ("image", "img")
@@ -73,7 +74,7 @@ def _dataset(name: str, root: Path, test: list[Path], train: list[Path], labelle
     test_part = _part(test, columns)
     train_part = _part(train, columns) if train else None
     highest = max(int(part.labels.max()) for part in (test_part, train_part) if part is not None)
-    names = columns.class_names or tuple(str(label) for label in range(highest + 1))
+    names = columns.class_names or numbered_names(highest, f"{test[0]}, column {columns.label!r}")
     if highest >= len(names):
         raise BadInput(
             f"{root}: label {highest} in column {columns.label!r}, but the file names {len(names)} classes only"

@@ -13,14 +13,9 @@ from PIL import ExifTags, Image
 from lowbit.core.errors import BadInput
 from lowbit.core.preprocess import Preprocess
 from lowbit.data.declare import parse
+from lowbit.data.geometry import resize_and_crop
 
-__all__ = ["parse", "prepare", "resized", "to_input"]
-
-_FILTERS = {
-    "nearest": Image.Resampling.NEAREST,
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-}
+__all__ = ["parse", "prepare", "to_input"]
 
 # EXIF 2.3, 4.6.4 A: where the picture's first row and column are to be seen → what puts them at the top and left.
 _TURNS = {
@@ -45,13 +40,7 @@ def prepare(image: Image.Image, preprocess: Preprocess) -> npt.NDArray[np.uint8]
     if (turn := _TURNS.get(_orientation(image))) is not None:
         image = image.transpose(turn)
     image = _convert(image, "L" if preprocess.channels == "grey" else "RGB")
-    if preprocess.resize is not None:
-        size = resized(image.size, preprocess.resize)
-        if size != image.size:
-            image = image.resize(size, _FILTERS[preprocess.interpolation])
-    if preprocess.crop is not None:
-        image = _centre_crop(image, preprocess.crop)
-    pixels = np.asarray(image)
+    pixels = np.asarray(resize_and_crop(image, preprocess))
     return pixels if pixels.ndim == 3 else pixels[:, :, np.newaxis]
 
 
@@ -72,18 +61,6 @@ def to_input(images: npt.NDArray[np.uint8], preprocess: Preprocess) -> npt.NDArr
     return out
 
 
-def resized(size: tuple[int, int], shorter: int) -> tuple[int, int]:
-    """(width, height) with the shorter side `shorter`, the longer one in proportion and rounded down.
-
-    >>> resized((500, 375), 256)
-    (341, 256)
-    """
-    width, height = size
-    if width <= height:
-        return shorter, shorter * height // width
-    return shorter * width // height, shorter
-
-
 def _orientation(image: Image.Image) -> int:
     """EXIF's orientation, 1 (upright) where there is none or the EXIF block is broken: the pixels are still good."""
     if not image.info:  # every reader announces EXIF there; asking costs 5 % of a picture of 32 x 32
@@ -92,20 +69,6 @@ def _orientation(image: Image.Image) -> int:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except (SyntaxError, ValueError, TypeError, OSError, struct.error):
         return 1
-
-
-def _centre_crop(image: Image.Image, side: int) -> Image.Image:
-    """The centred square; half pixels go to the even neighbour, as `round` does in torchvision's CenterCrop."""
-    width, height = image.size
-    if (width, height) == (side, side):
-        return image
-    if side > min(width, height):
-        raise BadInput(
-            f"a crop of {side} x {side} does not fit into a picture of {width} x {height} (width x height); "
-            f"set resize={side} or more, or a smaller crop"
-        )
-    left, top = round((width - side) / 2), round((height - side) / 2)
-    return image.crop((left, top, left + side, top + side))
 
 
 def _convert(image: Image.Image, mode: str) -> Image.Image:

@@ -52,13 +52,24 @@ def _data(report: Report) -> list[tuple[str, str]]:
 def preprocess_text(pre: Preprocess) -> str:
     """How a picture becomes the model's input, in words."""
     steps = [pre.name]
-    steps.append(f"shorter side {pre.resize} ({pre.interpolation})" if pre.resize else "no resizing")
+    steps.append(f"{_resizing(pre)} ({pre.interpolation})" if pre.resize else "no resizing")
     if pre.crop:
-        steps.append(f"centre crop {pre.crop}")
+        height, width = pre.crop if isinstance(pre.crop, tuple) else (pre.crop, pre.crop)
+        sides = f"{height or 'all'} × {width or 'all'} (height × width)"
+        steps.append(f"centre crop {pre.crop if isinstance(pre.crop, int) else sides}")
     steps.append(f"pixels × {pre.scale:.6g}")
     steps.append(f"mean {', '.join(f'{value:g}' for value in pre.mean)}")
     steps.append(f"std {', '.join(f'{value:g}' for value in pre.std)}")
     return "; ".join(steps)
+
+
+def _resizing(pre: Preprocess) -> str:
+    if not isinstance(pre.resize, tuple):
+        return f"shorter side {pre.resize}"
+    sides = f"{pre.resize[0]} × {pre.resize[1]} (height × width)"
+    if pre.letterbox is None:
+        return f"stretched to {sides}"
+    return f"fitted into {sides}, the rest filled with {', '.join(map(str, pre.letterbox))}"
 
 
 def _measurement(report: Report) -> list[tuple[str, str]]:
