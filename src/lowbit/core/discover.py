@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Protocol
 
 from lowbit.core.errors import BadInput, UnsupportedError
+from lowbit.core.text import kind_and_said
 
 _HELPERS = ("_", "torch_")  # shared edge code, and modules that hold torch classes
 _FINDER = "find"  # the module in each adapters' package that calls `adapters`
@@ -100,7 +101,7 @@ def _load(entry: metadata.EntryPoint) -> ModuleType:
     except Exception as error:  # a boundary: what another's module may raise while it is imported nobody knows
         raise BadInput(
             f"the entry point {entry.group}: {entry.name} = {entry.value} cannot be imported "
-            f"({type(error).__name__}: {error}); repair or uninstall its package"
+            f"({kind_and_said(error)}); repair or uninstall its package"
         ) from error
     return module
 

@@ -6,6 +6,7 @@ import onnx
 from onnx import numpy_helper
 
 from lowbit.core.errors import BadInput
+from lowbit.core.text import said
 from lowbit.graph.check import dims, image_input
 
 BATCH = "batch"
@@ -66,12 +67,12 @@ def check_batch(model: onnx.ModelProto, where: str) -> int:
         errors.NotImplemented,
         errors.RuntimeException,
     ) as error:
-        raise BadInput(f"{where}: ONNX Runtime cannot run it: {error}; export it again") from error
+        raise BadInput(f"{where}: ONNX Runtime cannot run it: {said(error)}; export it again") from error
     remedy = "export it with a dynamic batch axis (torch.onnx.export: dynamic_shapes or dynamic_axes)"
     try:
         together = session.run(None, {value.name: images})[0]
     except (errors.Fail, errors.InvalidArgument, errors.RuntimeException) as error:
-        raise BadInput(f"{where}: a batch size of 1 is built into it ({error}); {remedy}") from error
+        raise BadInput(f"{where}: a batch size of 1 is built into it ({said(error)}); {remedy}") from error
     if alone[0].ndim != 2 or len(alone[0]) != 1:
         raise BadInput(
             f"{where}: one image gives scores of shape {list(alone[0].shape)}, expected [1, classes]; "

@@ -7,6 +7,7 @@ import onnx
 from onnx import inliner, numpy_helper
 
 from lowbit.core.errors import BadInput
+from lowbit.core.text import said
 
 _STANDARD = ("", "ai.onnx")
 _QUANTIZED = frozenset(
@@ -33,7 +34,7 @@ def check_graph(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
         onnx.checker.check_model(model)
         model = onnx.shape_inference.infer_shapes(model, data_prop=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise BadInput(f"{where}: not a valid ONNX model: {error}; export it again") from error
+        raise BadInput(f"{where}: not a valid ONNX model: {said(error)}; export it again") from error
     _check_output(model, where)
     return model
 
@@ -118,7 +119,8 @@ def _check_finite(tensor: onnx.TensorProto, name: str, where: str, *, nan_only: 
         values = numpy_helper.to_array(tensor)
     except ValueError as error:
         raise BadInput(
-            f"{where}: the values of {name!r} do not fill its shape {list(tensor.dims)} ({error}); export it again"
+            f"{where}: the values of {name!r} do not fill its shape {list(tensor.dims)} ({said(error)}); "
+            "export it again"
         ) from error
     bad = int(np.isnan(values).sum() if nan_only else values.size - np.isfinite(values).sum())
     if bad:

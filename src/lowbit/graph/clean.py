@@ -8,6 +8,7 @@ import onnxscript.optimizer
 from onnx_ir.passes import common
 
 from lowbit.core.errors import BadInput
+from lowbit.core.text import said
 from lowbit.graph.batch import check_batch, free_batch
 from lowbit.graph.passes.batchnorm import fold_batchnorm
 
@@ -45,12 +46,6 @@ def clean(model: onnx.ModelProto, where: str = "the model") -> onnx.ModelProto:
     return cleaned
 
 
-def ends_in_softmax(model: onnx.ModelProto) -> bool:
-    """Whether the graph's output is probabilities already."""
-    output = model.graph.output[0].name
-    return any(output in node.output and node.op_type == "Softmax" for node in model.graph.node)
-
-
 def _raise_opset(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
     opset = max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     if opset >= OLDEST_OPSET:
@@ -60,7 +55,7 @@ def _raise_opset(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
     except (RuntimeError, ValueError) as error:
         raise BadInput(
             f"{where}: operator set {opset} cannot be converted to {OLDEST_OPSET}, the oldest that lowbit reads "
-            f"({error}); export it with opset {OLDEST_OPSET} or later"
+            f"({said(error)}); export it with opset {OLDEST_OPSET} or later"
         ) from error
 
 
@@ -76,7 +71,7 @@ def _fold_constants(model: ir.Model, where: str) -> None:
             should_fold=lambda _node: True,  # by default large inputs and ConstantOfShape are left
         )
     except RuntimeError as error:
-        raise BadInput(f"{where}: a constant part of it cannot be computed ({error}); export it again") from error
+        raise BadInput(f"{where}: a constant part of it cannot be computed ({said(error)}); export it again") from error
     finally:
         logging.getLogger("onnxscript").setLevel(level)
     common.RemoveUnusedNodesPass()(model)

@@ -7,6 +7,7 @@ import numpy as np
 from lowbit.core import digest
 from lowbit.core.adapter import Floats
 from lowbit.core.errors import BadInput
+from lowbit.core.text import said
 from lowbit.sources._edge import Loaded, Predict, SourceInfo, SourceRequest, refuse_weights
 
 INFO = SourceInfo(
@@ -56,7 +57,7 @@ def _untouched(path: Path, threads: int, *, one_by_one: bool) -> Predict:
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except (errors.Fail, errors.InvalidGraph, errors.InvalidArgument, errors.NotImplemented) as error:
-        raise BadInput(f"{path}: ONNX Runtime cannot open it: {error}; export it again") from error
+        raise BadInput(f"{path}: ONNX Runtime cannot open it: {said(error)}; export it again") from error
     weights = {value.name for value in session.get_overridable_initializers()}
     (name,) = (value.name for value in session.get_inputs() if value.name not in weights)
 

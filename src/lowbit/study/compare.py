@@ -93,7 +93,14 @@ def _report(work: Work, inputs: Inputs, plan: Plan, cells: Sequence[CellState]) 
         among=request.among,
         reference=None if model.random_weights else reference,
         rows=rows,
-        choice=choose(rows, float_top1, optimize=request.optimize, max_drop=request.max_drop, noise=noise_of(cells)),
+        choice=choose(
+            rows,
+            float_top1,
+            optimize=request.optimize,
+            max_drop=request.max_drop,
+            min_agreement=request.min_agreement,
+            noise=noise_of(cells),
+        ),
         warnings=_warnings(model, settings, note_of(inputs.samples)),
     )
 

@@ -48,6 +48,7 @@ def _recipe(weights: int, activations: int, ending: str) -> Recipe:
     return Recipe(
         name, weights, activations, "integer",
         note=note, made_for=_MADE_FOR[made], makes=made, on_request=name not in _USUAL,
+        series=f"wNa{activations}{ending}",
     )  # fmt: skip
 
 
@@ -58,6 +59,7 @@ INFO = ToolchainInfo(
     makes="onnx",
     made_for=("onnxruntime", "openvino"),
     recipes=tuple(_recipe(w, a, ending) for ending in _FORMATS for w in _WEIGHTS for a in _ACTIVATIONS),
+    families=tuple(f"wNaM{ending}" for ending in _FORMATS),
 )
 
 

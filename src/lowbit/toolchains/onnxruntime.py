@@ -64,19 +64,19 @@ def build(request: BuildRequest) -> Built:
     import onnx
 
     main = request.out / "model.onnx"
-    recipe = request.recipe.name
+    recipe = request.recipe
     notes: tuple[str, ...] = ()
     calibration = Calibration(request, _CALIBRATION_BATCH)
-    if recipe == "fp32":
+    if recipe.claim == "float" and recipe.weight_bits == 32:
         model = onnx.load(request.model.path)
-    elif recipe == "fp16":
+    elif recipe.claim == "float":
         model = _half(request)
     else:
         with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=request.out) as folder:
             prepared, quantized = Path(folder) / "prepared.onnx", Path(folder) / "quantized.onnx"
             try:
                 _prepare(request.model.path, prepared)
-                if recipe == "int8-dynamic":
+                if recipe.claim == "dynamic":
                     _quantize_dynamic(request, prepared, quantized)
                 else:
                     notes = _quantize_static(request, calibration, prepared, quantized)

@@ -18,6 +18,7 @@ from lowbit.data.preprocess import to_input
 from lowbit.measure.imports import ImportTimer
 from lowbit.runtimes import find as runtimes
 from lowbit.toolchains import find
+from lowbit.worker.doing import doing
 from lowbit.worker.jobs import BuildJob
 
 MANIFEST = "manifest.json"
@@ -31,6 +32,7 @@ def run(job: BuildJob) -> Manifest:
     info = toolchain.INFO
     calibration = open_samples(job.samples, "calibration")
     with folder_aside(job.out) as folder:
+        doing(f"building {job.recipe.name} with {job.toolchain}")
         start = time.perf_counter()
         with ImportTimer() as imports:
             built = toolchain.build(
@@ -48,6 +50,7 @@ def run(job: BuildJob) -> Manifest:
             )
         total_s = time.perf_counter() - start
         files = sorted(path for path in folder.rglob("*") if path.is_file() and path not in built.beside)
+        doing(f"verifying {built.main.name}")
         verified = _verified(built, calibration, job, job.recipe.made_for or info.made_for)
         notes = (job.recipe.note, *built.notes) if job.recipe.note else built.notes
         manifest = Manifest(

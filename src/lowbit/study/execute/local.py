@@ -9,7 +9,9 @@ from pathlib import Path
 
 from lowbit.core.codec import load_json
 from lowbit.core.errors import BadInput, DamagedFile
+from lowbit.core.text import shortened
 from lowbit.study.execute import process
+from lowbit.worker import doing
 from lowbit.worker.__main__ import DISK_FULL
 from lowbit.worker.jobs import Job, JobResult, save_job
 
@@ -113,7 +115,8 @@ class LocalExecutor:
         job = task.logs / f"{task.result.stem}.job.json"
         save_job(job, task.job)
         task.result.parent.mkdir(parents=True, exist_ok=True)
-        task.result.unlink(missing_ok=True)
+        for old in (task.result, doing.place_of(task.result)):
+            old.unlink(missing_ok=True)
         return process.start(job, task.result, _log(task), self.time_limit_s, self.threads)
 
     def _collect(self, task: PlacedJob, child: process.Child) -> JobResult:
@@ -124,7 +127,7 @@ class LocalExecutor:
                 "same command again: everything finished is kept"
             )
         if not task.result.exists():
-            reason = _why_dead(status, timed_out=child.timed_out, limit_s=self.time_limit_s, log=_log(task))
+            reason = _why_dead(status, task, timed_out=child.timed_out, limit_s=self.time_limit_s)
             return JobResult("failed", reason)
         result = load_json(JobResult, task.result)
         if result.end == "bad-input":
@@ -156,13 +159,16 @@ def _next(waiting: Sequence[int], running: dict[int, process.Child], tasks: Sequ
     return next((index for index in waiting if tasks[index].group not in busy), None)
 
 
-def _why_dead(status: int, *, timed_out: bool, limit_s: float, log: Path) -> str:
-    """A sentence for a row about a child that left no result."""
+def _why_dead(status: int, task: PlacedJob, *, timed_out: bool, limit_s: float) -> str:
+    """A sentence for a row about a child that left no result: how it died, and in which call."""
+    place = doing.place_of(task.result)
+    call = f" while {place.read_text()}" if place.exists() else ""
     if timed_out:
-        return f"it did not end within {limit_s:g} s and was killed"
+        return f"it did not end within {limit_s:g} s and was killed{call}"
     if status < 0:
         name = signal.Signals(-status).name
         hint = ", which is often the kernel when memory runs out" if name == "SIGKILL" else ""
-        return f"the process died of {name}{hint}"
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return f"the process ended with status {status}: {' / '.join(lines[-_LOG_TAIL:]) or 'nothing was printed'}"
+        return f"the process died of {name}{call}{hint}"
+    lines = [line for line in _log(task).read_text(errors="replace").splitlines() if line.strip()]
+    tail = shortened(" / ".join(lines[-_LOG_TAIL:])) or "nothing was printed"
+    return f"the process ended with status {status}{call}: {tail}"
