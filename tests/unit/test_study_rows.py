@@ -73,6 +73,25 @@ def test_rounds_become_medians_with_their_spread_and_speedup_is_over_the_best_fp
     assert hidden[0].agreement == 1.0
 
 
+def test_fp32_is_what_is_float_in_32_bits_whatever_its_name(tmp_path: Path) -> None:
+    named = Recipe("float", 32, 32, "float", series="wNa32"), Recipe("fp32", 8, 8, "integer")
+    builds = make_plan([replace(TOOL, recipes=named)], [RuntimeInfo("a", (), None, ("onnx",))]).builds
+    right = np.arange(100) < 90
+    rows = rows_of([cell(builds[0], "a", right, tmp_path, 2.0), cell(builds[1], "a", right, tmp_path, 1.0)], (), COMMON)
+    assert [row.speedup for row in rows] == pytest.approx([1.0, 2.0])
+    assert [(row.claim, row.series) for row in rows] == [("float", "wNa32"), ("integer", "")]
+
+
+def test_what_a_row_must_tell_are_fields_and_a_list(tmp_path: Path) -> None:
+    noted = replace(FP32, note="storage only; computed in fp32")
+    (build,) = make_plan([replace(TOOL, recipes=(noted,))], [RuntimeInfo("a", (), None, ("onnx",))]).builds
+    one = cell(build, "a", np.arange(100) < 90, tmp_path)
+    one.timings[1] = JobResult("done", data=one.timings[1].data | {"disturbed": True})
+    (row,) = rows_of([one], (), COMMON)
+    assert row.notes == ("storage only; computed in fp32",)
+    assert row.disturbed
+
+
 def request(**changes: object) -> StudyRequest:
     plain = StudyRequest("m.onnx", "d", Path("study"), Preprocess("unit"))
     return replace(plain, **changes)  # type: ignore[arg-type]

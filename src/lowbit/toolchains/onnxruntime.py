@@ -127,9 +127,16 @@ def _quantize_dynamic(request: BuildRequest, prepared: Path, quantized: Path) ->
 def _quantize_static(
     request: BuildRequest, calibration: Calibration, prepared: Path, quantized: Path
 ) -> tuple[str, ...]:
-    """QDQ with min-max ranges and one scale a channel of a weight; returns notes."""
+    """QDQ with min-max ranges and one scale a channel of a weight; returns notes.
+
+    A Softmax that ends the graph stays in float: 8 bits of a probability know no number between 0 and 1/256.
+    """
+    import onnx
     from onnxruntime.quantization import QuantType, quantize_static
 
+    from lowbit.graph.scores import closing_nodes
+
+    closing = closing_nodes(onnx.load(prepared))
     reduce_range = not has_int8_dot_product(facts())
     quantize_static(
         prepared,
@@ -139,6 +146,7 @@ def _quantize_static(
         reduce_range=reduce_range,
         activation_type=QuantType[request.recipe.options["activation_type"]],
         weight_type=QuantType[request.recipe.options["weight_type"]],
+        nodes_to_exclude=list(closing),
     )
     return ("7-bit weights (reduce_range): this CPU has no int8 dot product",) if reduce_range else ()
 
