@@ -6,10 +6,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from lowbit.core.row import COLUMNS
 from tests.e2e.command import NULL, compare, environment, lowbit, make_project, rows
+from tests.models import tiny_model
 
 
 @pytest.fixture
@@ -59,12 +61,15 @@ def test_a_cell_that_misbehaves_is_a_row_and_the_study_goes_on(project: Path) ->
     assert found["int8-static"]["speedup"] is None  # no fp32 row was asked for
     assert found["refuse"]["status"] == "unsupported"
     for recipe, word in {
-        "crash": "SIGSEGV", "hang": "within 6 s", "memory": "MemoryError", "raise": "told to fail",
-        "nan": "not finite", "constant": "the same for all 80",
+        "crash": "died of SIGSEGV while opening model.null.json in null",
+        "hang": "within 6 s and was killed while opening model.null.json in null", "memory": "MemoryError",
+        "raise": "told to fail", "nan": "not finite", "constant": "the same for all 80",
     }.items():  # fmt: skip
         assert found[recipe]["status"] == "failed", recipe
         assert word in found[recipe]["reason"], found[recipe]["reason"]
         assert (project / "study" / found[recipe]["log"]).is_file()
+    log = (project / "study" / found["crash"]["log"]).read_text()
+    assert "Segmentation fault" in log and "in open_session" in log, "the stack of the crash"
 
 
 def test_json_prints_the_rows_alone_and_the_gate_has_its_status(project: Path) -> None:
@@ -91,6 +96,40 @@ def test_report_draws_a_study_again_and_explains_a_row(project: Path) -> None:
     assert "onnxruntime/fp32@onnxruntime" in unknown.stderr
 
 
+def test_one_output_for_two_classes_is_thresholded(project: Path) -> None:
+    tiny_model(project / "one.onnx", classes=1)
+    pictures = np.random.default_rng(3).integers(0, 256, (240, 8, 8, 3), dtype=np.uint8)
+    logits = _scores(project / "one.onnx", pictures)[:, 0]
+    middle = float(np.median(logits))
+    right = (logits > middle).astype(int)
+    right[:60] = 1 - right[:60]  # what the model gets wrong
+    np.savez(project / "two.npz", x=pictures, y=right)
+    words = ("--max-drop", "100", "--threshold", str(middle))
+    done = compare(*NULL, *words, cwd=project, model="one.onnx", data="two.npz")
+    assert done.returncode == 0, done.stderr
+    report = json.loads((project / "study" / "study.json").read_text())["report"]
+    assert 0.6 < report["reference"]["correct"] / report["reference"]["n_samples"] < 0.9
+    for row in rows(project):
+        if row["status"] == "measured":  # another function than the model's, so that its answers differ
+            assert 0 < row["agreement"] < 1 and 0 < row["top1"] < 1 and row["top5"] is None and row["kl"] > 0
+
+
+def test_a_float_model_that_only_guesses_asks_whether_the_labels_fit(project: Path) -> None:
+    pictures = np.random.default_rng(2).integers(0, 256, (240, 8, 8, 3), dtype=np.uint8)
+    answers = _scores(project / "tiny.onnx", pictures).argmax(axis=1)
+    others = (answers + 1 + np.arange(240) % 3) % 4  # never what the model answers
+    np.savez(project / "shifted.npz", x=pictures, y=others)
+    words = ["right on 0 of 224 images (0.00 %)", "do the labels fit?", "order of the classes (0, 1, 2, …)", "--labels"]
+    check_refused(compare(*NULL, cwd=project, data="shifted.npz"), words)
+
+
+def _scores(model: Path, pictures: np.ndarray) -> np.ndarray:
+    """What the model answers to pictures [N, H, W, 3] under the preprocessing `unit`."""
+    images = (pictures.transpose(0, 3, 1, 2) / np.float32(255)).astype(np.float32)
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(None, {session.get_inputs()[0].name: images})[0])
+
+
 @pytest.mark.slow
 def test_a_sweep_adds_our_own_rows_and_shows_them_bit_by_bit(project: Path) -> None:
     words = ("--toolchains", "null", "--recipes", "fp32", "--runtimes", "null,onnxruntime", "--bits", "8,4,2")
@@ -99,7 +138,7 @@ def test_a_sweep_adds_our_own_rows_and_shows_them_bit_by_bit(project: Path) -> N
     found = {row["recipe"]: row for row in rows(project) if row["toolchain"] == "lowbit"}
     assert list(found) == ["w8a8", "w4a8", "w2a8"]
     assert all(row["status"] == "measured" and row["int8_share"] == 1.0 for row in found.values())
-    assert all("equal to the integer reference" in row["note"] for row in found.values())
+    assert all("equal to the integer reference" in " ".join(row["notes"]) for row in found.values())
     assert "wNa8 in onnxruntime" in done.stdout and "published*" in done.stdout
     assert 'id="sweep"' in (project / "study" / "report.html").read_text()
 
@@ -148,6 +187,8 @@ def test_a_callable_in_a_file_is_a_model(tmp_path: Path) -> None:
         (["--rounds", "0"], ["--rounds 0"]),
         (["--bits", "8,1"], ["--bits 8,1", "2 to 8"]),
         (["--bits", "4,4"], ["--bits 4,4", "once"]),
+        (["--min-agreement", "101"], ["--min-agreement 101", "0 to 100"]),
+        (["--threshold", "0.4"], ["--threshold 0.4", "4 outputs", "leave it out"]),
     ],
 )
 def test_bad_options_end_with_one_clear_message(project: Path, arguments: list[str], words: list[str]) -> None:

@@ -94,7 +94,7 @@ def agrees(found: Verified, runtime: str) -> None:
     assert found.equal is not None and found.equal >= 0.999
     assert found.largest is not None and found.largest <= 1
     assert found.unchecked == ()
-    assert found.scores.same_top1 >= 0.9
+    assert found.scores.same_top1 is not None and found.scores.same_top1 >= 0.9
     assert found.scores.scores == len(IMAGES) * 5
     assert from_plain(Verified, to_plain(found)) == found
 

@@ -63,3 +63,16 @@ def test_a_wrong_file_is_refused(tmp_path: Path, content: str, said: str) -> Non
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"absent\.json"):
         output_index(ANIMALS, 10, tmp_path / "absent.json")
+
+
+def test_one_output_fits_two_classes_or_one_of_them(tmp_path: Path) -> None:
+    assert output_index(("cat", "dog"), 1, None) == (0, 1)
+    with pytest.raises(BadInput, match=r'which of the two is it\? Give --labels labels.json: {"cat": 1} where'):
+        output_index(("cat",), 1, None)
+    file = tmp_path / "labels.json"
+    file.write_text(json.dumps({"cat": 1}))
+    assert output_index(("cat",), 1, file) == (1,)
+    file.write_text(json.dumps({"cat": 1, "dog": 0}))
+    assert output_index(("cat", "dog"), 1, file) == (1, 0), "which class lies above the threshold"
+    with pytest.raises(BadInput, match="1 output, which tells two classes apart; the data have 3"):
+        output_index(ANIMALS, 1, None)

@@ -6,7 +6,7 @@ from scipy.special import rel_entr, softmax
 
 from lowbit.core.adapter import Floats
 from lowbit.core.errors import MeasurementError
-from lowbit.measure.accuracy import Scoring, answer, divergence, in_batches_of
+from lowbit.measure.accuracy import Answers, Scoring, answer, divergence, in_batches_of
 
 RNG = np.random.default_rng(0)
 SCORES = RNG.normal(size=(50, 12)).astype(np.float32)  # images are their own index; the "model" looks its scores up
@@ -72,3 +72,40 @@ def test_a_fixed_batch_is_filled_up_and_cut_off() -> None:
 
     answers = answer(in_batches_of(only_eight, 8), images(7), LABELS, TASK)
     assert (answers.predictions == SCORES.argmax(axis=1)).all()
+
+
+ONE = RNG.normal(size=(50, 1)).astype(np.float32)
+
+
+@pytest.mark.parametrize("probabilities", [True, False])
+def test_one_output_tells_two_classes_apart_by_a_threshold(probabilities: bool) -> None:
+    scores: Floats = (1 / (1 + np.exp(-ONE)) if probabilities else ONE).astype(np.float32)
+    threshold = 0.5 if probabilities else 0.0
+    labels = RNG.integers(0, 2, 50)
+
+    def of(values: Floats, outputs: tuple[int, ...] = (0, 1), threshold: float = threshold) -> Answers:
+        task = Scoring(outputs, "model", probabilities, threshold)
+        return answer(lambda batch: values[batch[:, 0, 0, 0].astype(int)], images(9), labels, task, reference=scores)
+
+    plain = of(scores)
+    assert (plain.predictions == (ONE[:, 0] > 0)).all()
+    assert (plain.right == ((ONE[:, 0] > 0) == labels)).all()
+    assert 0 < plain.right.mean() < 1, "argmax over one number would be right on every image, or on none"
+    assert plain.correct_top5 is None
+    assert plain.kl == pytest.approx(np.zeros(50), abs=1e-12)
+    assert (of(scores, outputs=(1, 0)).right == ~plain.right).all()
+    assert of(scores, threshold=10.0).predictions.sum() == 0
+    p, q = (1 / (1 + np.exp(-values[:, 0].astype(np.float64))) for values in (ONE, ONE[::-1]))
+    expected = rel_entr(p, q) + rel_entr(1 - p, 1 - q)
+    assert of(np.ascontiguousarray(scores[::-1])).kl == pytest.approx(expected, abs=1e-5)
+
+
+def test_among_the_datas_classes_a_threshold_stays_one() -> None:
+    labels = RNG.integers(0, 2, 50)
+    first, second = (
+        answer(
+            lambda batch: ONE[batch[:, 0, 0, 0].astype(int)], images(9), labels, Scoring((1, 0), among, False, 0.0)
+        ).right
+        for among in ("model", "data")
+    )
+    assert (first == second).all()

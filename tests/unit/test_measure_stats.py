@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from lowbit.measure.stats import mcnemar, wilson
+from lowbit.measure.stats import above_chance, mcnemar, wilson
 
 
 @given(st.integers(1, 10_000), st.data())
@@ -13,6 +13,20 @@ def test_wilson_agrees_with_scipy(n: int, data: st.DataObject) -> None:
     correct = data.draw(st.integers(0, n))
     expected = binomtest(correct, n).proportion_ci(method="wilson")
     assert wilson(correct, n) == pytest.approx((expected.low, expected.high), abs=1e-9)
+
+
+@pytest.mark.parametrize("n", [1, 60, 1000, 50_000])
+def test_wilson_of_none_and_of_all_is_exact_at_its_end(n: int) -> None:
+    assert wilson(0, n)[0] == 0.0
+    assert wilson(n, n)[1] == 1.0
+
+
+@given(st.integers(1, 5000), st.floats(0.001, 0.9), st.data())
+def test_above_chance_is_the_one_sided_binomial_test(n: int, chance: float, data: st.DataObject) -> None:
+    correct = data.draw(st.integers(0, n))
+    expected = binomtest(correct, n, chance, alternative="greater").pvalue
+    found = above_chance(correct, n, chance)
+    assert found == 1.0 if correct <= n * chance else found == pytest.approx(expected, rel=1e-6, abs=1e-12)
 
 
 @given(st.integers(0, 400), st.integers(0, 400))

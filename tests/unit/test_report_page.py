@@ -66,7 +66,7 @@ def test_markup_in_any_name_or_reason_stays_text() -> None:
     base = example.report()
     evil = "</script><svg onload=alert(1)>\u2028<!--'\"&amp;"
     rows = tuple(
-        replace(row, toolchain=evil, recipe=evil, runtime=evil, reason=evil, note=evil, log=evil, artifact=evil)
+        replace(row, toolchain=evil, recipe=evil, runtime=evil, reason=evil, notes=(evil,), log=evil, artifact=evil)
         for row in base.rows
     )
     report = replace(
@@ -79,7 +79,7 @@ def test_markup_in_any_name_or_reason_stays_text() -> None:
         warnings=(evil,),
         host=replace(base.host, cpu=evil, isa=(evil,)),
         model=replace(base.model, name=evil, source=evil),
-        choice=replace(base.choice, reason=evil, tied=(evil,)),
+        choice=replace(base.choice, tied=(evil,)),
     )
     parsed = Parsed(page(report))
     clean = Parsed(page(base))

@@ -26,7 +26,7 @@ def swept(top1: dict[int, float] = TOP1, base: Report | None = None) -> Report:
         replace(
             pattern, toolchain="lowbit", recipe=f"w{bits}a{reads}", weight_bits=bits, activation_bits=reads,
             runtime=runtime, top1=None if base.reference is None else value, agreement=value,
-            size_bytes=70_000 + 37_000 * bits, note=None,
+            size_bytes=70_000 + 37_000 * bits, notes=(), series=f"wNa{reads}",
         )
         for runtime in ("onnxruntime", "openvino")
         for bits, reads, value in [*((bits, 8, value) for bits, value in top1.items()), (4, 4, 0.91)]

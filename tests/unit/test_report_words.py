@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from lowbit.core.adapter import OpPrecision
+from lowbit.core.codec import from_plain
 from lowbit.core.row import COLUMNS, Row
+from lowbit.core.text import one_line
 from lowbit.report import labels, ranking, scale, words
 from lowbit.report.notebook import notebook_html
 from lowbit.report.tabular import to_csv, to_json
@@ -52,8 +54,8 @@ def test_an_integer_share_is_never_rounded_up() -> None:
 
 
 def test_control_characters_of_vendors_logs_vanish() -> None:
-    assert words.one_line("\x1b[31mred\x1b[0m\r\n  next\tline") == "[31mred [0m next line"
-    assert words.one_line("abcdef", 4) == "abc…"
+    assert one_line("\x1b[31mred\x1b[0m\r\n  next\tline") == "[31mred [0m next line"
+    assert one_line("abcdef", 4) == "abc…"
 
 
 @given(st.floats(-1e6, 1e6), st.floats(0, 1e6), st.integers(2, 12))
@@ -110,7 +112,7 @@ def test_the_front_is_what_nothing_dominates(pairs: list[tuple[int, int]]) -> No
 def test_csv_and_json_hold_every_column_and_every_value() -> None:
     rows = example.rows()
     plain = json.loads(json.dumps(to_json(rows), allow_nan=False))
-    assert [Row(**one) for one in plain] == list(rows)
+    assert [from_plain(Row, one) for one in plain] == list(rows)
     lines = list(csv.DictReader(io.StringIO(to_csv(rows))))
     assert len(lines) == len(rows) and tuple(lines[0]) == COLUMNS
     for line, row in zip(lines, rows, strict=True):

@@ -43,7 +43,8 @@ def test_recipes_narrow_and_an_unknown_one_lists_the_choices() -> None:
 
 def test_a_sweep_makes_our_own_recipes_besides_and_families_have_short_names() -> None:
     asked = [Recipe(name, 4, 8, "integer", on_request=True) for name in ("w4a8", "w2a8", "w2a8-ir")]
-    own = ToolchainInfo("lowbit", (), None, "onnx", ("native",), (Recipe("w8a8", 8, 8, "integer"), *asked))
+    own = ToolchainInfo("lowbit", (), None, "onnx", ("native",), (Recipe("w8a8", 8, 8, "integer"), *asked),
+                        families=("wNaM", "wNaM-ir"))  # fmt: skip
     other = ToolchainInfo("other", (), None, "onnx", ("native",), tuple(asked))
     for recipes, made in (
         ((), ["lowbit/w8a8", "lowbit/w2a8"]),

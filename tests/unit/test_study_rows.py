@@ -77,6 +77,25 @@ def test_rounds_become_medians_with_their_spread_and_speedup_is_over_the_best_fp
     assert hidden[0].agreement == 1.0
 
 
+def test_fp32_is_what_is_float_in_32_bits_whatever_its_name(tmp_path: Path) -> None:
+    named = Recipe("float", 32, 32, "float", series="wNa32"), Recipe("fp32", 8, 8, "integer")
+    builds = plan_cells([replace(TOOL, recipes=named)], [RuntimeInfo("a", (), None, ("onnx",))]).builds
+    right = np.arange(100) < 90
+    rows = rows_of([cell(builds[0], "a", right, tmp_path, 2.0), cell(builds[1], "a", right, tmp_path, 1.0)], (), COMMON)
+    assert [row.speedup for row in rows] == pytest.approx([1.0, 2.0])
+    assert [(row.claim, row.series) for row in rows] == [("float", "wNa32"), ("integer", "")]
+
+
+def test_what_a_row_must_tell_are_fields_and_a_list(tmp_path: Path) -> None:
+    noted = replace(FP32, note="storage only; computed in fp32")
+    (build,) = plan_cells([replace(TOOL, recipes=(noted,))], [RuntimeInfo("a", (), None, ("onnx",))]).builds
+    one = cell(build, "a", np.arange(100) < 90, tmp_path)
+    one.timings[1] = Outcome("done", replace(one.timings[1].result, disturbed=True))
+    (row,) = rows_of([one], (), COMMON)
+    assert row.notes == ("storage only; computed in fp32",)
+    assert row.disturbed
+
+
 def request(**changes: object) -> StudyRequest:
     plain = StudyRequest("m.onnx", "d", Path("study"), Preprocess("unit"))
     return replace(plain, **changes)  # type: ignore[arg-type]
@@ -123,7 +142,7 @@ def test_a_file_that_falls_short_of_the_reference_fails_and_one_that_cannot_be_j
     assert [row.status for row in rows] == ["failed", "failed", "measured", "measured"]
     assert rows[0].reason is not None and "Conv Conv_0: 45 % of its codes" in rows[0].reason
     assert rows[1].reason is not None and "0.5 of their spread" in rows[1].reason
-    assert rows[2].note is not None and "not verified: a sum reaches 3e9, beyond int32" in rows[2].note
+    assert "not verified: a sum reaches 3e9, beyond int32" in rows[2].notes
 
 
 def test_a_tie_among_few_codes_is_no_shortfall() -> None:

@@ -36,6 +36,8 @@ def add_to(commands: Any) -> None:
     add("--input-size", metavar="HxW", help="height and width of a model that leaves them free, or N for a square")
     add("--labels", metavar="FILE", help="labels.json: each class of the data → an output of the model")
     add("--among", choices=("model", "data"), help="argmax over all outputs, or those of the data's classes (model)")
+    add("--threshold", type=float, metavar="X",
+        help="of a model with one output for two classes, in its unit (probability 0.5, logit 0)")  # fmt: skip
     add("--calibration-samples", type=int, metavar="N", help="images for calibration (512)")
     add("--limit", type=int, metavar="N", help="evaluate on N images only")
     add("--seed", type=int, help="seed of every choice (0)")
@@ -60,6 +62,8 @@ def add_to(commands: Any) -> None:
     add = group.add_argument
     add("--optimize", choices=("latency", "size", "memory"), help="what the winner is best in (latency)")
     add("--max-drop", type=float, metavar="POINTS", help="top-1 points the winner may lose (1.0)")
+    add("--min-agreement", type=float, metavar="PERCENT",
+        help="images on which the winner must answer as float does, where any version does so (90)")  # fmt: skip
     add("--gate", action="store_true", default=False, help="exit with 1 when nothing meets --max-drop")
     add("--json", action="store_true", default=False, help="print the rows as JSON")
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from lowbit import __version__
 from lowbit.cli import compare, doctor, inspect, quantize, report
 from lowbit.core.errors import LowbitError
+from lowbit.core.text import one_line
 
 _COMMANDS = (compare, quantize, inspect, report, doctor)
 _BAD_INPUT, _INTERRUPTED = 2, 130
@@ -56,5 +57,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _say(message: str, status: int) -> int:
-    print(f"lowbit: {message}", file=sys.stderr)
+    print(f"lowbit: {one_line(message)}", file=sys.stderr)
     return status

@@ -40,7 +40,7 @@ class ToolchainInfo:
     """A toolchain's face, readable without the vendor's package.
 
     makes: the artifact format; made_for: the runtimes its files are meant for; refuses: recipe name → why it has none;
-    hidden: only used when it is named.
+    families: what people call its recipes that are made on request, many at a time; hidden: only used when it is named.
     """
 
     name: str
@@ -50,6 +50,7 @@ class ToolchainInfo:
     made_for: tuple[str, ...]
     recipes: tuple[Recipe, ...]
     refuses: dict[str, str] = field(default_factory=dict)
+    families: tuple[str, ...] = ()
     hidden: bool = False
 
     def format_of(self, recipe: Recipe) -> str:

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from lowbit.core.errors import BadInput, MissingPackage
 from lowbit.core.recipe import Recipe
+from lowbit.core.text import kind_and_said
 
 _HELPERS = ("_", "torch_")  # shared edge code, and modules that hold torch classes
 _FINDER = "find"  # the module in each adapters' package that calls `adapters`
@@ -108,7 +109,7 @@ def _load(entry: metadata.EntryPoint) -> ModuleType:
     except Exception as error:  # a boundary: what another's module may raise while it is imported nobody knows
         raise BadInput(
             f"the entry point {entry.group}: {entry.name} = {entry.value} cannot be imported "
-            f"({type(error).__name__}: {error}); repair or uninstall its package"
+            f"({kind_and_said(error)}); repair or uninstall its package"
         ) from error
     return module
 

@@ -35,6 +35,11 @@ def drop_points(row: Row, float_top1: float | None) -> float | None:
     return None if row.top1 is None else 100 * (float_top1 - row.top1)
 
 
+def agrees(row: Row, min_agreement: float) -> bool:
+    """Whether the row answers as float does on at least `min_agreement` percent of the images."""
+    return row.agreement is not None and 100 * row.agreement >= min_agreement - _ROUNDING
+
+
 def meets(row: Row, float_top1: float | None, max_drop: float) -> bool:
     """Whether the row was measured, in a runtime its file was made for, and loses at most `max_drop` points."""
     drop = drop_points(row, float_top1)

@@ -8,10 +8,11 @@ from pathlib import Path
 class FloatModel:
     """One float ONNX graph with a free batch size, and where it came from.
 
-    `input_shape` is (C, H, W) of one sample, `outputs` the number of classes it scores, `probabilities` whether the
-    graph itself ends in a softmax. `difference` is the largest absolute difference of its outputs from its source's on
-    real samples. `random_weights` marks a network nobody trained: no accuracy is printed for it. `notes`: what else
-    the graph, and so every file made from it, does otherwise than the source, in a sentence each.
+    `input_shape` is (C, H, W) of one sample, `outputs` the number of scores it gives (1 for two classes apart by a
+    threshold), `probabilities` whether these are probabilities (of a Softmax or Sigmoid) and no logits. `difference` is
+    the largest absolute difference of its outputs from its source's on real samples. `random_weights` marks a network
+    nobody trained: no accuracy is printed for it. `notes`: what else the graph, and so every file made from it, does
+    otherwise than the source, in a sentence each.
     """
 
     path: Path

@@ -16,7 +16,8 @@ class Recipe:
 
     `options`: the vendor's own arguments. `runtime_options`: what a session must be told ("precision": "bf16").
     `note`: what a user must know. made_for: the runtimes this recipe's files are meant for; empty: those of the
-    toolchain. makes: the artifact format; empty: the toolchain's. on_request: only made when it is named.
+    toolchain. makes: the artifact format; empty: the toolchain's. on_request: only made when it is named. series: the
+    name that recipes share which differ in the width of weights only, as a sweep over it shows them; empty: of none.
     packages: PyPI names that this recipe needs besides the toolchain's; extra: the extra of lowbit that installs them.
     """
 
@@ -32,3 +33,4 @@ class Recipe:
     on_request: bool = False
     packages: tuple[str, ...] = ()
     extra: str | None = None
+    series: str = ""

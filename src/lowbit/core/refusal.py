@@ -2,11 +2,10 @@
 
 import re
 from pathlib import Path
-from textwrap import shorten
 
 from lowbit.core.errors import LowbitError, UnsupportedError
+from lowbit.core.text import shortened
 
-_LONGEST = 300  # characters; the log has the rest
 _OUT_OF_MEMORY = re.compile(
     r"bad_alloc|failed to allocate memory|out of memory|(can't|cannot) allocate memory|not enough memory", re.IGNORECASE
 )
@@ -33,4 +32,4 @@ def _own_words(error: Exception, file: Path) -> str:
     """
     lines = [line.strip() for line in str(error).replace(str(file), file.name).splitlines() if line.strip()]
     telling = [line for line in lines if not line.startswith(("Exception from ", "Check '"))] or lines
-    return shorten(" ".join(telling), _LONGEST, placeholder=" …") or type(error).__name__
+    return shortened(" ".join(telling)) or type(error).__name__

@@ -21,15 +21,16 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which row to ship and why. `row` indexes the study's rows, None when nothing meets `max_drop` (points).
+    """Which row to ship, and by what. `row` indexes the study's rows, None when nothing meets `max_drop` (points).
 
-    `tied` names the rows whose latency cannot be told from the winner's by the rounds' spread.
+    min_agreement: percent of the images on which the winner answers as float does, unless no row that meets `max_drop`
+    does so. `tied` names the rows whose latency cannot be told from the winner's by the rounds' spread.
     """
 
     row: int | None
-    reason: str
     optimize: Optimize
     max_drop: float
+    min_agreement: float = 0.0
     tied: tuple[str, ...] = ()
 
 

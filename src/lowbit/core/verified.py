@@ -33,15 +33,16 @@ class ScoresCheck:
     """The whole file, end to end. `step`: of the quantizer at its output, or the 255th part of the reference's range.
 
     within_half_step: share of scores that differ by less than step / 2, which is equal codes where the output has
-    codes; same_top1: share of images with the same best score; largest: the largest difference of a score; error: the
-    root of the mean squared difference, as a share of the standard deviation of the reference's scores.
+    codes; same_top1: share of images with the same best score, None where there is but one score; largest: the largest
+    difference of a score; error: the root of the mean squared difference, as a share of the standard deviation of the
+    reference's scores.
     """
 
     images: int
     scores: int
     step: float
     within_half_step: float
-    same_top1: float
+    same_top1: float | None
     largest: float
     error: float
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lowbit.core.errors import BadInput
+from lowbit.core.text import said
 from lowbit.data.labels import numbered_names
 from lowbit.data.picture import Dataset, Picture
 
@@ -58,7 +59,7 @@ class NpzPart:
                     stream.seek(start + index * size)
                     pixels = stream.read(size)
                 except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-                    raise BadInput(f"{name}: cannot be read ({error}); is the file whole?") from error
+                    raise BadInput(f"{name}: cannot be read ({said(error)}); is the file whole?") from error
                 if len(pixels) < size:
                     raise BadInput(f"{name}: the file ends here; is it whole?")
                 yield Picture(name, np.frombuffer(pixels, np.uint8).reshape(self.shape))
@@ -74,7 +75,7 @@ def open_npz(path: Path, *, labelled: bool = True) -> Dataset:
     except KeyError as error:
         raise BadInput(f"{path}: arrays `x` (pictures) and `y` (labels) were expected; {error.args[0]}") from error
     except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise BadInput(f"{path}: not an .npz file that can be read ({error})") from error
+        raise BadInput(f"{path}: not an .npz file that can be read ({said(error)})") from error
     if dtype.kind == "f":
         raise BadInput(
             f"{path}: x is {dtype}; uint8 was expected, the pictures before preprocessing: floats do not tell which "

@@ -21,6 +21,7 @@ import yaml
 
 from lowbit.core.errors import BadInput
 from lowbit.core.preprocess import Channels, Crop, Interpolation, Preprocess, Resize
+from lowbit.core.text import said
 
 PRESETS = {
     preset.name: preset
@@ -78,9 +79,9 @@ def _read_yaml(path: Path) -> tuple[str, dict[str, Any]]:
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader)
     except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"preprocessing file {path}: cannot be read ({error})") from error
+        raise BadInput(f"preprocessing file {path}: cannot be read ({said(error)})") from error
     except (yaml.YAMLError, RecursionError) as error:
-        raise BadInput(f"preprocessing file {path}: not YAML ({' '.join(str(error).split())})") from error
+        raise BadInput(f"preprocessing file {path}: not YAML ({said(error)})") from error
     if not isinstance(content, dict):
         raise BadInput(
             f"preprocessing file {path}: lines of `key: value` were expected (keys: name, {', '.join(_READERS)})"

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lowbit.core.errors import BadInput
+from lowbit.core.text import said
 
 _MOST_CLASSES = 250_000  # more than any public set of labelled pictures has
 
@@ -27,8 +28,12 @@ def output_index(class_names: Sequence[str], outputs: int, labels_file: Path | N
     """For each class of the data the model's output (0 … outputs - 1) that stands for it.
 
     Without a file the n-th class is the n-th output, and their numbers must agree: where the model has more outputs,
-    which of them are meant would be a guess. Raises BadInput.
+    which of them are meant would be a guess. A single output tells two classes apart: 0 stands for what lies at or
+    below its threshold and 1 for what lies above; which of them the only class of the data is, a file must say. Raises
+    BadInput.
     """
+    if outputs == 1:
+        return _of_one_output(class_names, labels_file)
     if labels_file is not None:
         return _from_file(class_names, outputs, labels_file)
     if outputs < len(class_names):
@@ -45,14 +50,31 @@ def output_index(class_names: Sequence[str], outputs: int, labels_file: Path | N
     return tuple(range(outputs))
 
 
+def _of_one_output(class_names: Sequence[str], labels_file: Path | None) -> tuple[int, ...]:
+    if len(class_names) > 2:
+        raise BadInput(
+            f"the model has 1 output, which tells two classes apart; the data have {len(class_names)} classes "
+            f"({_some(class_names)}): is this the model for these data?"
+        )
+    if labels_file is not None:
+        return _from_file(class_names, 2, labels_file)
+    if len(class_names) < 2:
+        raise BadInput(
+            f"the model has 1 output, which tells two classes apart; the data have one ({class_names[0]}): which of "
+            f'the two is it? Give --labels labels.json: {{"{class_names[0]}": 1}} where its output is above the '
+            "threshold, 0 where it is not"
+        )
+    return (0, 1)
+
+
 def _from_file(class_names: Sequence[str], outputs: int, path: Path) -> tuple[int, ...]:
     try:
         mapping = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=lambda pairs: _unique(pairs, path))
     except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"--labels {path}: cannot be read ({error})") from error
+        raise BadInput(f"--labels {path}: cannot be read ({said(error)})") from error
     except json.JSONDecodeError as error:
         raise BadInput(
-            f"--labels {path}: not JSON ({error}); an object that maps each class to an output was expected"
+            f"--labels {path}: not JSON ({said(error)}); an object that maps each class to an output was expected"
         ) from error
     if not isinstance(mapping, dict):
         raise BadInput(

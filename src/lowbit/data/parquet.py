@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lowbit.core.errors import BadInput
+from lowbit.core.text import said
 from lowbit.data.labels import numbered_names
 from lowbit.data.picture import UNLABELLED, Dataset, Picture
 
@@ -175,5 +176,5 @@ def _open(path: Path) -> Iterator[Any]:
         with pq.ParquetFile(path, buffer_size=_READ_AHEAD, pre_buffer=False) as file:
             yield file
     except (OSError, pa.ArrowException) as error:
-        reason = str(error).partition("\n")[0]
+        reason = said(error)
         raise BadInput(f"{path}: not a parquet file that can be read ({reason}); is it whole?") from error

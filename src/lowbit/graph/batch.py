@@ -4,6 +4,7 @@ import numpy as np
 import onnx
 
 from lowbit.core.errors import BadInput
+from lowbit.core.text import said
 from lowbit.graph.values import dims, image_input
 
 
@@ -37,12 +38,12 @@ def check_batch(model: onnx.ModelProto, where: str, exported: int | None = None)
         if exported in (None, 1):
             alone = [session.run(None, {value.name: images[i : i + 1]})[0] for i in range(2)]
     except (*refusals, errors.InvalidGraph, errors.NotImplemented) as error:
-        raise BadInput(f"{where}: ONNX Runtime cannot run it: {error}; export it again") from error
+        raise BadInput(f"{where}: ONNX Runtime cannot run it: {said(error)}; export it again") from error
     try:
         alone = alone or [session.run(None, {value.name: images[i : i + 1]})[0] for i in range(2)]
         together = session.run(None, {value.name: images})[0]
     except refusals as error:
-        raise BadInput(f"{where}: {built_in} ({error}); {remedy}") from error
+        raise BadInput(f"{where}: {built_in} ({said(error)}); {remedy}") from error
     if exported in (None, 1) and (alone[0].ndim != 2 or len(alone[0]) != 1):
         raise BadInput(
             f"{where}: one image gives scores of shape {list(alone[0].shape)}, expected [1, classes]; "

@@ -6,6 +6,7 @@ import onnx
 from onnx import TensorProto, inliner, numpy_helper
 
 from lowbit.core.errors import BadInput
+from lowbit.core.text import said
 from lowbit.graph.finite import check_finite
 from lowbit.graph.passes.float32 import OTHERS
 from lowbit.graph.passes.sort_nodes import sort_nodes
@@ -37,7 +38,7 @@ def check_graph(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
         onnx.checker.check_model(model)
         model = onnx.shape_inference.infer_shapes(model, data_prop=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise BadInput(f"{where}: not a valid ONNX model: {error}; export it again") from error
+        raise BadInput(f"{where}: not a valid ONNX model: {said(error)}; export it again") from error
     _check_output(model, where)
     return model
 

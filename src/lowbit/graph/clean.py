@@ -52,12 +52,6 @@ def clean(model: onnx.ModelProto, where: str = "the model") -> onnx.ModelProto:
     return cleaned
 
 
-def ends_in_softmax(model: onnx.ModelProto) -> bool:
-    """Whether the graph's output is probabilities already."""
-    output = model.graph.output[0].name
-    return any(output in node.output and node.op_type == "Softmax" for node in model.graph.node)
-
-
 def _declare_output(model: onnx.ModelProto, outputs: int) -> None:
     """Write [batch, outputs] where shape inference left it open."""
     shape = model.graph.output[0].type.tensor_type.shape

@@ -11,6 +11,7 @@ import onnx
 from onnx import numpy_helper
 
 from lowbit.core.errors import BadInput
+from lowbit.core.text import said
 
 _WEIGHTS = {  # operator → inputs that it multiplies by, or adds to a product
     "BatchNormalization": (1, 2, 3, 4),
@@ -74,7 +75,8 @@ def _check(tensor: onnx.TensorProto, name: str, where: str, *, weight: bool) -> 
         values = numpy_helper.to_array(tensor)
     except ValueError as error:
         raise BadInput(
-            f"{where}: the values of {name!r} do not fill its shape {list(tensor.dims)} ({error}); export it again"
+            f"{where}: the values of {name!r} do not fill its shape {list(tensor.dims)} ({said(error)}); "
+            "export it again"
         ) from error
     bad = int(values.size - np.isfinite(values).sum() if weight else np.isnan(values).sum())
     if bad:

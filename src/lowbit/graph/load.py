@@ -8,6 +8,7 @@ from google.protobuf.message import DecodeError
 from onnx import external_data_helper
 
 from lowbit.core.errors import BadInput
+from lowbit.core.text import said
 from lowbit.graph.check import check_graph
 
 LARGEST_BYTES = 2**31 - 2**20  # protobuf's limit for one message, less room for the graph itself
@@ -54,7 +55,7 @@ def read_model(path: Path) -> onnx.ModelProto:
         raise BadInput(f"{path}: cannot be read ({error.strerror}); look at the file's permissions") from error
     except DecodeError as error:
         raise BadInput(
-            f"{path}: not an ONNX model, or cut short ({path.stat().st_size:,} bytes; {error}); "
+            f"{path}: not an ONNX model, or cut short ({path.stat().st_size:,} bytes; {said(error)}); "
             "export the model or copy the file again"
         ) from error
     if not model.graph.node or not model.opset_import:

@@ -18,19 +18,31 @@ class Scoring:
 
     outputs[label] is the model's output for a label; among: argmax over all outputs of the "model", or over those of
     the "data"; probabilities: the scores are probabilities already, no softmax is applied for the divergence.
+    threshold: of a model with one output for two classes, in the unit of that output: 1 is the answer above it and 0
+    elsewhere, and outputs[label] is the answer that is right; None where every class has an output of its own.
     """
 
     outputs: tuple[int, ...]
     among: str
     probabilities: bool
+    threshold: float | None = None
 
     def candidates(self, scores: Floats) -> Floats:
-        """The scores that compete: [N, outputs] or, among the data's classes, [N, classes]."""
+        """The scores that compete: [N, outputs]; among the data's classes, [N, classes]; the threshold and the only
+        output, [N, 2], of which the first wins where they are equal.
+        """
+        if self.threshold is not None:
+            return np.concatenate([np.full_like(scores, self.threshold), scores], axis=1)
         return scores[:, self.outputs] if self.among == "data" else scores
+
+    @property
+    def by_index(self) -> bool:
+        """Whether answers are numbers of outputs, or of the two sides of a threshold, and not the data's labels."""
+        return self.among != "data" or self.threshold is not None
 
     def targets(self, labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """The right answer for each label, as an index of `candidates`."""
-        return labels if self.among == "data" else np.asarray(self.outputs, np.int64)[labels]
+        return np.asarray(self.outputs, np.int64)[labels] if self.by_index else labels
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,7 +102,10 @@ def answer(
 
 
 def divergence(reference: Floats, scores: Floats, *, probabilities: bool) -> npt.NDArray[np.float64]:
-    """Kullback-Leibler divergence KL(reference || scores) of each row [N, outputs], in nats, never below zero."""
+    """Kullback-Leibler divergence KL(reference || scores) of each row [N, outputs], in nats, never below zero.
+
+    One output stands for two classes: of probability p and 1 - p, or of the logits z and 0.
+    """
     log_p = _log_probabilities(reference, probabilities)
     log_q = _log_probabilities(scores, probabilities)
     result: npt.NDArray[np.float64] = np.maximum((np.exp(log_p) * (log_p - log_q)).sum(axis=1), 0.0)
@@ -100,6 +115,8 @@ def divergence(reference: Floats, scores: Floats, *, probabilities: bool) -> npt
 def _log_probabilities(scores: Floats, probabilities: bool) -> npt.NDArray[np.float64]:
     """Log-softmax of logits; probabilities are renormalized, with a floor so that a rounded zero costs 28 nats."""
     exact = scores.astype(np.float64)
+    if exact.shape[1] == 1:
+        exact = np.concatenate([1 - exact if probabilities else np.zeros_like(exact), exact], axis=1)
     if probabilities:
         exact = np.log(np.maximum(exact, 1e-12))
     exact -= exact.max(axis=1, keepdims=True)

@@ -64,7 +64,7 @@ def check_scores(expected: Floats, found: Floats, step: float | None = None) -> 
         scores=expected.size,
         step=step,
         within_half_step=float((apart < step / 2).mean()),
-        same_top1=float((found.argmax(axis=1) == expected.argmax(axis=1)).mean()),
+        same_top1=float((found.argmax(axis=1) == expected.argmax(axis=1)).mean()) if expected.shape[1] > 1 else None,
         largest=float(apart.max()),
         error=float(np.sqrt(np.mean(apart**2)) / (float(expected.std(dtype=np.float64)) or 1.0)),
     )

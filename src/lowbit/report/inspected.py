@@ -11,6 +11,7 @@ from rich.text import Text
 from lowbit.core.adapter import OpPrecision
 from lowbit.core.artifact import Manifest
 from lowbit.core.preprocess import Preprocess
+from lowbit.core.text import one_line
 from lowbit.measure.precision import int8_share
 from lowbit.report import words
 from lowbit.report.facts import preprocess_text
@@ -134,7 +135,7 @@ def _facts(found: Inspection) -> Iterator[tuple[str, str]]:
         yield "note", "no manifest beside it: recipe, versions and widths are not known"
         for name, value in found.metadata.items():
             if name != "lowbit.preprocess":
-                yield name, words.one_line(value, 200)
+                yield name, one_line(value, 200)
     for runtime, share in found.int8_share.items():
         if share is not None:
             yield f"in {runtime}", f"{int(share * 1000) / 10:g} % of multiply-accumulates on integer kernels"

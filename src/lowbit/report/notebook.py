@@ -2,7 +2,7 @@
 
 from lowbit.core.row import Row
 from lowbit.core.study import Report
-from lowbit.report import ranking, words
+from lowbit.report import ranking, verdict, words
 from lowbit.report.markup import Markup, el
 
 _RIGHT = "text-align:right"
@@ -34,7 +34,10 @@ def notebook_html(report: Report) -> str:
 
 def _choice(report: Report) -> str:
     best = ranking.winner(report)
-    return report.choice.reason if best is None else f"Ship {best.name}: {ranking.reason(report)}"
+    if best is None:
+        return verdict.why(report)
+    careful = "".join(f" Careful: {caution}." for caution in verdict.cautions(report))
+    return f"Ship {best.name}: {verdict.why(report)}.{careful}"
 
 
 def _line(row: Row, report: Report, best: bool) -> Markup:

@@ -6,7 +6,7 @@ from string import Template
 
 from lowbit.core.row import Row
 from lowbit.core.study import Report
-from lowbit.report import facts, ranking, words
+from lowbit.report import facts, ranking, verdict, words
 from lowbit.report.bars import losses, speed
 from lowbit.report.marks import Marks, marks_of
 from lowbit.report.markup import Markup, el, join
@@ -80,12 +80,13 @@ def _heading(report: Report) -> Markup:
 def _verdict(report: Report) -> Markup:
     best = ranking.winner(report)
     if best is None:
-        nothing = el("div", el("p", "No version to ship", class_="winner"), el("p", report.choice.reason))
+        nothing = el("div", el("p", "No version to ship", class_="winner"), el("p", verdict.why(report)))
         return el("div", nothing, class_="verdict none")
     figures = [
         el("div", el("b", value), el("span", name), el("small", note)) for value, name, note in _figures(best, report)
     ]
-    said = [el("p", ranking.reason(report), class_="reason")]
+    said = [el("p", verdict.why(report), class_="reason")]
+    said += [el("p", f"Careful: {caution}.", class_="careful") for caution in verdict.cautions(report)]
     if report.choice.tied:
         why = words.TIE[report.choice.optimize]
         said.append(el("p", f"Ties with it ({why}): {', '.join(report.choice.tied)}.", class_="ties"))
@@ -109,7 +110,7 @@ def _figures(best: Row, report: Report) -> list[tuple[str, str, str]]:
         absolute = f"{words.significant(best.samples_per_s)} samples a second"
     else:
         absolute = f"{words.significant(best.latency_p50_ms)} ms a query (p50)"
-    float_file = next((row for row in report.rows if row.recipe == "fp32" and row.toolchain == best.toolchain), None)
+    float_file = next((row for row in report.rows if row.is_fp32 and row.toolchain == best.toolchain), None)
     share = "on disk"
     if float_file and float_file.size_bytes and best.size_bytes:
         share = f"{best.size_bytes / float_file.size_bytes * 100:.0f} % of the fp32 file"

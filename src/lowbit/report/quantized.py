@@ -10,7 +10,7 @@ from rich.text import Text
 
 from lowbit.core.artifact import Manifest
 from lowbit.core.verified import Verified
-from lowbit.quant.plan.plan import LayerPlan, QuantPlan, TensorPlan
+from lowbit.quant.plan.plan import LayerPlan, QuantPlan, TensorPlan, float_note
 from lowbit.report import words
 
 _MARKS = (1.0, 0.9999, 0.999, 0.99, 0.9, 0.5, 0.0)  # shares are told by the next mark below, so that notes are few
@@ -95,7 +95,7 @@ def quantized_text(manifest: Manifest, plan: QuantPlan, files: list[str], second
         ("in float", ", ".join(f"{number} {kind}" for kind, number in sorted(floats.items())) or "nothing"),
         *[("verified", verified_text(each)) for each in manifest.verified],
         *[("not verified", f"{each.runtime}: {each.reason}") for each in manifest.not_verified],
-        *[("note", note) for note in manifest.notes if not note.startswith("in float: ")],
+        *[("note", note) for note in manifest.notes if note != float_note(plan)],
     ]
     for name, text in pairs:
         grid.add_row(Text(name, style="bold"), Text(text, overflow="fold"))
@@ -106,10 +106,12 @@ def verified_text(found: Verified) -> str:
     """One runtime against the integer reference, in a line."""
     parts = [f"{found.runtime}: {layers_text(found)}"]
     scores = found.scores
-    parts.append(
-        f"end to end {_percent(scores.within_half_step)} of scores within half a step, the same top-1 on "
-        f"{round(scores.same_top1 * scores.images)} of {words.count(scores.images, 'image')}"
-    )
+    of_images = f"of {words.count(scores.images, 'image')}"
+    end_to_end = f"end to end {_percent(scores.within_half_step)} of scores within half a step"
+    if scores.same_top1 is None:
+        parts.append(f"{end_to_end}, one score for each {of_images}")
+    else:
+        parts.append(f"{end_to_end}, the same top-1 on {round(scores.same_top1 * scores.images)} {of_images}")
     if found.unchecked:
         parts.append(f"{words.count(len(found.unchecked), 'layer')} not compared")
     return "; ".join(parts)

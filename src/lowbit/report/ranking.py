@@ -21,14 +21,30 @@ def gained(row: Row, report: Report) -> float | None:
     return None if drop is None else -drop
 
 
-def may_ship(row: Row, report: Report) -> bool:
-    """Whether the row was among those the winner was chosen from."""
+def loses_little(row: Row, report: Report) -> bool:
+    """Whether the row was measured where its file belongs, and loses no more than the study allows."""
     return figures.meets(row, float_top1(report), report.choice.max_drop)
+
+
+def answers_as_float(row: Row, report: Report) -> bool:
+    """Whether the row agrees with float on as many images as the study wants."""
+    return figures.agrees(row, report.choice.min_agreement)
+
+
+def eligible(report: Report) -> list[Row]:
+    """The rows that the winner was chosen from: where none of them answers as float does, all that lose little."""
+    close = [row for row in report.rows if loses_little(row, report)]
+    return [row for row in close if answers_as_float(row, report)] or close
 
 
 def loses_too_much(row: Row, report: Report) -> bool:
     """Whether a measured row is out for its loss; where its file does not belong, no row is judged."""
-    return row.intended and not may_ship(row, report)
+    return row.intended and not loses_little(row, report)
+
+
+def answers_otherwise(row: Row, report: Report) -> bool:
+    """Whether a measured row is out for its answers; where its file does not belong, no row is judged."""
+    return row.intended and not answers_as_float(row, report)
 
 
 def winner(report: Report) -> Row | None:
@@ -36,19 +52,13 @@ def winner(report: Report) -> Row | None:
     return None if report.choice.row is None else report.rows[report.choice.row]
 
 
-def reason(report: Report) -> str:
-    """Why the winner wins, without its name in front: that stands above it already."""
-    best = winner(report)
-    return report.choice.reason if best is None else report.choice.reason.removeprefix(f"{best.name}: ")
-
-
 def measured(report: Report) -> list[Row]:
     """Measured rows, best first: the winner, then all that may be shipped by cost, then the others by cost."""
-    best = winner(report)
+    best, may_ship = winner(report), {row.name for row in eligible(report)}
 
     def key(row: Row) -> tuple[bool, bool, float, str]:
         cost = figures.cost(row, report.choice.optimize)
-        return (row is not best, not may_ship(row, report), cost, row.name)
+        return (row is not best, row.name not in may_ship, cost, row.name)
 
     return sorted(with_status(report, "measured"), key=key)
 

@@ -63,7 +63,7 @@ def _numbers(report: Report) -> list[_Number]:
         ),
         _Number("McNemar", "p", lambda row: row.p_value, lambda row: words.p_value(row.p_value)),
         fraction("top-5", "%", lambda row: row.top5),
-        fraction("agreement", "%", lambda row: row.agreement),
+        _Number("agreement", "%", lambda row: row.agreement, lambda row: words.agreement(row.agreement)),
         quantity("KL", "nats", lambda row: row.kl),
         _Number("size", "on disk", lambda row: row.size_bytes, lambda row: words.size(row.size_bytes)),
         quantity("p50", "ms", lambda row: row.latency_p50_ms),
@@ -99,7 +99,7 @@ def _line(row: Row, report: Report, marks: Marks, numbers: list[_Number]) -> Mar
         data_value=row.name,
     )
     cells = [el("td", column.text(row), data_value=_sorted_by(column.value(row))) for column in numbers]
-    note = " ".join(part for part in (_mark(row, report), row.reason, row.note) if part)
+    note = " ".join(part for part in (_mark(row, report), row.reason, ". ".join(words.notes(row))) if part)
     return el("tr", name, *cells, el("td", note, class_="text"), class_=f"{row.status}{' best' if best else ''}")
 
 

@@ -1,6 +1,5 @@
-"""A sweep over the widths of weights: our engine's rows of one kind, bit by bit, and figures that others published."""
+"""A sweep over the widths of weights: rows of one kind, bit by bit, and figures that others published."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -13,7 +12,6 @@ from lowbit.core.row import Row
 from lowbit.core.study import Report
 from lowbit.report import ranking, words
 
-_OWN = "lowbit"
 _FEWEST = 3  # widths that make a sweep
 
 
@@ -46,24 +44,23 @@ PUBLISHED_NOTE = (
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """Rows of equal activation bits, format and runtime: weight bits, falling → the row."""
+    """Rows of one toolchain, activation bits, format and runtime: weight bits, falling → the row."""
 
+    toolchain: str
     name: str
     runtime: str
     rows: dict[int, Row]
 
 
 def series_of(report: Report) -> tuple[Series, ...]:
-    """What our engine's measured rows have three or more widths of; in runtimes their files were made for."""
-    found: dict[tuple[str, str], dict[int, Row]] = {}
+    """What measured rows have three or more widths of; in runtimes their files were made for."""
+    found: dict[tuple[str, str, str], dict[int, Row]] = {}
     for row in ranking.with_status(report, "measured"):
-        family = re.fullmatch(r"w\d+(a\d+)(-\w+)?", row.recipe)
-        if row.toolchain == _OWN and row.intended and family and row.weight_bits is not None:
-            name = f"wN{family[1]}{family[2] or ''}"
-            found.setdefault((name, row.runtime), {})[row.weight_bits] = row
+        if row.series and row.intended and row.weight_bits is not None:
+            found.setdefault((row.toolchain, row.series, row.runtime), {})[row.weight_bits] = row
     return tuple(
-        Series(name, runtime, dict(sorted(rows.items(), reverse=True)))
-        for (name, runtime), rows in sorted(found.items())
+        Series(toolchain, name, runtime, dict(sorted(rows.items(), reverse=True)))
+        for (toolchain, name, runtime), rows in sorted(found.items())
         if len(rows) >= _FEWEST
     )
 
@@ -90,7 +87,7 @@ def sweep_text(report: Report) -> Iterator[RenderableType]:
     for bits in widths:
         table.add_column(str(bits), justify="right")
     for series in found:
-        named = f"{_OWN} {series.name} in {series.runtime}"
+        named = f"{series.toolchain} {series.name} in {series.runtime}"
         gained = {bits: words.signed(points(row, report)) for bits, row in series.rows.items()}
         table.add_row(Text(f"{named}, points"), *(gained.get(bits, words.ABSENT) for bits in widths))
         sizes = {bits: words.size(row.size_bytes) for bits, row in series.rows.items()}

@@ -66,7 +66,7 @@ def sweep_section(report: Report, marks: Marks) -> Markup:
 
 def _key(marks: Marks, found: Iterable[sweep.Series], beside: Iterable[sweep.Published]) -> Markup:
     ours = [
-        el("span", marks.swatch(runtime=series.runtime), f"lowbit {series.name} in {series.runtime}")
+        el("span", marks.swatch(runtime=series.runtime), f"{series.toolchain} {series.name} in {series.runtime}")
         for series in found
     ]
     others = [el("span", _dash(number), f"published, {other.name}") for number, other in enumerate(beside)]

@@ -4,7 +4,7 @@ All text of others goes through `rich.text.Text`, never through markup: a reason
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.cells import cell_len
@@ -16,22 +16,28 @@ from rich.text import Text
 from lowbit.core.figures import Optimize
 from lowbit.core.row import Row
 from lowbit.core.study import Report
-from lowbit.report import ranking, words
+from lowbit.core.text import one_line
+from lowbit.report import ranking, verdict, words
 from lowbit.report.sweep import sweep_text
 
 _ESSENTIAL = 3  # columns of this need or less decide how far apart columns may stand
+_SPEED_UP, _INT8_SHARE = "speed-\nup", "int8\nshare"
 _REASON = 300  # characters of a reason; the page has the whole
 _DIGITS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """heading: name and unit on two lines; need: 0 is always shown, the largest is dropped first when it is narrow."""
+    """heading: name and unit on two lines; need: 0 is always shown, the largest is dropped first when it is narrow.
+
+    styles: one for each cell, or none for all of them.
+    """
 
     heading: str
     need: int
     cells: tuple[str, ...]
     right: bool = True
+    styles: tuple[str, ...] = ()
 
     @property
     def width(self) -> int:
@@ -41,16 +47,21 @@ class _Column:
 def table(report: Report, width: int = 100) -> Table:
     """The measured rows, best first, with as many columns as `width` has room for."""
     rows = ranking.measured(report)
-    columns = _columns(report, rows)
-    gap = 2 if _width([column for column in columns if column.need <= _ESSENTIAL], 2) <= width else 1
-    chosen = _fitting(columns, width, gap)
+    chosen, gap = _chosen(report, width)
     drawn = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="dim")
     for column in chosen:
         drawn.add_column(Text(column.heading), justify="right" if column.right else "left", no_wrap=column.right)
     for index, row in enumerate(rows):
-        cells = [Text(column.cells[index], style=_style(column, index, row, report)) for column in chosen]
+        cells = [Text(column.cells[index], style=column.styles[index] if column.styles else "") for column in chosen]
         drawn.add_row(*cells, style="bold" if row is ranking.winner(report) else "")
     return drawn
+
+
+def _chosen(report: Report, width: int) -> tuple[list[_Column], int]:
+    """The columns that `width` has room for, and how far they stand apart."""
+    columns = _columns(report, ranking.measured(report))
+    gap = 2 if _width([column for column in columns if column.need <= _ESSENTIAL], 2) <= width else 1
+    return _fitting(columns, width, gap), gap
 
 
 def print_report(report: Report, console: Console) -> None:
@@ -71,7 +82,7 @@ def _parts(report: Report, width: int) -> Iterator[RenderableType]:
     yield Text()
     if ranking.with_status(report, "measured"):
         yield table(report, width)
-        yield from _legend(report)
+        yield from _legend(report, width)
     yield from sweep_text(report)
     yield from _failed(ranking.with_status(report, "failed"))
     yield from _unsupported(ranking.with_status(report, "unsupported"))
@@ -99,14 +110,15 @@ def _columns(report: Report, rows: Sequence[Row]) -> list[_Column]:
     """Every column that at least one row has a value for, in display order."""
     notes = _footnotes(rows)
     offline, goal = report.settings.scenario == "offline", report.choice.optimize
-    agreement_need = 0 if ranking.float_top1(report) is None else 6
     query = "p50 ms\na query" if report.settings.scenario == "multi-stream" else "p50\nms"
 
-    def column(heading: str, need: int, cells: Iterator[str], right: bool = True) -> _Column:
-        return _Column(heading, need, tuple(cells), right)
+    def column(
+        heading: str, need: int, cells: Iterator[str], right: bool = True, styles: Iterable[str] = ()
+    ) -> _Column:
+        return _Column(heading, need, tuple(cells), right, tuple(styles))
 
     def marked(row: Row) -> str:
-        numbers = (str(notes[note]).translate(_DIGITS) for note in _said(row) if notes[note])
+        numbers = (str(notes[note]).translate(_DIGITS) for note in words.notes(row) if notes[note])
         return f"{row.toolchain} {row.recipe}{','.join(numbers)}"
 
     def compared(figure: Optimize, row: Row, text: str) -> str:
@@ -115,23 +127,40 @@ def _columns(report: Report, rows: Sequence[Row]) -> list[_Column]:
     def speed(row: Row) -> str:
         return words.significant(row.samples_per_s if offline else row.latency_p50_ms)
 
+    lost = ["red" if ranking.loses_too_much(row, report) else "" for row in rows]
     size_need, memory_need = 0 if goal == "size" else 1, 0 if goal == "memory" else 7
     columns = [
         column("version\nmade by, recipe", 0, (marked(row) for row in rows), right=False),
         column(
             "run by\n", 0, (row.runtime + ("" if row.intended else words.NOT_INTENDED) for row in rows), right=False
         ),
-        column("top-1\n%", 0, (words.percent(row.top1) for row in rows)),
+        column("top-1\n%", 0, (words.percent(row.top1) for row in rows), styles=lost),
         column("95 %\ninterval", 8, (words.half_interval(row.top1_low, row.top1_high) for row in rows)),
-        column("Δ\npoints", 3, (words.signed(ranking.gained(row, report)) for row in rows)),
-        column("same as\nfloat %", agreement_need, (words.percent(row.agreement, 1) for row in rows)),
+        column(
+            "Δ\npts",
+            2,
+            (words.signed(ranking.gained(row, report)) for row in rows),
+            styles=lost,
+        ),
+        column(
+            "agree\n%",
+            0,
+            (words.agreement(row.agreement) for row in rows),
+            styles=("red" if ranking.answers_otherwise(row, report) else "" for row in rows),
+        ),
+        column("KL\nnats", 0, (words.divergence(row.kl) for row in rows)),
         column("size\n", size_need, (compared("size", row, words.size(row.size_bytes)) for row in rows)),
         column("samples\n/s" if offline else query, 0, (compared("latency", row, speed(row)) for row in rows)),
-        column("speed-\nup", 2, (words.times(row.speedup) for row in rows)),
+        column(_SPEED_UP, 3, (words.times(row.speedup) for row in rows)),
         column(
             "peak\nmemory", memory_need, (compared("memory", row, words.size(row.peak_memory_bytes)) for row in rows)
         ),
-        column("int8\nshare", 2, (words.integer_share(row) for row in rows)),
+        column(
+            _INT8_SHARE,
+            3,
+            (words.integer_share(row) for row in rows),
+            styles=("yellow" if words.falls_short(row) else "dim" for row in rows),
+        ),
     ]
     return [one for one in columns if any(cell not in ("", words.ABSENT) for cell in one.cells)]
 
@@ -150,21 +179,9 @@ def _fitting(columns: Sequence[_Column], width: int, gap: int) -> list[_Column]:
     return kept
 
 
-def _style(column: _Column, index: int, row: Row, report: Report) -> str:
-    text = column.cells[index]
-    if column.heading.startswith("int8") and text:
-        return "dim" if text == "100 %" else "yellow"
-    return "red" if column.heading.startswith("Δ") and ranking.loses_too_much(row, report) else ""
-
-
-def _said(row: Row) -> list[str]:
-    """The single notes that a row's note is joined of."""
-    return row.note.split("; ") if row.note else []
-
-
 def _footnotes(rows: Sequence[Row]) -> dict[str, int]:
     """Each note with its number; 0 for one that holds for all rows and needs no mark."""
-    counts = Counter(note for row in rows for note in _said(row))
+    counts = Counter(note for row in rows for note in words.notes(row))
     numbers = dict.fromkeys((note for note in counts if counts[note] == len(rows)), 0)
     for note in counts:
         numbers.setdefault(note, sum(number > 0 for number in numbers.values()) + 1)
@@ -172,20 +189,28 @@ def _footnotes(rows: Sequence[Row]) -> dict[str, int]:
 
 
 def _footnote(note: str, number: int) -> str:
-    return f"{str(number).translate(_DIGITS) if number else 'all rows:'} {words.one_line(note)}"
+    return f"{str(number).translate(_DIGITS) if number else 'all rows:'} {one_line(note)}"
 
 
-def _legend(report: Report) -> Iterator[RenderableType]:
+def _legend(report: Report, width: int) -> Iterator[RenderableType]:
     rows = ranking.measured(report)
     lines = [_footnote(note, number) for note, number in _footnotes(rows).items()]
     if any(not row.intended for row in rows):
         lines.append(f"{words.NOT_INTENDED} a runtime that the file was not made for")
     if any(row.name in report.choice.tied for row in rows):
         lines.append(f"{words.TIED} a tie with the winner: {words.TIE[report.choice.optimize]}")
-    if any(words.falls_short(row) for row in rows):
+    shown = {column.heading for column in _chosen(report, width)[0]}
+    short = [row for row in rows if words.falls_short(row)]
+    if short and _INT8_SHARE in shown:
         lines.append("int8 share below 100 %: the rest ran in float; lowbit report STUDY --why ROW lists it")
-    if any(row.speedup is not None for row in rows):
-        lines.append("speed-up: over the fastest fp32 row; Δ: top-1 less the float model's")
+    elif short:
+        lines.append("the rest ran in float, which lowbit report STUDY --why ROW lists:")
+        lines += [f"  {words.falls_short(row)} of {row.name}" for row in short]
+    if _SPEED_UP in shown:
+        lines.append("speed-up: over the fastest fp32 row")
+    if ranking.float_top1(report) is not None:
+        lines.append("Δ: top-1 less the float model's, in points")
+    lines.append("agree: images answered as float does; KL: divergence from its probabilities")
     if lines:
         yield Text()
     for line in lines:
@@ -198,7 +223,7 @@ def _failed(rows: Sequence[Row]) -> Iterator[RenderableType]:
     yield Text(f"\nfailed ({len(rows)})", style="bold red")
     for row in rows:
         mark = "" if row.intended else words.NOT_INTENDED
-        yield _indented(f"{row.name}{mark}: {words.one_line(row.reason or 'no reason was given', _REASON)}")
+        yield _indented(f"{row.name}{mark}: {one_line(row.reason or 'no reason was given', _REASON)}")
         if row.log:
             yield _indented(f"  log: {row.log}", "dim")
 
@@ -208,7 +233,7 @@ def _unsupported(rows: Sequence[Row]) -> Iterator[RenderableType]:
         return
     yield Text.assemble((f"\nunsupported ({len(rows)})", "bold"), (": the page has the reasons in full", "dim"))
     for reason, group in ranking.by_reason(rows).items():
-        yield _indented(f"{_together(group)}: {words.one_line(reason)}", "dim", cut=True)
+        yield _indented(f"{_together(group)}: {one_line(reason)}", "dim", cut=True)
 
 
 def _indented(text: str, style: str = "", cut: bool = False) -> RenderableType:
@@ -232,9 +257,11 @@ def _together(rows: Sequence[Row]) -> str:
 def _verdict(report: Report) -> Iterator[RenderableType]:
     best = ranking.winner(report)
     if best is None:
-        yield Text(f"No winner: {report.choice.reason}", style="bold yellow")
+        yield Text(f"No winner: {verdict.why(report)}", style="bold yellow")
         return
     yield Text.assemble(("Winner  ", "bold green"), (best.name, "bold"))
-    yield Text(f"Why     {ranking.reason(report)}")
+    yield Text(f"Why     {verdict.why(report)}")
+    for caution in verdict.cautions(report):
+        yield Text(f"Careful {caution}", style="yellow")
     if report.choice.tied:
         yield Text(f"Ties    {', '.join(report.choice.tied)}")

@@ -9,12 +9,15 @@ from lowbit.core.row import COLUMNS, Row
 
 
 def to_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """One dict a row, in column order; absent values are None."""
-    return [{name: getattr(row, name) for name in COLUMNS} for row in rows]
+    """One dict a row, in column order; absent values are None, notes a list."""
+    return [{name: _listed(getattr(row, name)) for name in COLUMNS} for row in rows]
 
 
 def to_csv(rows: Sequence[Row]) -> str:
-    """A heading and one line a row; absent values are empty, truth values are `true` and `false` as in JSON."""
+    """A heading and one line a row; absent values are empty, truth values are `true` and `false` as in JSON.
+
+    Notes are joined by "; " for those who read a table: a program finds them apart in the JSON.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -22,5 +25,11 @@ def to_csv(rows: Sequence[Row]) -> str:
     return text.getvalue()
 
 
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
 def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return "; ".join(value)
     return str(value).lower() if isinstance(value, bool) else value

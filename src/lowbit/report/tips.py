@@ -26,7 +26,7 @@ def _pairs(row: Row, report: Report) -> list[tuple[str, str]]:
     pairs = [
         ("top-1", _if(row.top1, f"{words.percent(row.top1)} % {words.half_interval(row.top1_low, row.top1_high)}")),
         ("against float", _if(gained, f"{words.signed(gained)} points, p {words.p_value(row.p_value)}")),
-        ("same as float", _if(row.agreement, f"{words.percent(row.agreement)} %")),
+        ("same as float", _if(row.agreement, f"{words.agreement(row.agreement)} %{_kl(row)}")),
         ("p50 a query", _if(row.latency_p50_ms, f"{words.significant(row.latency_p50_ms)} ms{_spread(row)}")),
         ("samples a second", _if(row.samples_per_s, words.significant(row.samples_per_s))),
         ("speed-up", _if(row.speedup, words.times(row.speedup))),
@@ -42,6 +42,10 @@ def _if(value: float | None, text: str) -> str:
     return "" if value is None else text
 
 
+def _kl(row: Row) -> str:
+    return "" if row.kl is None else f", KL {words.divergence(row.kl)}"
+
+
 def _spread(row: Row) -> str:
     low, high = row.latency_p50_low_ms, row.latency_p50_high_ms
     return "" if low is None or high is None else f" ({words.significant(low)}–{words.significant(high)})"
@@ -49,4 +53,4 @@ def _spread(row: Row) -> str:
 
 def _text(row: Row) -> str:
     made_for = "" if row.intended else "The file was not made for this runtime."
-    return " ".join(part for part in (row.reason, row.note, made_for) if part)
+    return " ".join(part for part in (row.reason, ". ".join(words.notes(row)), made_for) if part)

@@ -82,9 +82,7 @@ def fidelity(difference: float) -> str:
 
 def claims_integer(row: Row) -> bool:
     """Whether the row says of itself that both operands are integers: w8a8, w4a8, w8a16, but not weight-only."""
-    if row.weight_bits is None or row.activation_bits is None or "weight-only" in row.recipe:
-        return False
-    return row.weight_bits <= 8 and row.activation_bits <= 16
+    return row.claim in ("integer", "dynamic")
 
 
 def integer_share(row: Row) -> str:
@@ -102,15 +100,31 @@ def falls_short(row: Row) -> str:
     return f"int8 {share}" if (row.activation_bits or 0) <= 8 else f"integer {share}"
 
 
+def notes(row: Row) -> tuple[str, ...]:
+    """What a reader of the row must know, in sentences."""
+    return (*row.notes, "timed beside other work on this machine") if row.disturbed else row.notes
+
+
+def agreement(fraction: float | None) -> str:
+    """0.9984 → "99.8"; never rounded up: what is not all of the images is not 100.0."""
+    return ABSENT if fraction is None else f"{floor(fraction * 1000 + 1e-9) / 10:.1f}"
+
+
+def divergence(nats: float | None) -> str:
+    """Two significant digits in at most five characters: ".0041", "2.4", "5e-8"."""
+    if nats is None:
+        return ABSENT
+    if nats == 0:
+        return "0"
+    if nats >= 0.00095:
+        return significant(nats, 2).lstrip("0")
+    mantissa, exponent = f"{nats:.0e}".split("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
 def count(number: int, one: str, many: str = "") -> str:
     """1 → "1 thread", 10000 → "10,000 threads"."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
-
-
-def one_line(text: str, limit: int = 0) -> str:
-    """`text` without line breaks and control characters (vendors colour their logs), cut to `limit` characters."""
-    flat = " ".join("".join(char if char.isprintable() else " " for char in text).split())
-    return flat if not limit or len(flat) <= limit else flat[: limit - 1] + "…"
 
 
 def moment(iso: str) -> str:

@@ -6,7 +6,8 @@ from lowbit.core import digest
 from lowbit.core.errors import BadInput
 from lowbit.core.files import aside
 from lowbit.core.model import FloatModel
-from lowbit.graph.clean import clean, ends_in_softmax
+from lowbit.graph.clean import clean
+from lowbit.graph.scores import kind_of_scores
 from lowbit.graph.values import dims, image_input
 from lowbit.sources._edge import SourceRequest
 
@@ -41,7 +42,7 @@ def write_float(
         output_name=scores.name,
         input_shape=(channels, height, width),
         outputs=_fixed(scores)[1],
-        probabilities=ends_in_softmax(cleaned),
+        probabilities=kind_of_scores(cleaned) in ("softmax", "sigmoid"),
         random_weights=random_weights,
         notes=notes,
     )

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from lowbit.core import digest
 from lowbit.core.adapter import Floats
 from lowbit.core.errors import BadInput
+from lowbit.core.text import said
 from lowbit.sources._edge import HALF_TOLERANCE, TOLERANCE, Loaded, Predict, SourceInfo, SourceRequest, refuse_weights
 
 if TYPE_CHECKING:
@@ -93,14 +94,14 @@ def _opened(
             return onnxruntime.InferenceSession(str(path), options, providers=_PROVIDERS), ()
     except refusals as error:
         if not float_types:
-            raise BadInput(f"{path}: ONNX Runtime cannot open it: {error}; export it again") from error
+            raise BadInput(f"{path}: ONNX Runtime cannot open it: {said(error)}; export it again") from error
     same = type(graph)()
     same.CopyFrom(graph)
     to_float32(same)
     try:
         session = onnxruntime.InferenceSession(same.SerializeToString(), options, providers=_PROVIDERS)
     except refusals as error:
-        raise BadInput(f"{path}: ONNX Runtime cannot open it: {error}; export it again") from error
+        raise BadInput(f"{path}: ONNX Runtime cannot open it: {said(error)}; export it again") from error
     names = " and ".join(float_types)
     return session, (f"ONNX Runtime cannot run it in {names}: compared with the same numbers in float32",)
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lowbit.core.adapter import Floats
 from lowbit.core.errors import BadInput
+from lowbit.core.text import kind_and_said
 from lowbit.graph.check import check_graph
 from lowbit.sources._edge import Loaded, Predict, SourceRequest
 from lowbit.sources._float import write_float
@@ -52,7 +53,7 @@ def export(module: nn.Module, request: SourceRequest) -> onnx.ModelProto:
             )
     except torch.onnx.OnnxExporterError as error:
         raise BadInput(
-            f"{request.spec}: torch cannot export it to ONNX with a free batch size: {_first_line(error)}; "
+            f"{request.spec}: torch cannot export it to ONNX with a free batch size: {kind_and_said(error)}; "
             "write its forward without data-dependent control flow, or export it yourself and give the .onnx file"
         ) from error
     finally:
@@ -81,7 +82,7 @@ def check_module(module: nn.Module, request: SourceRequest) -> None:
     except Exception as error:  # the user's own forward may raise anything
         shape = " × ".join(str(side) for side in request.sample_shape)
         raise BadInput(
-            f"{request.spec}: cannot take images of {shape} (channels × height × width): {_first_line(error)}; "
+            f"{request.spec}: cannot take images of {shape} (channels × height × width): {kind_and_said(error)}; "
             "set resize, crop and channels of --preprocess to what the model expects"
         ) from error
     if not isinstance(scores, torch.Tensor):
@@ -110,8 +111,3 @@ def _plain_pools(module: nn.Module) -> None:
         for name, child in parent.named_children():
             if isinstance(child, nn.AdaptiveAvgPool2d) and child.output_size in (1, (1, 1)):
                 setattr(parent, name, GlobalMean())
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__

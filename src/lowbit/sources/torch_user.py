@@ -9,6 +9,7 @@ from types import ModuleType
 from torch import nn
 
 from lowbit.core.errors import BadInput
+from lowbit.core.text import kind_and_said
 from lowbit.sources.torch_operators import declare_torchvision_operators
 
 
@@ -32,7 +33,7 @@ def make_module(spec: str) -> nn.Module:
         made = found()
     except Exception as error:  # the user's code may raise anything
         raise BadInput(
-            f"{spec}: calling it without arguments raised {type(error).__name__}: {error}; "
+            f"{spec}: calling it without arguments raised {kind_and_said(error)}; "
             "expected a callable that needs none: wrap yours in one"
         ) from error
     if not isinstance(made, nn.Module):
@@ -49,7 +50,7 @@ def _imported(where: str, spec: str) -> ModuleType:
         return _run_file(path) if where.endswith(".py") else importlib.import_module(where)
     except (Exception, SystemExit) as error:  # the user's code may raise anything, and a script may exit
         raise BadInput(
-            f"{spec}: importing {where} raised {type(error).__name__}: {error}; "
+            f"{spec}: importing {where} raised {kind_and_said(error)}; "
             "expected Python that can be imported: keep training code under `if __name__ == '__main__'`"
         ) from error
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lowbit.core.errors import BadInput
+from lowbit.core.text import said
 
 _SHOWN = 4  # names that a message lists
 
@@ -58,7 +59,9 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except SafetensorError as error:
-        raise BadInput(f"--weights {path}: not a safetensors file, or cut short ({error}); copy it again") from error
+        raise BadInput(
+            f"--weights {path}: not a safetensors file, or cut short ({said(error)}); copy it again"
+        ) from error
 
 
 def _read_state_dict(path: Path) -> dict[str, Tensor]:
@@ -71,7 +74,7 @@ def _read_state_dict(path: Path) -> dict[str, Tensor]:
         ) from error
     except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
         raise BadInput(
-            f"--weights {path}: not a state dict, or cut short ({error}); "
+            f"--weights {path}: not a state dict, or cut short ({said(error)}); "
             "save it with torch.save(model.state_dict(), path) or as .safetensors"
         ) from error
     if not isinstance(found, Mapping):

@@ -33,6 +33,7 @@ def compare(
     weights: str | Path | None = None,
     labels: str | Path | None = None,
     among: Among = "model",
+    threshold: float | None = None,
     calibration_samples: int = 512,
     seed: int = 0,
     limit: int | None = None,
@@ -48,6 +49,7 @@ def compare(
     official: bool = False,
     optimize: Optimize = "latency",
     max_drop: float = 1.0,
+    min_agreement: float = 90.0,
     time_limit: float = 3600.0,
     out: str | Path | None = None,
     progress: Listener = lambda _: None,
@@ -56,8 +58,9 @@ def compare(
 
     model: x.onnx, digits-cnn, file.py:name, package.module:name or torchvision:NAME; data: digits, a folder of class
     folders, a parquet file or folder, or an .npz. input_size: height and width ("224x192", or 224 for a square) of a
-    model that leaves them free. bits: widths N of weights for which lowbit's own wNa8 is made
-    besides. min_duration and time_limit are in seconds, max_drop in points of top-1. batch_size
+    model that leaves them free. bits: widths N of weights for which lowbit's own wNa8 is made besides. min_duration
+    and time_limit are in seconds, max_drop in points of top-1, min_agreement in percent of the images. threshold: of a
+    model with one output for two classes (None: 0.5 of a probability, 0 of a logit). batch_size
     None: 1, 8 or 32 by scenario. out None: a folder here, named after model and data. Finished jobs found in `out` are
     kept. Raises BadInput for what the caller must change; all else is a row with its reason.
     """
@@ -71,6 +74,7 @@ def compare(
         weights=None if weights is None else Path(weights),
         labels=None if labels is None else Path(labels),
         among=among,
+        threshold=threshold,
         calibration_samples=calibration_samples,
         limit=limit,
         toolchains=tuple(toolchains),
@@ -88,6 +92,7 @@ def compare(
         ),
         optimize=optimize,
         max_drop=max_drop,
+        min_agreement=min_agreement,
         time_limit_s=time_limit,
         command=_command(model, data, {key: given[key] for key in _DEFAULTS if given[key] != _DEFAULTS[key]}),
     )

@@ -39,8 +39,10 @@ class InputsAsk:
 class StudyRequest:
     """One `lowbit compare`. Empty `toolchains`, `recipes`, `runtimes` mean all that are found.
 
-    bits: widths N for which our own engine's wNa8 is made besides; max_drop: points of top-1 that the winner may lose
-    against float; time_limit_s: of every child process; input_size: height and width for a model that leaves them free.
+    bits: widths N for which our own engine's wNa8 is made besides; threshold: of a model with one output for two
+    classes, None for 0.5 of a probability and 0 of a logit; max_drop: points of top-1 that the winner may lose against
+    float; min_agreement: percent of the images on which it must answer as float does, where any version does;
+    time_limit_s: of every child process; input_size: height and width for a model that leaves them free.
     """
 
     model: str
@@ -50,6 +52,7 @@ class StudyRequest:
     weights: Path | None = None
     labels: Path | None = None
     among: Among = "model"
+    threshold: float | None = None
     calibration_samples: int = 512
     limit: int | None = None
     toolchains: tuple[str, ...] = ()
@@ -59,6 +62,7 @@ class StudyRequest:
     settings: Settings = field(default_factory=Settings)
     optimize: Optimize = "latency"
     max_drop: float = 1.0
+    min_agreement: float = 90.0
     time_limit_s: float = 3600.0
     command: str = ""
     input_size: tuple[int, int] | None = None
@@ -90,6 +94,13 @@ class StudyRequest:
         _check(settings.rounds >= 1, "--rounds", settings.rounds, "1 or more")
         _check(0 < settings.min_duration_s < inf, "--min-duration", settings.min_duration_s, "seconds above 0")
         _check(self.max_drop >= 0, "--max-drop", self.max_drop, "points of top-1, 0 or more")
+        _check(0 <= self.min_agreement <= 100, "--min-agreement", self.min_agreement, "a percentage from 0 to 100")
+        _check(
+            self.threshold is None or -inf < self.threshold < inf,
+            "--threshold",
+            self.threshold,
+            "a finite number, in the unit of the model's only output",
+        )
         _check(0 < self.time_limit_s < inf, "--time-limit", self.time_limit_s, "seconds above 0")
         _check(
             settings.scenario != "single-stream" or settings.batch_size == 1,

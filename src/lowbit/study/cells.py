@@ -1,6 +1,5 @@
 """Which builds and cells a study has, decided before anything runs."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -94,8 +93,7 @@ def plan_cells(
 
 def short_names(info: ToolchainInfo) -> tuple[str, ...]:
     """A toolchain's recipes for people: those made on request as one name a family, wNaM for w8a8, w4a8, w2a4 …"""
-    names = (re.sub(r"^w\d+a\d+", "wNaM", each.name) if each.on_request else each.name for each in info.recipes)
-    return tuple(dict.fromkeys(names))
+    return (*(each.name for each in info.recipes if not each.on_request), *info.families)
 
 
 def _readers(info: ToolchainInfo, recipe: Recipe, runtimes: Sequence[RuntimeInfo]) -> tuple[str, ...]:

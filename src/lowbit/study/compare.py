@@ -94,7 +94,14 @@ def _report(work: Work, request: StudyRequest, inputs: Inputs, plan: CellsPlan, 
         among=request.among,
         reference=None if model.random_weights else reference,
         rows=rows,
-        choice=choose(rows, float_top1, optimize=request.optimize, max_drop=request.max_drop, noise=noise_of(cells)),
+        choice=choose(
+            rows,
+            float_top1,
+            optimize=request.optimize,
+            max_drop=request.max_drop,
+            min_agreement=request.min_agreement,
+            noise=noise_of(cells),
+        ),
         warnings=_warnings(model, settings, note_of(inputs.samples)),
     )
 

@@ -13,6 +13,7 @@ from lowbit.data.cache import open_samples
 from lowbit.data.datasets import open_dataset
 from lowbit.data.labels import output_index
 from lowbit.measure.accuracy import Scoring
+from lowbit.measure.stats import above_chance
 from lowbit.sources import find as sources
 from lowbit.sources._edge import Source
 from lowbit.sources._float import GRAPH
@@ -27,6 +28,8 @@ from lowbit.worker.model import float_artifact
 Result = TypeVar("Result")
 
 BATCH = 32  # images a call in accuracy passes, where the batch size does not change the answers
+_ENOUGH = 200  # images: fewer cannot tell a poor model from guesses
+_CHANCE_P = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ def prepare(work: Work, request: StudyRequest) -> Inputs:
     samples, model = samples_and_model(work)
     calibration, evaluation = open_samples(samples, "calibration"), open_samples(samples, "evaluation")
     outputs = output_index(evaluation.class_names, model.outputs, request.labels)
-    task = Scoring(outputs, request.among, model.probabilities)
+    task = Scoring(outputs, request.among, model.probabilities, _threshold(request, model))
     key = keys.reference_key(model, evaluation, asked.preprocess, task, asked.threads, work.executor.host)
     reference = work.store.reference(key)
     job = AccuracyJob(
@@ -71,7 +74,37 @@ def prepare(work: Work, request: StudyRequest) -> Inputs:
     )
     leaves = tuple(reference / name for name in (SCORES, PREDICTIONS, RIGHT))
     accuracy = must(work, "float model", PlacedJob(model.name, job, _result(reference), work.store.logs(key), leaves))
+    if not model.random_weights:
+        _check_above_chance(request, model, evaluation, accuracy)
     return Inputs(model, samples, calibration, evaluation, task, reference, key, accuracy)
+
+
+def _threshold(request: StudyRequest, model: FloatModel) -> float | None:
+    """Where the two classes of a model's only output part; None for a model with an output for each class."""
+    if model.outputs > 1:
+        if request.threshold is not None:
+            raise BadInput(
+                f"--threshold {request.threshold:g}: {request.model} has {model.outputs} outputs; a threshold is for a "
+                "model with one output for two classes: leave it out"
+            )
+        return None
+    if request.threshold is not None:
+        return request.threshold
+    return 0.5 if model.probabilities else 0.0
+
+
+def _check_above_chance(request: StudyRequest, model: FloatModel, evaluation: Samples, accuracy: Accuracy) -> None:
+    """Raises BadInput where the float model answers no better than by guessing: the labels do not fit, most likely."""
+    names, n, correct = evaluation.class_names, accuracy.n_samples, accuracy.correct
+    choices = len(names) if request.among == "data" else max(2, model.outputs)
+    if len(names) < 2 or n < _ENOUGH or above_chance(correct, n, 1 / choices) < _CHANCE_P:
+        return
+    some = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+    raise BadInput(
+        f"{model.name} on {request.data}: the float model is right on {correct:,} of {n:,} images "
+        f"({100 * correct / n:.2f} %), no better than guessing one of {choices:,} answers: do the labels fit? Look at "
+        f"the order of the classes ({some}), at --labels, and at --preprocess"
+    )
 
 
 def samples_and_model(work: Work) -> tuple[Path, FloatModel]:

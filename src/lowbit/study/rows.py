@@ -108,7 +108,7 @@ def rows_of(cells: Sequence[CellState], impossible: Sequence[Impossible], common
     """One row a cell and one for everything that cannot be had, with speed-ups over the best fp32 row."""
     rows = [_row(cell, common) for cell in cells] + [_impossible(item, common) for item in impossible]
     rates = [rate(row) if row.status == "measured" else None for row in rows]
-    baselines = [each for row, each in zip(rows, rates, strict=True) if row.recipe == "fp32" and each is not None]
+    baselines = [each for row, each in zip(rows, rates, strict=True) if row.is_fp32 and each is not None]
     if not baselines:
         return tuple(rows)
     best = max(baselines)
@@ -162,6 +162,8 @@ def _row(cell: CellState, common: Common) -> Row:
         "recipe": recipe.name,
         "weight_bits": recipe.weight_bits,
         "activation_bits": recipe.activation_bits,
+        "claim": recipe.claim,
+        "series": recipe.series,
         "runtime": cell.cell.runtime,
         "intended": cell.cell.intended,
         "artifact": cell.artifact,
@@ -180,8 +182,6 @@ def _row(cell: CellState, common: Common) -> Row:
     timings = [outcome.value for outcome in cell.timings if outcome.value is not None]
     if timings:
         plain |= _of_timings(timings)
-        if any(timing.disturbed for timing in timings):
-            notes.append("timed beside other work on this machine")
         if not all(timing.loadgen_valid for timing in timings):
             notes.append("LoadGen: " + next(timing.verdict for timing in timings if not timing.loadgen_valid))
     ended = cell.ended
@@ -189,7 +189,7 @@ def _row(cell: CellState, common: Common) -> Row:
         plain |= {"status": ended.status, "reason": ended.reason, "log": ended.log}
     else:
         plain["status"] = "measured"
-    plain["note"] = "; ".join(notes) or None
+    plain["notes"] = notes
     return from_plain(Row, plain)
 
 
@@ -224,6 +224,7 @@ def _of_timings(timings: Sequence[Timing]) -> dict[str, object]:
     """Medians over the rounds; the spread of their medians; the largest peak of memory."""
     found: dict[str, object] = {
         "samples_per_s": median(timing.samples_per_s for timing in timings),
+        "disturbed": any(timing.disturbed for timing in timings),
         "loadgen_valid": all(timing.loadgen_valid for timing in timings),
         "peak_memory_bytes": max(timing.peak_memory_bytes for timing in timings),
         "load_s": median(timing.load_s for timing in timings),

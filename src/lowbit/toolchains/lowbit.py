@@ -70,7 +70,7 @@ def _recipe(weights: int, activations: int, target: Target) -> Recipe:
     return Recipe(
         name, weights, activations, "integer",
         note=note, made_for=target.made_for, makes=target.format.name, on_request=name not in _USUAL,
-        packages=target.packages, extra=target.extra,
+        series=f"wNa{activations}{target.ending}", packages=target.packages, extra=target.extra,
     )  # fmt: skip
 
 
@@ -81,6 +81,7 @@ INFO = ToolchainInfo(
     makes="onnx",
     made_for=("onnxruntime", "openvino"),
     recipes=tuple(_recipe(w, a, target) for target in TARGETS for w in _WEIGHTS for a in _ACTIVATIONS),
+    families=tuple(f"wNaM{target.ending}" for target in TARGETS),
 )
 
 

@@ -53,7 +53,7 @@ def build(request: BuildRequest) -> Built:
     for key, value in metadata(request.preprocess).items():
         model.set_rt_info(value, key.split("."))
     main = request.out / "model.xml"
-    ov.save_model(model, main, compress_to_fp16=recipe.name == "fp16")
+    ov.save_model(model, main, compress_to_fp16=recipe.weight_bits == 16)
     return Built(main, calibration_s=calibration.seconds or None)
 
 

@@ -64,19 +64,19 @@ def build(request: BuildRequest) -> Built:
     import onnx
 
     main = request.out / "model.onnx"
-    recipe = request.recipe.name
+    recipe = request.recipe
     notes: tuple[str, ...] = ()
     calibration = Calibration(request, _CALIBRATION_BATCH)
-    if recipe == "fp32":
+    if recipe.claim == "float" and recipe.weight_bits == 32:
         model = onnx.load(request.model.path)
-    elif recipe == "fp16":
+    elif recipe.claim == "float":
         model = _half(request)
     else:
         with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=request.out) as folder:
             prepared, quantized = Path(folder) / "prepared.onnx", Path(folder) / "quantized.onnx"
             try:
                 _prepare(request.model.path, prepared)
-                if recipe == "int8-dynamic":
+                if recipe.claim == "dynamic":
                     _quantize_dynamic(request, prepared, quantized)
                 else:
                     notes = _quantize_static(request, calibration, prepared, quantized)
@@ -127,9 +127,16 @@ def _quantize_dynamic(request: BuildRequest, prepared: Path, quantized: Path) ->
 def _quantize_static(
     request: BuildRequest, calibration: Calibration, prepared: Path, quantized: Path
 ) -> tuple[str, ...]:
-    """QDQ with min-max ranges and one scale a channel of a weight; returns notes."""
+    """QDQ with min-max ranges and one scale a channel of a weight; returns notes.
+
+    A Softmax that ends the graph stays in float: 8 bits of a probability know no number between 0 and 1/256.
+    """
+    import onnx
     from onnxruntime.quantization import QuantType, quantize_static
 
+    from lowbit.graph.scores import closing_nodes
+
+    closing = closing_nodes(onnx.load(prepared))
     reduce_range = int8_sums_saturate(facts())
     quantize_static(
         prepared,
@@ -139,6 +146,7 @@ def _quantize_static(
         reduce_range=reduce_range,
         activation_type=QuantType[request.recipe.options["activation_type"]],
         weight_type=QuantType[request.recipe.options["weight_type"]],
+        nodes_to_exclude=list(closing),
     )
     return ("7-bit weights (reduce_range): this CPU has no int8 dot product",) if reduce_range else ()
 

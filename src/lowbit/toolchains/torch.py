@@ -59,9 +59,9 @@ def build(request: BuildRequest) -> Built:
     notes: tuple[str, ...] = ()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        if request.recipe.name == "int8-dynamic":
+        if request.recipe.claim == "dynamic":
             module, notes = _dynamic(module)
-        elif request.recipe.name == "int8-static":
+        elif request.recipe.claim == "integer":
             module = _static(module, example, calibration, request)
         main = request.out / "model.pt"
         _save(module, example, main, request)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import fx, nn
 
+from lowbit.core.text import said
 from lowbit.torchgraph.values import Constant, ImportedOp, Sizes, Value
 
 _BATCHES = (5, 7)  # unlikely as a product or a quotient of a network's own sizes, and not 1, which would broadcast
@@ -147,7 +148,7 @@ class Builder:
                 with torch.device("meta"), torch.no_grad():
                     results.append(function(*args, **kwargs))
             except (RuntimeError, ValueError, IndexError, TypeError) as error:
-                raise self.op.unsupported(f"with a batch of {_BATCHES[which]}, torch says: {error}") from error
+                raise self.op.unsupported(f"with a batch of {_BATCHES[which]}, torch says: {said(error)}") from error
         return self._remember(node, tuple(results))
 
     def _remember(self, node: fx.Node, observed: tuple[Any, ...]) -> fx.Node:

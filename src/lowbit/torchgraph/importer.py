@@ -15,6 +15,7 @@ from onnx.reference import ReferenceEvaluator
 from torch import fx
 
 from lowbit.core.errors import BadInput
+from lowbit.core.text import said
 from lowbit.torchgraph.builder import Builder, Handler
 from lowbit.torchgraph.operators import activations, images, layers, math, shapes, sizes
 from lowbit.torchgraph.values import Constant, ImportedOp, Value
@@ -148,7 +149,7 @@ def _fold(node: ir.Node, op: ImportedOp) -> tuple[Value, ...]:
     try:
         results = ReferenceEvaluator(function).run(None, feed, attributes={})
     except (NotImplementedError, RuntimeError, ValueError) as error:
-        raise op.unsupported(f"its inputs are constant, but folding it fails: {error}") from error
+        raise op.unsupported(f"its inputs are constant, but folding it fails: {said(error)}") from error
     named = zip(node.outputs, results, strict=True)
     return tuple(Constant(str(value.name), np.asarray(result)) for value, result in named)
 

@@ -6,6 +6,7 @@ the parent says so.
 
 import contextlib
 import errno
+import faulthandler
 import importlib
 import logging
 import os
@@ -17,7 +18,8 @@ from typing import Any
 from lowbit.core.cell import Outcome
 from lowbit.core.errors import BadInput, MissingPackage, UnsupportedError
 from lowbit.core.lifeline import PARENT_VARIABLE, die_with_parent
-from lowbit.worker import jobs
+from lowbit.core.text import kind_and_said, one_line
+from lowbit.worker import doing, jobs
 
 DISK_FULL = errno.ENOSPC
 
@@ -25,9 +27,12 @@ DISK_FULL = errno.ENOSPC
 def main(job_path: str, result_path: str, study: str) -> int:
     """Do one job; every way it can end but a crash is written down."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    faulthandler.enable()  # a crash leaves the stack in the log
+    doing.begin(Path(result_path))
     job = jobs.load_job(Path(job_path), Path(study))
     try:
         jobs.save_outcome(Path(result_path), perform(job))
+        doing.end()
     except OSError as error:
         if error.errno == errno.ENOSPC:
             return DISK_FULL  # not even a log could be written now
@@ -45,15 +50,15 @@ def perform(job: jobs.Job[Any]) -> Outcome[Any]:
         return Outcome("missing", reason=error.reason, remedy=error.remedy)
     except UnsupportedError as error:
         traceback.print_exc()
-        return Outcome("unsupported", reason=error.reason, remedy=error.remedy)
+        return Outcome("unsupported", reason=one_line(error.reason), remedy=one_line(error.remedy))
     except BadInput as error:
         traceback.print_exc()
-        return Outcome("bad-input", reason=str(error))
+        return Outcome("bad-input", reason=one_line(str(error)))
     except Exception as error:  # the boundary of the process: whatever a vendor raises ends as a typed result
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise
         traceback.print_exc()
-        return Outcome("failed", reason=f"{type(error).__name__}: {error}")
+        return Outcome("failed", reason=kind_and_said(error))
 
 
 if __name__ == "__main__":

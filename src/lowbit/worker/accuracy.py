@@ -13,6 +13,7 @@ from lowbit.data.cache import batches, open_samples
 from lowbit.measure.accuracy import Answers, answer, in_batches_of
 from lowbit.measure.stats import mcnemar
 from lowbit.runtimes import find
+from lowbit.worker.doing import doing
 from lowbit.worker.jobs import AccuracyJob
 
 SCORES, PREDICTIONS, RIGHT = "scores.npy", "predictions.npy", "right.npy"
@@ -23,7 +24,9 @@ def run(job: AccuracyJob) -> Accuracy:
     samples = open_samples(job.samples, "evaluation")
     runtime = find.runtimes((job.runtime,))[job.runtime]
     options = SessionOptions(threads=job.threads, batch_size=job.batch_size)
+    doing(f"opening {job.artifact.path.name} in {job.runtime}")
     with runtime.open_session(job.artifact, options) as session:
+        doing(f"running {job.artifact.path.name} in {job.runtime}")
         fixed = job.artifact.batch_size
         predict = session.predict if fixed is None else in_batches_of(session.predict, fixed)
         pictures = batches(samples, job.preprocess, fixed or job.batch_size)
@@ -42,6 +45,7 @@ def run(job: AccuracyJob) -> Accuracy:
         else:
             reference = np.load(job.reference / SCORES, mmap_mode="r")
             answers = answer(predict, pictures, samples.labels, job.task, reference=reference)
+        doing(f"asking {job.runtime} what it executed of {job.artifact.path.name}")
         precision = tuple(session.executed_precision())
     _save(job.out, answers)
     float_folder = job.reference or job.out

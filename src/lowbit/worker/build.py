@@ -14,6 +14,7 @@ from lowbit.core.version import exact_version
 from lowbit.data.cache import open_samples
 from lowbit.measure.imports import ImportTimer
 from lowbit.toolchains import find
+from lowbit.worker.doing import doing
 from lowbit.worker.jobs import BuildJob
 
 
@@ -25,6 +26,7 @@ def run(job: BuildJob) -> Manifest:
     shutil.rmtree(job.evidence, ignore_errors=True)
     calibration = open_samples(job.samples, "calibration")
     with folder_aside(job.out) as folder:
+        doing(f"building {job.recipe.name} with {job.toolchain}")
         start = time.perf_counter()
         with ImportTimer() as imports:
             built = toolchain.build(

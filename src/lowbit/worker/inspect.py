@@ -13,6 +13,7 @@ from lowbit.core.errors import UnsupportedError
 from lowbit.core.inspected import Inspected
 from lowbit.core.refusal import refusal
 from lowbit.runtimes import find
+from lowbit.worker.doing import doing
 from lowbit.worker.jobs import InspectJob
 
 _OPENVINO = "/WithoutBiases"  # what OpenVINO calls a layer whose bias it has taken off, and what it fused behind it
@@ -51,6 +52,7 @@ def run(job: InspectJob) -> Inspected:
         runtime_options=job.runtime_options,
     )
     runtime = find.runtimes((job.runtime,))[job.runtime]
+    doing(f"opening {job.path.name} in {job.runtime}")
     with runtime.open_session(artifact, SessionOptions(job.threads, found.batch_size or 1)) as session:
         operators = session.executed_precision()
     layers = {*job.layers, *found.weight_bytes}

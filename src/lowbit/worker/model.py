@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import onnx
+
 from lowbit.core.adapter import SessionOptions
 from lowbit.core.artifact import Artifact
 from lowbit.core.files import folder_aside
@@ -9,11 +11,13 @@ from lowbit.core.model import FloatModel
 from lowbit.data.cache import open_samples
 from lowbit.data.picture import UNLABELLED
 from lowbit.data.preprocess import to_input
+from lowbit.graph.scores import are_probabilities
 from lowbit.runtimes import find as runtimes
 from lowbit.sources import find as sources
 from lowbit.sources._edge import SourceRequest
 from lowbit.sources._float import GRAPH
 from lowbit.sources.check import check_against_source
+from lowbit.worker.doing import doing
 from lowbit.worker.jobs import ModelJob
 
 _CHECKED = 33  # images: odd, so that a graph which only seems to have a free batch size is found out
@@ -36,6 +40,7 @@ def run(job: ModelJob) -> FloatModel:
     images = to_input(calibration.images[:_CHECKED], job.preprocess)
     with folder_aside(job.out) as folder:
         source = sources.find(job.spec)
+        doing(f"loading {job.spec}")
         loaded = source.load(
             SourceRequest(
                 spec=job.spec,
@@ -55,6 +60,9 @@ def run(job: ModelJob) -> FloatModel:
             return replace(loaded.model, path=job.out / GRAPH)
         runtime = runtimes.runtimes(("onnxruntime",))["onnxruntime"]
         options = SessionOptions(threads=job.threads, batch_size=len(images))
+        doing("running the float graph in onnxruntime and its source beside it")
         with runtime.open_session(float_artifact(loaded.model), options) as session:
-            difference = check_against_source(session.predict, loaded.predict, images, loaded.tolerance)
-    return replace(loaded.model, path=job.out / GRAPH, difference=difference)
+            scores = session.predict(images)
+        difference = check_against_source(lambda _: scores, loaded.predict, images, loaded.tolerance)
+        probabilities = are_probabilities(onnx.load(loaded.model.path), scores)
+    return replace(loaded.model, path=job.out / GRAPH, difference=difference, probabilities=probabilities)

@@ -15,6 +15,7 @@ from lowbit.measure.imports import ImportTimer
 from lowbit.measure.memory import peak_above
 from lowbit.measure.speed import run_loadgen
 from lowbit.runtimes import find
+from lowbit.worker.doing import doing
 from lowbit.worker.jobs import SpeedJob
 
 _LIBRARY_BYTES = 64 * 2**20  # of preprocessed images that LoadGen draws from
@@ -29,6 +30,7 @@ def run(job: SpeedJob) -> Timing:
     options = SessionOptions(threads=job.settings.threads, batch_size=job.settings.batch_size)
     samples = open_samples(job.samples, "evaluation")
     first = to_input(samples.images[:1], job.preprocess)
+    doing(f"loading {job.runtime}")
     with ImportTimer() as imports:
         runtime.warm_up(options)
     before = load.pause(_PAUSE_S)
@@ -42,11 +44,13 @@ def run(job: SpeedJob) -> Timing:
             seconds.append(time.perf_counter() - start)
             opened[0].predict(np.repeat(first, job.artifact.batch_size or job.settings.batch_size, axis=0))
 
+        doing(f"opening {job.artifact.path.name} in {job.runtime} and running it once")
         peak = peak_above(load_and_run)
         fixed = job.artifact.batch_size
         predict = opened[0].predict if fixed is None else in_batches_of(opened[0].predict, fixed)
         count = max(1, min(len(samples), _LIBRARY_IMAGES, _LIBRARY_BYTES // first.nbytes))
         images = to_input(samples.images[:count], job.preprocess)
+        doing(f"timing {job.artifact.path.name} in {job.runtime}")
         start = load.now()
         result = run_loadgen(predict, images, job.settings, job.logs)
         during = load.others(start, load.now())

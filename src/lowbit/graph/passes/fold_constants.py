@@ -11,6 +11,7 @@ import onnxscript.optimizer
 from onnx_ir.passes import common
 
 from lowbit.core.errors import BadInput
+from lowbit.core.text import said
 
 _LARGEST = 2**26  # elements; what folds to more (an expanded mask) stays computed
 
@@ -27,7 +28,7 @@ def fold_constants(model: ir.Model, where: str) -> None:
             should_fold=lambda _node: True,  # by default large inputs and ConstantOfShape are left
         )
     except RuntimeError as error:
-        raise BadInput(f"{where}: a constant part of it cannot be computed ({error}); export it again") from error
+        raise BadInput(f"{where}: a constant part of it cannot be computed ({said(error)}); export it again") from error
     finally:
         logging.getLogger("onnxscript").setLevel(level)
     common.RemoveUnusedNodesPass()(model)

@@ -7,6 +7,7 @@ Ensures: operator set `OLDEST_OPSET` or later.
 import onnx
 
 from lowbit.core.errors import BadInput
+from lowbit.core.text import said
 
 OLDEST_OPSET = 13  # the first with quantization per channel
 
@@ -21,5 +22,5 @@ def raise_opset(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
     except (RuntimeError, ValueError) as error:
         raise BadInput(
             f"{where}: operator set {opset} cannot be converted to {OLDEST_OPSET}, the oldest that lowbit reads "
-            f"({error}); export it with opset {OLDEST_OPSET} or later"
+            f"({said(error)}); export it with opset {OLDEST_OPSET} or later"
         ) from error

@@ -12,7 +12,7 @@ from cattrs.errors import BaseValidationError
 from lowbit.core.codec import from_plain, load_json
 from lowbit.core.errors import BadInput, DamagedFile
 from lowbit.quant.plan.placement import make_plan
-from lowbit.quant.plan.plan import LayerPlan, QuantPlan, TensorPlan
+from lowbit.quant.plan.plan import LayerPlan, QuantPlan, TensorPlan, float_note
 from lowbit.quant.plan.scheme import Scheme, widths
 
 _NAMED = 4  # layers named in a note
@@ -129,7 +129,6 @@ def notes_of(plan: QuantPlan) -> tuple[str, ...]:
     if any(layer.activation_bits < 8 for layer in plan.layers):
         count = sum(tensor.role == "main" and tensor.format.bits == 8 for tensor in plan.tensors)
         notes.append(f"{count} tensors stay at 8 bits: the input, and what additions, poolings or 8-bit layers read")
-    kinds = Counter(entry.op_type for entry in plan.floats)
-    if kinds:
-        notes.append("in float: " + ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items())))
+    if plan.floats:
+        notes.append(float_note(plan))
     return (*notes, *plan.notes)

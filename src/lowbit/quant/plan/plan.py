@@ -1,5 +1,6 @@
 """The plan: what every tensor and layer of a graph becomes, and why. Plain data: printed, saved, edited, read back."""
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
@@ -64,3 +65,9 @@ class QuantPlan:
     tensors: tuple[TensorPlan, ...]
     floats: tuple[FloatNode, ...]
     notes: tuple[str, ...] = ()
+
+
+def float_note(plan: QuantPlan) -> str:
+    """What of the plan stays in float, as a note: "in float: 2 Gelu, 1 Softmax"; empty where nothing does."""
+    kinds = Counter(entry.op_type for entry in plan.floats)
+    return "in float: " + ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items())) if kinds else ""

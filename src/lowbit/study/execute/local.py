@@ -11,8 +11,10 @@ from typing import Any, Generic, TypeVar
 from lowbit.core.cell import Outcome
 from lowbit.core.errors import BadInput, DamagedFile
 from lowbit.core.host import Host
+from lowbit.core.text import shortened
 from lowbit.measure.host import facts
 from lowbit.study.execute import process
+from lowbit.worker import doing
 from lowbit.worker.__main__ import DISK_FULL
 from lowbit.worker.jobs import Job, load_outcome, save_job
 
@@ -119,7 +121,8 @@ class LocalExecutor:
         job = task.logs / f"{task.result.stem}.job.json"
         save_job(job, task.job, self.folder)
         task.result.parent.mkdir(parents=True, exist_ok=True)
-        task.result.unlink(missing_ok=True)
+        for old in (task.result, doing.place_of(task.result)):
+            old.unlink(missing_ok=True)
         return process.start(job, task.result, self.folder, _log(task), self.time_limit_s, self.threads)
 
     def _collect(self, task: PlacedJob[Result], child: process.Child) -> Outcome[Result]:
@@ -130,7 +133,7 @@ class LocalExecutor:
                 "same command again: everything finished is kept"
             )
         if not task.result.exists():
-            reason = _why_dead(status, timed_out=child.timed_out, limit_s=self.time_limit_s, log=_log(task))
+            reason = _why_dead(status, task, timed_out=child.timed_out, limit_s=self.time_limit_s)
             return Outcome("failed", reason=reason)
         return load_outcome(task.result, task.job.result_type)
 
@@ -159,13 +162,16 @@ def _next(waiting: Sequence[int], running: dict[int, process.Child], tasks: Sequ
     return next((index for index in waiting if tasks[index].group not in busy), None)
 
 
-def _why_dead(status: int, *, timed_out: bool, limit_s: float, log: Path) -> str:
-    """A sentence for a row about a child that left no result."""
+def _why_dead(status: int, task: PlacedJob[Any], *, timed_out: bool, limit_s: float) -> str:
+    """A sentence for a row about a child that left no result: how it died, and in which call."""
+    place = doing.place_of(task.result)
+    call = f" while {place.read_text()}" if place.exists() else ""
     if timed_out:
-        return f"it did not end within {limit_s:g} s and was killed"
+        return f"it did not end within {limit_s:g} s and was killed{call}"
     if status < 0:
         name = signal.Signals(-status).name
         hint = ", which is often the kernel when memory runs out" if name == "SIGKILL" else ""
-        return f"the process died of {name}{hint}"
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return f"the process ended with status {status}: {' / '.join(lines[-_LOG_TAIL:]) or 'nothing was printed'}"
+        return f"the process died of {name}{call}{hint}"
+    lines = [line for line in _log(task).read_text(errors="replace").splitlines() if line.strip()]
+    tail = shortened(" / ".join(lines[-_LOG_TAIL:])) or "nothing was printed"
+    return f"the process ended with status {status}{call}: {tail}"
