@@ -1,0 +1,24 @@
+"""What an ONNX file says of itself: shapes, metadata, and what its layers' weights take."""
+
+from math import prod
+from pathlib import Path
+
+from lowbit.formats.facts import FileFacts
+
+
+def read_onnx(path: Path) -> FileFacts:
+    """Weights in files beside it are not read. Raises what the parser raises where it is no ONNX file."""
+    import onnx
+
+    model = onnx.load(path, load_external_data=False)
+    initializers = {tensor.name for tensor in model.graph.initializer}
+    (image,) = (value for value in model.graph.input if value.name not in initializers)
+    shape = [dim.dim_value for dim in image.type.tensor_type.shape.dim]
+    scores = [dim.dim_value for dim in model.graph.output[0].type.tensor_type.shape.dim]
+    bytes_of: dict[str, int] = {}
+    for tensor in model.graph.initializer:
+        layer, colon, part = tensor.name.rpartition(":w")
+        if colon and (not part or part.isdigit()):
+            bytes_of[layer] = bytes_of.get(layer, 0) + len(tensor.raw_data)
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    return FileFacts(tuple(shape[1:]), prod(scores[1:]), shape[0] or None, metadata, bytes_of)
