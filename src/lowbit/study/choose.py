@@ -40,9 +40,11 @@ def _why(row: Row, float_top1: float | None, optimize: str, max_drop: float, eli
     drop = drop_points(row, float_top1)
     assert drop is not None
     words = {"latency": "fastest", "size": "smallest", "memory": "least memory"}[optimize]
-    figures = [
-        f"{row.latency_p50_ms:.3g} ms" if row.latency_p50_ms is not None else f"{row.samples_per_s:.0f} samples/s"
-    ]
+    figures = []
+    if row.latency_p50_ms is not None:
+        figures.append(f"{row.latency_p50_ms:.3g} ms")
+    elif row.samples_per_s is not None:
+        figures.append(f"{row.samples_per_s:.0f} samples/s")
     if row.speedup is not None:
         figures.append(f"{row.speedup:.2f}× the best fp32")
     if row.size_bytes is not None:

@@ -93,7 +93,13 @@ def _report(work: Work, inputs: Inputs, plan: Plan, cells: Sequence[CellState]) 
         among=request.among,
         reference=None if model.random_weights else reference,
         rows=rows,
-        choice=choose(rows, float_top1, optimize=request.optimize, max_drop=request.max_drop, noise=noise_of(cells)),
+        choice=choose(
+            rows,
+            float_top1,
+            optimize=request.optimize if settings.rounds else "size",
+            max_drop=request.max_drop,
+            noise=noise_of(cells),
+        ),
         warnings=_warnings(model, settings, note_of(inputs.samples)),
     )
 
@@ -104,6 +110,8 @@ def _warnings(model: FloatModel, settings: Settings, note: str) -> tuple[str, ..
         found.append(
             "Random weights: nobody trained this network, so no accuracy is printed, only agreement with float."
         )
+    if settings.rounds == 0:
+        found.append("Nothing was timed: speed and memory are not known, and the winner is the smallest file.")
     if settings.rounds == 1:
         found.append("One timing round: there is no spread, so that close latencies cannot be told apart.")
     if note:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lowbit.core.codec import from_plain
-from lowbit.core.errors import BadInput, LowbitError, with_remedy
+from lowbit.core.errors import BadInput, JobError, with_remedy
 from lowbit.core.host import Host
 from lowbit.core.model import FloatModel
 from lowbit.core.outcome import Accuracy
@@ -130,5 +130,5 @@ def must(work: Work, stage: str, task: PlacedJob) -> JobResult:
     if ended.end == "unsupported":
         raise BadInput(f"{task.name}: {with_remedy(ended.reason, ended.remedy)}")
     if ended.end != "done":
-        raise LowbitError(f"{stage} {task.name}: {ended.reason}; see {work.store.folder / (ended.log or '')}")
+        raise JobError(f"{stage} {task.name}: {ended.reason}", work.store.folder / (ended.log or ""))
     return ended

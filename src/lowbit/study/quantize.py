@@ -17,7 +17,7 @@ from lowbit.core import digest
 from lowbit.core.artifact import Manifest
 from lowbit.core.codec import from_plain, load_json, save_json
 from lowbit.core.discover import require
-from lowbit.core.errors import BadInput, DamagedFile, LowbitError
+from lowbit.core.errors import BadInput, DamagedFile, LowbitError, UnsupportedError
 from lowbit.core.files import aside
 from lowbit.core.model import FloatModel
 from lowbit.core.preprocess import Preprocess
@@ -112,10 +112,10 @@ def quantize(request: QuantizeRequest, listener: Listener = lambda _: None) -> Q
     begun = time.monotonic()
     out = _checked(request.out)
     recipe = _recipe(request, ENDINGS[out.suffix])
-    require(INFO)
+    versions = _installed()
     with _working(request, listener) as work:
         samples, model = samples_and_model(work)
-        planned = PlannedBuild(INFO, recipe, require(INFO), ())
+        planned = PlannedBuild(INFO, recipe, versions, ())
         key = keys.build_key(work.request, planned, model, open_samples(samples, "calibration"), work.host)
         if request.plan is not None:
             key = digest.of_value([key, digest.of_files([request.plan])])
@@ -146,13 +146,21 @@ def dry_run(request: QuantizeRequest, listener: Listener = lambda _: None) -> Qu
     if request.out is not None and request.out.suffix != ".json":
         _checked(request.out)
     recipe = _recipe(request, ENDINGS.get(request.out.suffix if request.out else "", ""))
-    require(INFO)
+    _installed()
     with _working(request, listener) as work:
         _, model = samples_and_model(work)
         plan = _planned(work, model, recipe)
     if request.out is not None and request.out.suffix == ".json":
         save_json(request.out, plan)
     return plan
+
+
+def _installed() -> dict[str, str]:
+    """The versions of what the engine needs; BadInput, with the command that installs it, where it is missing."""
+    try:
+        return require(INFO)
+    except UnsupportedError as error:
+        raise BadInput(f"lowbit's own engine cannot work here: {error}") from error
 
 
 def _planned(work: Work, model: FloatModel, recipe: Recipe) -> QuantPlan:

@@ -124,7 +124,7 @@ class LocalExecutor:
                 "same command again: everything finished is kept"
             )
         if not task.result.exists():
-            reason = _why_dead(status, timed_out=child.timed_out, limit_s=self.time_limit_s, log=_log(task))
+            reason = _why_dead(status, child, limit_s=self.time_limit_s, log=_log(task))
             return JobResult("failed", reason)
         result = load_json(JobResult, task.result)
         if result.end == "bad-input":
@@ -156,13 +156,14 @@ def _next(waiting: Sequence[int], running: dict[int, process.Child], tasks: Sequ
     return next((index for index in waiting if tasks[index].group not in busy), None)
 
 
-def _why_dead(status: int, *, timed_out: bool, limit_s: float, log: Path) -> str:
+def _why_dead(status: int, child: process.Child, *, limit_s: float, log: Path) -> str:
     """A sentence for a row about a child that left no result."""
-    if timed_out:
+    if child.timed_out:
         return f"it did not end within {limit_s:g} s and was killed"
     if status < 0:
         name = signal.Signals(-status).name
         hint = ", which is often the kernel when memory runs out" if name == "SIGKILL" else ""
         return f"the process died of {name}{hint}"
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    printed = log.read_bytes()[child.log_start :].decode(errors="replace")
+    lines = [line.strip() for line in printed.splitlines() if line.strip()]
     return f"the process ended with status {status}: {' / '.join(lines[-_LOG_TAIL:]) or 'nothing was printed'}"
