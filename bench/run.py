@@ -155,7 +155,7 @@ def decoding(declared: str) -> Figure:
     def bare() -> None:
         for blob in blobs:
             image = Image.open(io.BytesIO(blob)).convert("RGB")
-            if preprocess.resize is not None:
+            if isinstance(preprocess.resize, int):
                 scale = preprocess.resize / min(image.size)
                 size = (round(image.width * scale), round(image.height * scale))
                 image = image.resize(size, Image.Resampling.BILINEAR)

@@ -30,7 +30,7 @@ def small_model(
     Asymmetric weights are unsigned codes; at 8 bits they are symmetric all the same.
     """
     return by_hand(
-        _float_graph(seed),
+        small_graph(seed),
         random_images(32, seed=seed + 1),
         weight_bits=weight_bits,
         activation_bits=activation_bits,
@@ -116,7 +116,7 @@ def quantize_layer(
     return QuantizedLayer(node, quantized, np.rint(bias / bias_scale).astype(np.int32), bias_scale)
 
 
-def _float_graph(seed: int) -> onnx.ModelProto:
+def small_graph(seed: int) -> onnx.ModelProto:
     rng = np.random.default_rng(seed)
 
     def initializer(name: str, *shape: int) -> onnx.TensorProto:

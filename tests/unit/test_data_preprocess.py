@@ -169,13 +169,13 @@ def test_a_yaml_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_resizing_and_cropping_agree_with_pillow_to_the_last_bit(size: tuple[int, int], name: str) -> None:
     declared = parse(name)
     image = picture(*size)
-    assert declared.resize is not None
+    assert isinstance(declared.resize, int)
     short, long = min(size), max(size)
     longer = int(declared.resize * long / short)
     target = (declared.resize, longer) if size[0] <= size[1] else (longer, declared.resize)
     filters = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
     expected = image.resize(target, filters[declared.interpolation])
-    if declared.crop is not None:
+    if isinstance(declared.crop, int):
         left = round((target[0] - declared.crop) / 2.0)
         top = round((target[1] - declared.crop) / 2.0)
         expected = expected.crop((left, top, left + declared.crop, top + declared.crop))

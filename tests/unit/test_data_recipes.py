@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,7 @@ GUIDE = Path(__file__).resolve().parents[2] / "docs/guide.md"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 STEP = 1 / 255
 
-Floats = npt.NDArray[np.float32]
+Floats = npt.NDArray[Any]
 
 
 def picture(width: int, height: int) -> Image.Image:
@@ -39,22 +40,29 @@ def tensor(pixels: object) -> Floats:
 
 def normalized(x: Floats, mean: tuple[float, ...], std: tuple[float, ...]) -> Floats:
     column = (-1, 1, 1)
-    return (x - np.reshape(mean, column)) / np.reshape(std, column)
+    return np.asarray((x - np.reshape(mean, column)) / np.reshape(std, column))
 
 
-def torchvision(resize: object, crop: int | None = None, *, grey: bool = False, **options: object) -> object:
+def torchvision(
+    resize: int | tuple[int, int], crop: int | None = None, *, grey: bool = False, **options: Any
+) -> Callable[[Image.Image], Floats]:
     """torchvision's own transforms, up to ToTensor."""
     from lowbit.sources.torch_operators import declare_torchvision_operators
 
     declare_torchvision_operators()
     from torchvision import transforms
 
-    steps = [transforms.Grayscale()] * grey + [transforms.Resize(resize, **options)]
+    steps: list[Any] = [transforms.Grayscale()] * grey + [transforms.Resize(resize, **options)]
     steps += [transforms.CenterCrop(side) for side in (crop,) if side is not None] + [transforms.ToTensor()]
-    return lambda image: transforms.Compose(steps)(image).numpy()
+
+    def call(image: Image.Image) -> Floats:
+        result: Floats = transforms.Compose(steps)(image).numpy()
+        return result
+
+    return call
 
 
-def bicubic() -> object:
+def bicubic() -> Any:
     torchvision(1)
     from torchvision.transforms import InterpolationMode
 
@@ -73,7 +81,7 @@ def area(image: object, height: int, width: int) -> Floats:
     """[C, height, width]: each pixel repeated until both sizes divide the sides, then the mean of every block."""
     x = tensor(image)
     x = np.repeat(x, height, 1).reshape(len(x), height, -1, x.shape[2]).mean(2)
-    return np.repeat(x, width, 2).reshape(len(x), height, width, -1).mean(3)
+    return np.asarray(np.repeat(x, width, 2).reshape(len(x), height, width, -1).mean(3))
 
 
 def padded(image: Image.Image, side: int, fill: float) -> Floats:
@@ -99,7 +107,8 @@ def keras(image: Image.Image) -> Floats:
     return tensor(image.resize((224, 224), Image.Resampling.NEAREST))
 
 
-RECIPES: dict[str, tuple[Callable[[Image.Image], object], float]] = {  # → what the code gives, and how far it may differ
+# Recipe → what the code gives, and how far it may differ.
+RECIPES: dict[str, tuple[Callable[[Image.Image], Floats], float]] = {
     "imagenet": (lambda i: normalized(torchvision(256, 224)(i), MEAN, STD), 1e-5),
     "imagenet,resize=232": (lambda i: normalized(torchvision(232, 224)(i), MEAN, STD), 1e-5),
     "imagenet,resize=224x224,crop=none": (lambda i: normalized(torchvision((224, 224))(i), MEAN, STD), 1e-5),

@@ -5,6 +5,8 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+from lowbit.cli.values import names, number, whole, widths
+
 if TYPE_CHECKING:
     from lowbit.study.result import StudyResult
 
@@ -32,37 +34,38 @@ def add_to(commands: Any) -> None:
     add("--weights", metavar="FILE", help="weights for a Python or torchvision model: .safetensors, or a state dict")
     add("--preprocess", metavar="NAME[,key=value…]",
         help="imagenet, imagenet-tf, cifar10, unit, raw, with keys resize, crop, scale, mean, std, channels, "
-        "interpolation; or a YAML file of the same keys")  # fmt: skip
+        "interpolation, letterbox; or a YAML file of the same keys")  # fmt: skip
     add("--input-size", metavar="HxW", help="height and width of a model that leaves them free, or N for a square")
     add("--labels", metavar="FILE", help="labels.json: each class of the data → an output of the model")
     add("--among", choices=("model", "data"), help="argmax over all outputs, or those of the data's classes (model)")
-    add("--threshold", type=float, metavar="X",
+    add("--threshold", type=number, metavar="X",
         help="of a model with one output for two classes, in its unit (probability 0.5, logit 0)")  # fmt: skip
-    add("--calibration-samples", type=int, metavar="N", help="images for calibration (512)")
-    add("--limit", type=int, metavar="N", help="evaluate on N images only")
-    add("--seed", type=int, help="seed of every choice (0)")
+    add("--calibration-samples", type=whole, metavar="N", help="images for calibration (512)")
+    add("--limit", type=whole, metavar="N", help="evaluate on N images only")
+    add("--seed", type=whole, help="seed of every choice (0)")
 
     group = command.add_argument_group("what to make and run")
     add = group.add_argument
     for name in ("toolchains", "recipes", "runtimes"):
-        add(f"--{name}", type=_names, metavar="A,B", help=f"only these {name}")
-    add("--bits", type=_widths, metavar="N,N", help="a sweep: besides these, lowbit's own wNa8 for each N from 2 to 8")
-    add("--time-limit", type=float, metavar="S", help="seconds that one build or measurement may take (3600)")
+        add(f"--{name}", type=names, metavar="A,B", help=f"only these {name}")
+    add("--bits", type=widths, metavar="N,N", help="a sweep: besides these, lowbit's own wNa8 for each N from 2 to 8")
+    add("--time-limit", type=number, metavar="S", help="seconds that one build or measurement may take (3600)")
 
     group = command.add_argument_group("timing (MLPerf LoadGen)")
     add = group.add_argument
     add("--scenario", choices=("single-stream", "multi-stream", "offline"), help="(single-stream)")
-    add("--threads", type=int, metavar="N", help="threads of one session (1)")
-    add("--batch-size", type=int, metavar="N", help="images a call (1; multi-stream 8; offline 32)")
-    add("--min-duration", type=float, metavar="S", help="shortest timed run, seconds (2)")
-    add("--rounds", type=int, metavar="N", help="timed rounds; their spread is the noise (3)")
+    add("--threads", type=whole, metavar="N", help="threads of one session (1)")
+    add("--batch-size", type=whole, metavar="N", help="images a call (1; multi-stream 8; offline 32)")
+    add("--min-duration", type=number, metavar="S", help="shortest timed run, seconds (2)")
+    add("--rounds", type=whole, metavar="N", help="timed rounds; their spread is the noise (3)")
     add("--official", action="store_true", help="MLPerf's own durations and query counts")
+    add("--no-timing", dest="timing", action="store_false", help="measure no speed and no memory: much quicker")
 
     group = command.add_argument_group("what comes out")
     add = group.add_argument
     add("--optimize", choices=("latency", "size", "memory"), help="what the winner is best in (latency)")
-    add("--max-drop", type=float, metavar="POINTS", help="top-1 points the winner may lose (1.0)")
-    add("--min-agreement", type=float, metavar="PERCENT",
+    add("--max-drop", type=number, metavar="POINTS", help="top-1 points the winner may lose (1.0)")
+    add("--min-agreement", type=number, metavar="PERCENT",
         help="images on which the winner must answer as float does, where any version does so (90)")  # fmt: skip
     add("--gate", action="store_true", default=False, help="exit with 1 when nothing meets --max-drop")
     add("--json", action="store_true", default=False, help="print the rows as JSON")
@@ -98,11 +101,3 @@ def print_places(result: "StudyResult") -> None:
     if winner is not None and winner.artifact is not None:
         print(f"ship  {result.folder / winner.artifact}")
     print(f"page  {result.page}")
-
-
-def _widths(text: str) -> tuple[int, ...]:
-    return tuple(int(width) for width in text.split(","))
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name for name in text.split(",") if name)

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from lowbit.cli.values import number, whole
+
 _FELL_SHORT = 3
 _OWN = ("run", "json", "dry_run", "layer")  # options that are not arguments of the request
 
@@ -36,10 +38,10 @@ def add_to(commands: Any) -> None:
     add("--weights", metavar="FILE", help="weights for a Python or torchvision model: .safetensors, or a state dict")
     add("--preprocess", metavar="NAME[,key=value…]", help="as in `lowbit compare`")
     add("--input-size", metavar="HxW", help="height and width of a model that leaves them free, or N for a square")
-    add("--calibration-samples", type=int, metavar="N", help="images for calibration (1024, or all there are)")
-    add("--seed", type=int, help="seed of every choice (0)")
-    add("--threads", type=int, metavar="N", help="threads to work with (all cores)")
-    add("--time-limit", type=float, metavar="S", help="seconds that one step may take (3600)")
+    add("--calibration-samples", type=whole, metavar="N", help="images for calibration (1024, or all there are)")
+    add("--seed", type=whole, help="seed of every choice (0)")
+    add("--threads", type=whole, metavar="N", help="threads to work with (all cores)")
+    add("--time-limit", type=number, metavar="S", help="seconds that one step may take (3600)")
     add("--cache", metavar="FOLDER", help="keep samples, float graph and result here for the next command")
 
     group = command.add_argument_group("how to quantize")
@@ -56,8 +58,8 @@ def add_to(commands: Any) -> None:
         help="8-bit weights within 7 bits, for CPUs without int8 dot products (by this CPU)",
     )
     ranges.add_argument("--full-range", dest="reduce_range", action="store_false", help="8-bit weights in full")
-    add("--group-size", type=int, metavar="N", help="one scale for N inputs of a matrix product (an output channel)")
-    add("--ends", type=int, metavar="N", help="bits of the first and last layers, where the rest has fewer (8)")
+    add("--group-size", type=whole, metavar="N", help="one scale for N inputs of a matrix product (an output channel)")
+    add("--ends", type=whole, metavar="N", help="bits of the first and last layers, where the rest has fewer (8)")
     add("--layer", action="append", metavar="PATTERN=wNaM", help="other bits for layers of that name; repeatable")
     add("--plan", metavar="FILE", help="carry out this plan instead of a recipe")
     add("--dry-run", action="store_true", default=False, help="print the plan; quantize nothing")

@@ -1,5 +1,7 @@
 """What can go wrong, by who must act: the user (BadInput), a vendor's limits (UnsupportedError), or a broken run."""
 
+from pathlib import Path
+
 
 class LowbitError(Exception):
     """Base of every error that lowbit raises on purpose."""
@@ -24,6 +26,14 @@ class MissingPackage(UnsupportedError):  # noqa: N818 - the package is missing
 
 class MeasurementError(LowbitError):
     """A model loaded but what it did cannot be counted: NaN outputs, constant outputs, an unfinished LoadGen run."""
+
+
+class JobError(LowbitError):
+    """A job without which nothing goes on has failed; `log` is the file that holds what its process printed."""
+
+    def __init__(self, message: str, log: Path) -> None:
+        super().__init__(message)
+        self.log = log
 
 
 class DamagedFile(LowbitError):  # noqa: N818 - the file is damaged

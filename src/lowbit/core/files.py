@@ -1,8 +1,7 @@
 """Files that are whole or absent: written aside, then renamed."""
 
-import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,12 +19,10 @@ def write_text(path: Path, text: str) -> None:
 def aside(path: Path) -> Iterator[Path]:
     """A temporary file beside `path` that takes its place when the block ends well, and vanishes when it does not."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=TEMPORARY, suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = _unused_name(path)
+    temporary.touch(exist_ok=False)
     try:
         yield temporary
-        temporary.chmod(0o644)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -35,12 +32,17 @@ def aside(path: Path) -> Iterator[Path]:
 def folder_aside(path: Path) -> Iterator[Path]:
     """A temporary folder beside `path` that takes its place when the block ends well, instead of an older one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=TEMPORARY))
+    temporary = _unused_name(path)
+    temporary.mkdir()
     try:
         yield temporary
-        temporary.chmod(0o755)
         if path.exists():
             shutil.rmtree(path)
         temporary.replace(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _unused_name(path: Path) -> Path:
+    """A name beside `path`. What `tempfile` makes only its owner may read, whatever the umask."""
+    return path.with_name(f"{TEMPORARY}{secrets.token_hex(8)}{path.suffix}")

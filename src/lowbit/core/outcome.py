@@ -30,8 +30,8 @@ class Timing:
     """One round under LoadGen. Latencies are per query, in ms (None offline); `verdict` is LoadGen's own word.
 
     peak_memory_bytes: peak resident memory above the level after the runtime's warm-up, one sample resident.
-    load_s: opening the file; import_s: importing the runtime. load_before, load_during, load_after: cores kept busy by
-    other work; disturbed: too much of it for a fair figure.
+    load_s: opening the file; import_s: importing the runtime. load_before, load_during, load_after: cores, of those
+    that the process may use, kept busy by other work; disturbed: it was in the way (`measure.load.disturbed`).
     """
 
     latency_p50_ms: float | None

@@ -11,7 +11,7 @@ MULTI_STREAM_SAMPLES = 8  # samples a query, MLPerf's own
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """scenario: MLPerf LoadGen's; threads of one session; batch_size of a `predict` call; rounds of timing.
+    """scenario: MLPerf LoadGen's; threads of one session; batch_size of a `predict` call; rounds of timing, 0 for none.
 
     min_duration_s: shortest timed run; official: MLPerf's own durations and query counts; seed orders everything.
     """

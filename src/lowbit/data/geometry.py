@@ -84,7 +84,8 @@ def _shares(old: int, new: int) -> npt.NDArray[np.float32]:
     pixels = np.arange(old)
     ends = np.minimum(edges[1:, np.newaxis], pixels + 1)
     begins = np.maximum(edges[:-1, np.newaxis], pixels)
-    return (np.clip(ends - begins, 0, None) * (new / old)).astype(np.float32)
+    shares: npt.NDArray[np.float32] = (np.clip(ends - begins, 0, None) * (new / old)).astype(np.float32)
+    return shares
 
 
 def _ground(preprocess: Preprocess) -> tuple[int, ...]:

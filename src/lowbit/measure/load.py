@@ -1,4 +1,4 @@
-"""What else the machine was doing: CPU time of others, from the kernel's own counters."""
+"""What else was done on the cores that this process may use: CPU time of others, from the kernel's own counters."""
 
 import os
 import time
@@ -6,32 +6,55 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _STAT = Path("/proc/stat")
-_IDLE = (3, 4)  # columns of the first line of /proc/stat: idle, iowait (proc(5))
+_WAITS = Path("/proc/thread-self/schedstat")
+_IDLE = (3, 4)  # columns of a line of /proc/stat: idle, iowait (proc(5))
+_OTHER_WORK = 0.2  # cores: other work beyond this shows in percentiles
+_WAITED = 0.05  # of the time
 _GUEST = 8  # from here on: time that is counted as user time already
 
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """A moment: wall time, CPU seconds of this process and of the whole machine (stolen time included)."""
+    """A moment: wall time, CPU seconds of this process and of the cores it may use (stolen time included).
+
+    waited_s: how long this thread was ready to run and got no core.
+    """
 
     wall_s: float
     own_s: float
-    machine_s: float
+    cores_s: float
+    waited_s: float
 
 
 def now() -> Clock:
     """Read the counters."""
-    ticks = [int(value) for value in _STAT.read_text().split("\n", 1)[0].split()[1 : 1 + _GUEST]]
-    busy = sum(value for column, value in enumerate(ticks) if column not in _IDLE)
+    usable = {f"cpu{number}" for number in os.sched_getaffinity(0)}
+    busy = 0
+    for line in _STAT.read_text().splitlines():
+        name, *columns = line.split()
+        if name in usable:
+            busy += sum(int(value) for column, value in enumerate(columns[:_GUEST]) if column not in _IDLE)
     times = os.times()
     own = times.user + times.system + times.children_user + times.children_system
-    return Clock(time.monotonic(), own, busy / os.sysconf("SC_CLK_TCK"))
+    waited_ns = int(_WAITS.read_text().split()[1]) if _WAITS.exists() else 0
+    return Clock(time.monotonic(), own, busy / os.sysconf("SC_CLK_TCK"), waited_ns / 1e9)
 
 
 def others(start: Clock, end: Clock) -> float:
-    """Cores kept busy by everything but this process between two moments: 0.5 is half a core."""
+    """Cores, of those that this process may use, kept busy by others between two moments: 0.5 is half a core."""
     wall = max(end.wall_s - start.wall_s, 1e-9)
-    return max(0.0, ((end.machine_s - start.machine_s) - (end.own_s - start.own_s)) / wall)
+    return max(0.0, ((end.cores_s - start.cores_s) - (end.own_s - start.own_s)) / wall)
+
+
+def disturbed(start: Clock, end: Clock, threads: int) -> bool:
+    """Whether other work was in the way of this thread and its helpers, `threads` in all, between two moments.
+
+    It was where the thread waited for a core, or where others left hardly a core free besides those that the threads
+    need: work on the other cores of a large machine is in nobody's way.
+    """
+    waited = (end.waited_s - start.waited_s) / max(end.wall_s - start.wall_s, 1e-9)
+    spare = max(0, len(os.sched_getaffinity(0)) - threads - 1)
+    return waited > _WAITED or others(start, end) > spare + _OTHER_WORK
 
 
 def pause(seconds: float) -> float:

@@ -80,7 +80,7 @@ def _measurement(report: Report) -> list[tuple[str, str]]:
         ("scenario", settings.scenario),
         ("threads", str(settings.threads)),
         ("batch", str(settings.batch_size)),
-        ("rounds", f"{settings.rounds}, interleaved"),
+        ("rounds", f"{settings.rounds}, interleaved" if settings.rounds else "none: not timed"),
         ("shortest run", length),
         ("official", "yes" if settings.official else "no"),
         ("seed", str(settings.seed)),

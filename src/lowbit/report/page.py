@@ -114,11 +114,8 @@ def _figures(best: Row, report: Report) -> list[tuple[str, str, str]]:
     share = "on disk"
     if float_file and float_file.size_bytes and best.size_bytes:
         share = f"{best.size_bytes / float_file.size_bytes * 100:.0f} % of the fp32 file"
-    return [
-        quality,
-        (words.times(best.speedup), "speed, fp32 is 1×", absolute),
-        (words.size(best.size_bytes), "file", share),
-    ]
+    speed = [(words.times(best.speedup), "speed, fp32 is 1×", absolute)] if best.samples_per_s is not None else []
+    return [quality, *speed, (words.size(best.size_bytes), "file", share)]
 
 
 def _key(marks: Marks, guests: bool) -> Markup:

@@ -55,7 +55,7 @@ def pareto(report: Report, marks: Marks) -> Markup:
     unit = "ms a sample" if report.settings.scenario == "offline" else "p50 latency, ms a query"
     rows = [row for row in ranking.measured(report) if quality(row) is not None and rate(row)]
     if not rows:
-        return el("p", "No row was measured, so there is nothing to draw.", class_="empty")
+        return el("p", "No row was measured and timed, so there is nothing to draw.", class_="empty")
 
     def good(row: Row) -> float:
         return quality(row) or 0.0

@@ -101,7 +101,7 @@ def by_reason(rows: Iterable[Row]) -> dict[str, list[Row]]:
 
 def cautions(report: Report) -> list[str]:
     """What must stand beside the title: the study's own warnings, and how far the timings may be trusted."""
-    timed = with_status(report, "measured")
+    timed = [row for row in with_status(report, "measured") if row.samples_per_s is not None]
     said = list(report.warnings)
     if timed and not report.settings.official:
         said.append("Not an official MLPerf run: rounds are shorter than MLPerf's.")

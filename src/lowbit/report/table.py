@@ -100,7 +100,7 @@ def _conditions(report: Report) -> str:
             settings.scenario,
             words.count(settings.threads, "thread"),
             f"batch {settings.batch_size}",
-            words.count(settings.rounds, "round"),
+            words.count(settings.rounds, "round") if settings.rounds else "not timed",
             f"{host.cpu} ({words.count(host.cores, 'core')})",
         ]
     )

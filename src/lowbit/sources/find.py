@@ -8,15 +8,19 @@ from typing import cast
 from lowbit import sources
 from lowbit.core.errors import BadInput
 from lowbit.sources._edge import Source
+from lowbit.sources._other_kinds import what_to_do
 
 
 def find(spec: str) -> Source:
-    """The source that claims `spec`; BadInput, with the forms there are, when none does."""
+    """The source that claims `spec`; BadInput, with what to do and the forms there are, when none does."""
     for source in every():
         if source.claims(spec):
             return source
     forms = ", ".join(source.INFO.form for source in every())
-    raise BadInput(f"{spec!r} names no model that lowbit can read; expected one of: {forms}")
+    instead = what_to_do(spec)
+    raise BadInput(
+        f"{spec!r} names no model that lowbit can read{f': {instead}' if instead else ''}; expected one of: {forms}"
+    )
 
 
 @cache

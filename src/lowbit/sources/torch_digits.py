@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lowbit.core.adapter import Floats
+from lowbit.core.errors import LowbitError
 from lowbit.data.datasets import open_dataset
 from lowbit.data.declare import parse
 from lowbit.data.picture import DataPart
@@ -47,7 +48,8 @@ def trained(seed: int = SEED) -> nn.Module:
     On one thread, whatever torch was told: sums in another order would give other weights.
     """
     data = open_dataset("digits")
-    assert data.train is not None  # the digits have a training part
+    if data.train is None:
+        raise LowbitError("the digits have no training part; open_digits was expected to make one")
     images, labels = torch.from_numpy(pixels(data.train)), torch.from_numpy(data.train.labels)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

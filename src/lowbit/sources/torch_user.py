@@ -3,6 +3,8 @@
 import importlib
 import importlib.util
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 
@@ -19,6 +21,26 @@ def make_module(spec: str) -> nn.Module:
     BadInput when the code cannot be imported, raises, has no such name, or makes something else.
     """
     where, _, name = spec.rpartition(":")
+    with _searched_first(Path(where).resolve().parent if where.endswith(".py") else Path.cwd()):
+        return _made(where, name, spec)
+
+
+@contextmanager
+def _searched_first(folder: Path) -> Iterator[None]:
+    """Search the user's own folder first for imports while their code is run, and last from then on.
+
+    What their code imports later is still found, but what other packages import later is not taken from there.
+    """
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        with suppress(ValueError):  # their code may have removed it
+            sys.path.remove(str(folder))
+        sys.path.append(str(folder))
+
+
+def _made(where: str, name: str, spec: str) -> nn.Module:
     code = _imported(where, spec)
     if not hasattr(code, name):
         own = [key for key, value in vars(code).items() if not key.startswith("_") and _makes_modules(value, code)]
@@ -42,10 +64,9 @@ def make_module(spec: str) -> nn.Module:
 
 
 def _imported(where: str, spec: str) -> ModuleType:
-    """The user's module; its own folder (a file) or the current one (a dotted name) is searched first for imports."""
+    """The user's module."""
     path = Path(where)
     declare_torchvision_operators()  # the user's code may well import torchvision
-    sys.path.insert(0, str(path.resolve().parent if where.endswith(".py") else Path.cwd()))
     try:
         return _run_file(path) if where.endswith(".py") else importlib.import_module(where)
     except (Exception, SystemExit) as error:  # the user's code may raise anything, and a script may exit
@@ -60,8 +81,8 @@ def _run_file(path: Path) -> ModuleType:
         raise FileNotFoundError(f"no such file: {path}")
     name = f"lowbit_user_{path.stem}"  # never a name that something else imports
     spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None  # as for every path that ends in .py
-    assert spec.loader is not None
+    if spec is None or spec.loader is None:
+        raise ImportError(f"Python has no loader for {path}")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and pickle look their module up by name
     spec.loader.exec_module(module)

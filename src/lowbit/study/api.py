@@ -25,10 +25,10 @@ _BATCH_SIZE: dict[Scenario, int] = {"single-stream": 1, "multi-stream": 8, "offl
 
 
 def compare(
-    model: str,
-    data: str,
+    model: str | Path,
+    data: str | Path,
     *,
-    preprocess: str | None = None,
+    preprocess: str | Path | None = None,
     input_size: str | int | None = None,
     weights: str | Path | None = None,
     labels: str | Path | None = None,
@@ -47,6 +47,7 @@ def compare(
     min_duration: float = 2.0,
     rounds: int = 3,
     official: bool = False,
+    timing: bool = True,
     optimize: Optimize = "latency",
     max_drop: float = 1.0,
     min_agreement: float = 90.0,
@@ -60,11 +61,40 @@ def compare(
     folders, a parquet file or folder, or an .npz. input_size: height and width ("224x192", or 224 for a square) of a
     model that leaves them free. bits: widths N of weights for which lowbit's own wNa8 is made besides. min_duration
     and time_limit are in seconds, max_drop in points of top-1, min_agreement in percent of the images. threshold: of a
-    model with one output for two classes (None: 0.5 of a probability, 0 of a logit). batch_size
-    None: 1, 8 or 32 by scenario. out None: a folder here, named after model and data. Finished jobs found in `out` are
-    kept. Raises BadInput for what the caller must change; all else is a row with its reason.
+    model with one output for two classes (None: 0.5 of a probability, 0 of a logit). batch_size None: 1, 8 or 32 by
+    scenario. timing False: no speed and no memory is measured. out None: a folder here, named after model and data.
+    Finished jobs found in `out` are kept. Raises BadInput for what the caller must change; all else is a row with its
+    reason.
     """
-    given = dict(locals())
+    model, data = str(model), str(data)
+    toolchains, recipes, bits, runtimes = tuple(toolchains), tuple(recipes), tuple(bits), tuple(runtimes)
+    given: dict[str, object] = {
+        "preprocess": preprocess,
+        "input_size": input_size,
+        "weights": weights,
+        "labels": labels,
+        "among": among,
+        "threshold": threshold,
+        "calibration_samples": calibration_samples,
+        "seed": seed,
+        "limit": limit,
+        "toolchains": toolchains,
+        "recipes": recipes,
+        "bits": bits,
+        "runtimes": runtimes,
+        "scenario": scenario,
+        "threads": threads,
+        "batch_size": batch_size,
+        "min_duration": min_duration,
+        "rounds": rounds,
+        "official": official,
+        "timing": timing,
+        "optimize": optimize,
+        "max_drop": max_drop,
+        "min_agreement": min_agreement,
+        "time_limit": time_limit,
+        "out": out,
+    }
     request = StudyRequest(
         model=model,
         data=data,
@@ -77,16 +107,16 @@ def compare(
         threshold=threshold,
         calibration_samples=calibration_samples,
         limit=limit,
-        toolchains=tuple(toolchains),
-        recipes=tuple(recipes),
-        bits=tuple(bits),
-        runtimes=tuple(runtimes),
+        toolchains=toolchains,
+        recipes=recipes,
+        bits=bits,
+        runtimes=runtimes,
         settings=Settings(
             scenario=scenario,
             threads=threads,
             batch_size=_BATCH_SIZE.get(scenario, 1) if batch_size is None else batch_size,
             min_duration_s=min_duration,
-            rounds=rounds,
+            rounds=rounds if timing else 0,
             official=official,
             seed=seed,
         ),
@@ -94,18 +124,18 @@ def compare(
         max_drop=max_drop,
         min_agreement=min_agreement,
         time_limit_s=time_limit,
-        command=_command(model, data, {key: given[key] for key in _DEFAULTS if given[key] != _DEFAULTS[key]}),
+        command=_command(model, data, {key: value for key, value in given.items() if value != _DEFAULTS[key]}),
     )
     return run_study(request, progress)
 
 
 def quantize(
-    model: str,
-    data: str,
+    model: str | Path,
+    data: str | Path,
     out: str | Path,
     *,
     recipe: str | None = None,
-    preprocess: str | None = None,
+    preprocess: str | Path | None = None,
     input_size: str | int | None = None,
     weights: str | Path | None = None,
     rounding: Rounding | None = None,
@@ -134,18 +164,38 @@ def quantize(
 
     Writes `out`'s plan and manifest beside it. Raises BadInput for what the caller must change.
     """
-    return run_quantize(
-        quantize_request(**{key: value for key, value in locals().items() if key != "progress"}), progress
+    request = quantize_request(
+        model,
+        data,
+        out,
+        recipe=recipe,
+        preprocess=preprocess,
+        input_size=input_size,
+        weights=weights,
+        rounding=rounding,
+        range=range,
+        symmetric=symmetric,
+        group_size=group_size,
+        reduce_range=reduce_range,
+        ends=ends,
+        layers=layers,
+        plan=plan,
+        calibration_samples=calibration_samples,
+        seed=seed,
+        threads=threads,
+        time_limit=time_limit,
+        cache=cache,
     )
+    return run_quantize(request, progress)
 
 
 def quantize_request(
-    model: str,
-    data: str,
+    model: str | Path,
+    data: str | Path,
     out: str | Path | None = None,
     *,
     recipe: str | None = None,
-    preprocess: str | None = None,
+    preprocess: str | Path | None = None,
     input_size: str | int | None = None,
     weights: str | Path | None = None,
     layers: Mapping[str, str] | None = None,
@@ -162,9 +212,9 @@ def quantize_request(
     if layers:
         options["overrides"] = [_override(pattern, text) for pattern, text in layers.items()]
     return QuantizeRequest(
-        model=model,
-        data=data,
-        preprocess=_preprocess(model, preprocess),
+        model=str(model),
+        data=str(data),
+        preprocess=_preprocess(str(model), preprocess),
         input_size=_size(input_size),
         recipe=recipe,
         out=None if out is None else Path(out),
@@ -185,14 +235,14 @@ def _override(pattern: str, text: str) -> dict[str, object]:
     return {"pattern": pattern, "weight_bits": weight_bits, "activation_bits": activation_bits}
 
 
-def _preprocess(model: str, given: str | None) -> Preprocess:
+def _preprocess(model: str, given: str | Path | None) -> Preprocess:
     named = given if given is not None else find(model).INFO.default_preprocess
     if named is None:
         raise BadInput(
             f"--preprocess is missing: nobody can know how pictures must be prepared for {model}; "
             "give the preset it was trained with (imagenet, imagenet-tf, cifar10, unit, raw), or a YAML file"
         )
-    return parse(named)
+    return parse(str(named))
 
 
 def _size(given: str | int | None) -> tuple[int, int] | None:
@@ -205,7 +255,7 @@ def _size(given: str | int | None) -> tuple[int, int] | None:
     return int(height), int(width if cross else height)
 
 
-_DEFAULTS = {
+_DEFAULTS: dict[str, object] = {
     name: parameter.default
     for name, parameter in inspect.signature(compare).parameters.items()
     if parameter.kind is inspect.Parameter.KEYWORD_ONLY and name != "progress"
@@ -225,7 +275,9 @@ def _command(model: str, data: str, options: dict[str, object]) -> str:
         option = f"--{key.replace('_', '-')}"
         if value is True:
             words.append(option)
+        elif value is False:
+            words.append(f"--no-{key}")
         else:
-            text = ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
+            text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
             words += [option, text]
     return shlex.join(words)

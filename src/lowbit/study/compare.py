@@ -97,7 +97,7 @@ def _report(work: Work, request: StudyRequest, inputs: Inputs, plan: CellsPlan, 
         choice=choose(
             rows,
             float_top1,
-            optimize=request.optimize,
+            optimize=request.optimize if settings.rounds else "size",
             max_drop=request.max_drop,
             min_agreement=request.min_agreement,
             noise=noise_of(cells),
@@ -112,6 +112,8 @@ def _warnings(model: FloatModel, settings: Settings, note: str) -> tuple[str, ..
         found.append(
             "Random weights: nobody trained this network, so no accuracy is printed, only agreement with float."
         )
+    if settings.rounds == 0:
+        found.append("Nothing was timed: speed and memory are not known, and the winner is the smallest file.")
     if settings.rounds == 1:
         found.append("One timing round: there is no spread, so that close latencies cannot be told apart.")
     if note:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from lowbit.core.cell import Outcome
-from lowbit.core.errors import BadInput, LowbitError, with_remedy
+from lowbit.core.errors import BadInput, JobError, with_remedy
 from lowbit.core.model import FloatModel
 from lowbit.core.outcome import Accuracy
 from lowbit.core.samples import Samples
@@ -172,5 +172,5 @@ def result_of(ended: Outcome[Result], stage: str, name: str, folder: Path) -> Re
     if ended.end in ("unsupported", "missing"):
         raise BadInput(f"{name}: {with_remedy(ended.reason, ended.remedy)}")
     if ended.end != "done":
-        raise LowbitError(f"{stage} {name}: {ended.reason}; see {folder / (ended.log or '')}")
+        raise JobError(f"{stage} {name}: {ended.reason}", folder / (ended.log or ""))
     return ended.result

@@ -120,7 +120,7 @@ def quantize(request: QuantizeRequest, listener: Listener = lambda _: None) -> Q
     begun = time.monotonic()
     out = _checked(request.out)
     recipe = _recipe(request, _TARGET_OF[out.suffix])
-    packages = require(INFO, recipe)
+    packages = _installed(recipe)
     with _working(request, listener, _calibration(request)) as work:
         samples, model = samples_and_model(work)
         calibration = open_samples(samples, "calibration")
@@ -143,7 +143,7 @@ def dry_run(request: QuantizeRequest, listener: Listener = lambda _: None) -> Qu
     if request.out is not None and request.out.suffix != ".json":
         _checked(request.out)
     recipe = _recipe(request, _TARGET_OF.get(request.out.suffix if request.out else "", TARGETS[0]))
-    require(INFO)
+    _installed(recipe)
     with _working(request, listener, _FOR_A_PLAN, structure_only=True) as work:
         _, model = samples_and_model(work)
         plan = _planned(work, model, recipe)
@@ -182,6 +182,14 @@ def _shortcomings(outcomes: dict[str, Outcome[Verified]]) -> Iterator[str]:
             yield f"{runtime}: {failure.reason}"
         elif outcome.value is None and outcome.end != "missing":
             yield f"{runtime}: not verified: {outcome.reason}"
+
+
+def _installed(recipe: Recipe) -> dict[str, str]:
+    """The versions of what the recipe needs; BadInput, with the command that installs it, where it is missing."""
+    try:
+        return require(INFO, recipe)
+    except MissingPackage as error:
+        raise BadInput(f"{recipe.name} cannot be made here: {error}") from error
 
 
 def _planned(work: Work, model: FloatModel, recipe: Recipe) -> QuantPlan:

@@ -3,8 +3,8 @@
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,10 +70,13 @@ class Store:
 def locked(folder: Path, option: str = "-o") -> Iterator[Store]:
     """The study in `folder`, which `option` of the command named, for this process alone.
 
-    Raises BadInput while another command works on it, and for a folder that holds something else than a study.
+    Raises BadInput while another command works on it, and for a folder that holds something else than a study. Where
+    bad input ends the block before anything was finished, what this function made is removed again.
     """
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        made += [folder / LOCK] if not (folder / LOCK).exists() else []
         if not (folder / LOCK).exists() and any(folder.iterdir()):
             raise BadInput(
                 f"{option} {folder}: is not empty and holds no study; give a new folder, or that of an earlier study"
@@ -93,9 +96,29 @@ def locked(folder: Path, option: str = "-o") -> Iterator[Store]:
         os.ftruncate(handle, 0)
         os.pwrite(handle, str(os.getpid()).encode(), 0)
         _sweep(folder)
-        yield Store(folder)
+        try:
+            yield Store(folder)
+        except BadInput:
+            _remove_unused(folder, made)
+            raise
     finally:
         os.close(handle)
+
+
+def _remove_unused(folder: Path, made: Sequence[Path]) -> None:
+    """Remove the lock and the folders in `made`, unless a file was kept in `folder` that is no job's log."""
+    logs = folder / "logs"
+    kept = (path for path in folder.rglob("*") if path.is_file() and path.name != LOCK and logs not in path.parents)
+    if next(kept, None) is not None:
+        return
+    if folder in made:
+        shutil.rmtree(folder, ignore_errors=True)
+    for path in made:
+        with suppress(OSError):  # somebody may have put something there meanwhile
+            if path.name == LOCK:
+                path.unlink(missing_ok=True)
+            elif path.exists():
+                path.rmdir()
 
 
 def _sweep(folder: Path) -> None:

@@ -21,7 +21,6 @@ from lowbit.worker.jobs import SpeedJob
 _LIBRARY_BYTES = 64 * 2**20  # of preprocessed images that LoadGen draws from
 _LIBRARY_IMAGES = 256
 _PAUSE_S = 0.1
-_DISTURBED_CORES = 0.2  # other work beyond this shows in percentiles
 
 
 def run(job: SpeedJob) -> Timing:
@@ -53,7 +52,7 @@ def run(job: SpeedJob) -> Timing:
         doing(f"timing {job.artifact.path.name} in {job.runtime}")
         start = load.now()
         result = run_loadgen(predict, images, job.settings, job.logs)
-        during = load.others(start, load.now())
+        end = load.now()
     return Timing(
         latency_p50_ms=result.latency_p50_ms,
         latency_p90_ms=result.latency_p90_ms,
@@ -66,7 +65,7 @@ def run(job: SpeedJob) -> Timing:
         load_s=seconds[0],
         import_s=imports.seconds,
         load_before=before,
-        load_during=during,
+        load_during=load.others(start, end),
         load_after=load.pause(_PAUSE_S),
-        disturbed=during > _DISTURBED_CORES,
+        disturbed=load.disturbed(start, end, job.settings.threads),
     )

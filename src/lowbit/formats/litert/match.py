@@ -4,34 +4,120 @@ Converters fuse, reorder and rename, and change the layout; the sorted numbers o
 for layers with weights, but not for what lies between them.
 """
 
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from lowbit.formats.litert.file import TFLiteFile
+from lowbit.formats.litert.layers import WEIGHTED
+
 _CLOSE = 1e-3  # of the largest number: float kernels differ by far less, other values by far more
 
+_WEIGHTED_NODES = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+
 Floats = npt.NDArray[np.float32]
+_Value = TypeVar("_Value", int, str)
 
 
-def match(content: bytes, graph: Path, images: Floats) -> dict[int, tuple[str, ...]]:
+def match(content: bytes, graph: Path, probes: Sequence[Floats]) -> dict[int, tuple[str, ...]]:
     """Tensor → the names of the ONNX values that hold its numbers, in the graph's order; constants are left out.
 
-    content: the float .tflite file. graph: the ONNX file that it was made from. images: its input, one batch.
+    content: the float .tflite file. graph: the ONNX file that it was made from. probes: inputs, a batch each, of
+    different sizes. The first serves, unless layers are silent on it, which may speak on the others. Tensors of layers
+    that never speak are told apart by their order.
     """
-    values = _values(graph, images)
+    values, tensors = [_values(graph, probes[0])], [_tensors(content, probes[0])]
+    if any(_is_silent(ordered) for ordered in tensors[0].values()):
+        values += [_values(graph, images) for images in probes[1:]]
+        tensors += [_tensors(content, images) for images in probes[1:]]
     sizes: dict[int, list[str]] = {}
-    for name, ordered in values.items():
+    for name, ordered in values[0].items():
         sizes.setdefault(ordered.size, []).append(name)
     found = {}
-    for tensor, ordered in _tensors(content, images).items():
+    for tensor, ordered in tensors[0].items():
         names = sizes.get(ordered.size, [])
-        distances = {name: float(np.abs(values[name] - ordered).max()) for name in names}
+        distances = {
+            name: max(_distance(value[name], each[tensor]) for value, each in zip(values, tensors, strict=True))
+            for name in names
+        }
         nearest = min(distances, key=lambda name: distances[name], default=None)
-        if nearest is not None and distances[nearest] <= _CLOSE * max(float(np.abs(values[nearest]).max()), 1e-6):
-            best = values[nearest]
-            found[tensor] = tuple(name for name in names if np.array_equal(values[name], best))
+        if nearest is not None and distances[nearest] <= _CLOSE:
+            found[tensor] = tuple(
+                name for name in names if all(np.array_equal(value[name], value[nearest]) for value in values)
+            )
+    silent = {tensor: found[tensor] for tensor in found if all(_is_silent(each[tensor]) for each in tensors)}
+    return found | _in_order(silent, content, graph)
+
+
+def _is_silent(numbers: Floats) -> bool:
+    return bool(numbers.size) and float(np.ptp(numbers)) == 0
+
+
+def _distance(value: Floats, tensor: Floats) -> float:
+    """The largest difference as a share of the largest number."""
+    return float(np.abs(value - tensor).max()) / max(float(np.abs(value).max()), 1e-6)
+
+
+def _in_order(found: Mapping[int, tuple[str, ...]], content: bytes, graph: Path) -> dict[int, tuple[str, ...]]:
+    """Tensors without a number of their own, each with its own names out of those that all of them share.
+
+    Both files are in the order of computation. Where they differ in how many steps write such numbers, nothing is said.
+    """
+    told: dict[int, tuple[str, ...]] = {}
+    for names in set(found.values()):
+        alike = [tensor for tensor in _written(content) if found.get(tensor) == names]
+        steps_of_file = _steps(alike, _moved_in_file(content))
+        steps_of_graph = _steps(names, _moved_in_graph(graph))
+        if len(steps_of_file) == len(steps_of_graph):
+            told |= {
+                tensor: tuple(own)
+                for step, own in zip(steps_of_file, steps_of_graph, strict=True)
+                for tensor in step
+            }  # fmt: skip
+    return told
+
+
+def _steps(values: Iterable[_Value], moved_from: Mapping[_Value, _Value]) -> list[list[_Value]]:
+    """`values` in order, those together that only hold the numbers of one before them."""
+    steps: list[list[_Value]] = []
+    for value in values:
+        step = next((step for step in steps if moved_from.get(value) in step), None)
+        if step is None:
+            steps.append([value])
+        else:
+            step.append(value)
+    return steps
+
+
+def _moved_in_graph(graph: Path) -> dict[str, str]:
+    """ONNX value → the only computed value that its node reads, unless the node weighs it."""
+    import onnx_ir as ir
+
+    found: dict[str, str] = {}
+    for node in ir.load(graph).graph:
+        read = {str(value.name) for value in node.inputs if value is not None and value.const_value is None}
+        if len(read) == 1 and node.op_type not in _WEIGHTED_NODES:
+            found |= {str(value.name): next(iter(read)) for value in node.outputs}
     return found
+
+
+def _moved_in_file(content: bytes) -> dict[int, int]:
+    """Tensor → the only computed tensor that its operator reads, unless the operator weighs it."""
+    file = TFLiteFile(content)
+    found: dict[int, int] = {}
+    for kind, operator in file.old:
+        read = {int(tensor) for tensor in operator.inputs if tensor >= 0 and file.constant(int(tensor)) is None}
+        if len(read) == 1 and kind not in WEIGHTED:
+            found |= {int(tensor): next(iter(read)) for tensor in operator.outputs}
+    return found
+
+
+def _written(content: bytes) -> list[int]:
+    """Tensors in the order in which operators write them."""
+    return [int(tensor) for _, operator in TFLiteFile(content).old for tensor in operator.outputs]
 
 
 def _values(graph: Path, images: Floats) -> dict[str, Floats]:

@@ -1,1 +1,39 @@
 """What a .tflite file says of itself: shapes, metadata, and what its layers' weights take."""
+
+from math import prod
+from pathlib import Path
+
+from lowbit.formats.facts import FileFacts
+
+
+def read_litert(path: Path) -> FileFacts:
+    """Raises what the parser raises where it is no TFLite file."""
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    model = flatbuffer_utils.read_model(str(path))
+    (graph,) = model.subgraphs
+
+    def name(tensor: int) -> str:
+        return str((graph.tensors[tensor].name or b"").decode())
+
+    def length(buffer: int) -> int:
+        data = model.buffers[buffer].data
+        return 0 if data is None else len(data)
+
+    shape = [int(size) for size in graph.tensors[graph.inputs[0]].shape]
+    scores = [int(size) for size in graph.tensors[graph.outputs[0]].shape]
+    bytes_of, layer_of = {}, {}
+    for operator in graph.operators:
+        for tensor in operator.inputs:
+            layer, slash, part = name(tensor).rpartition("/") if tensor >= 0 else ("", "", "")
+            if slash and part == "weight":
+                bytes_of[layer] = length(graph.tensors[tensor].buffer)
+                layer_of[name(operator.outputs[0])] = layer
+    metadata = {entry.name.decode(): _text(model.buffers[entry.buffer].data) for entry in model.metadata or []}
+    last = shape[-1] in (1, 3) and shape[1] not in (1, 3)  # channels last, as other converters write
+    sample = (shape[-1], *shape[1:-1]) if last else tuple(shape[1:])
+    return FileFacts(sample, prod(scores[1:]), shape[0], metadata, bytes_of, layer_of)
+
+
+def _text(data: object) -> str:
+    return bytes(bytearray(data)).decode(errors="replace") if data is not None else ""  # type: ignore[call-overload]

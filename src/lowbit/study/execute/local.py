@@ -133,7 +133,7 @@ class LocalExecutor:
                 "same command again: everything finished is kept"
             )
         if not task.result.exists():
-            reason = _why_dead(status, task, timed_out=child.timed_out, limit_s=self.time_limit_s)
+            reason = _why_dead(status, task, child, limit_s=self.time_limit_s)
             return Outcome("failed", reason=reason)
         return load_outcome(task.result, task.job.result_type)
 
@@ -162,16 +162,17 @@ def _next(waiting: Sequence[int], running: dict[int, process.Child], tasks: Sequ
     return next((index for index in waiting if tasks[index].group not in busy), None)
 
 
-def _why_dead(status: int, task: PlacedJob[Any], *, timed_out: bool, limit_s: float) -> str:
+def _why_dead(status: int, task: PlacedJob[Any], child: process.Child, *, limit_s: float) -> str:
     """A sentence for a row about a child that left no result: how it died, and in which call."""
     place = doing.place_of(task.result)
     call = f" while {place.read_text()}" if place.exists() else ""
-    if timed_out:
+    if child.timed_out:
         return f"it did not end within {limit_s:g} s and was killed{call}"
     if status < 0:
         name = signal.Signals(-status).name
         hint = ", which is often the kernel when memory runs out" if name == "SIGKILL" else ""
         return f"the process died of {name}{call}{hint}"
-    lines = [line for line in _log(task).read_text(errors="replace").splitlines() if line.strip()]
+    printed = _log(task).read_bytes()[child.log_start :].decode(errors="replace")
+    lines = [line for line in printed.splitlines() if line.strip()]
     tail = shortened(" / ".join(lines[-_LOG_TAIL:])) or "nothing was printed"
     return f"the process ended with status {status}{call}: {tail}"

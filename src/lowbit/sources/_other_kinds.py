@@ -1,0 +1,59 @@
+"""Kinds of models that lowbit does not read, and what to do instead: one line each."""
+
+from pathlib import Path
+
+_TORCH_EXPORT = "torch.onnx.export(module.eval(), (example,), 'model.onnx', dynamo=True)"
+_WEIGHTS = (
+    "holds weights without the network they belong to; give the code that makes the network as file.py:name (or "
+    "torchvision:NAME), and this file with --weights"
+)
+_TENSORFLOW = "python -m tf2onnx.convert"
+
+_BY_SUFFIX = {
+    ".keras": "is a Keras model; in Keras 3: model.export('model.onnx', format='onnx')",
+    ".h5": "is a Keras model; keras.models.load_model('FILE'), then in Keras 3: model.export('model.onnx', format='onnx')",
+    ".pb": "is a TensorFlow graph; python -m tf2onnx.convert --graphdef FILE --inputs … --outputs … --output model.onnx",
+    ".tflite": f"is a LiteRT model; {_TENSORFLOW} --tflite FILE --output model.onnx, of a float file, not a quantized one",
+    ".pt": f"{_WEIGHTS}; of a whole module or a TorchScript file: {_TORCH_EXPORT}",
+    ".safetensors": _WEIGHTS,
+    ".pt2": "is an exported program; torch.onnx.export(torch.export.load('FILE'), f='model.onnx', dynamo=True)",
+    ".xml": "is an OpenVINO IR; export the network that it was made from to ONNX, in float32",
+    ".mlmodel": "is a Core ML model; export the network that it was made from to ONNX, in float32",
+    ".engine": "is made by TensorRT for one GPU; give the ONNX file that it was built from",
+    ".ort": "is in ONNX Runtime's own form; give the .onnx file that it was made from",
+    ".pdmodel": "is a Paddle model; paddle2onnx --model_dir FOLDER --model_filename FILE --save_file model.onnx",
+    ".pkl": "is a pickle, which may run any code when it is read; give the code as file.py:name, weights with --weights",
+    ".py": "is Python code; say which callable in it makes the network: FILE:name",
+}
+_LIKE = {
+    ".hdf5": ".h5", ".pth": ".pt", ".ckpt": ".pt", ".bin": ".safetensors", ".mlpackage": ".mlmodel",
+    ".trt": ".engine", ".plan": ".engine", ".joblib": ".pkl", ".pickle": ".pkl", ".litertlm": ".tflite",
+}  # fmt: skip
+
+
+def what_to_do(spec: str) -> str:
+    """What `spec` seems to be and how it becomes a model that lowbit reads; empty where nothing is known of it."""
+    path = Path(spec)
+    if path.is_dir():
+        return _of_folder(path)
+    if spec.isidentifier():
+        return f"a network of torchvision is written torchvision:{spec}"
+    suffix = path.suffix.lower()
+    line = _BY_SUFFIX.get(_LIKE.get(suffix, suffix), "")
+    return f"it {line.replace('FILE', spec)}" if line else ""
+
+
+def _of_folder(path: Path) -> str:
+    there = {entry.name for entry in path.iterdir()}
+    if path.suffix == ".mlpackage":
+        return f"it {_BY_SUFFIX['.mlmodel']}"
+    if "saved_model.pb" in there:
+        return f"it is a TensorFlow SavedModel; {_TENSORFLOW} --saved-model {path} --output model.onnx"
+    graphs = sorted(name for name in there if name.lower().endswith(".onnx"))
+    if graphs:
+        return f"it is a folder; give the file in it: {path / graphs[0]}"
+    if "config.json" in there:
+        return (
+            f"it is a folder of Hugging Face's; optimum-cli export onnx --model {path} FOLDER, then FOLDER/model.onnx"
+        )
+    return "it is a folder; give the file of the model itself"

@@ -1,0 +1,51 @@
+"""Somebody who brings another kind of model is told what to do with it."""
+
+from pathlib import Path
+
+import pytest
+
+from lowbit.core.errors import BadInput
+from lowbit.sources.find import find
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("m.h5", r"keras\.models\.load_model\('m\.h5'\).*model\.export\('model\.onnx'"),
+        ("m.keras", r"model\.export\('model\.onnx'"),
+        ("m.pt", r"file\.py:name.*--weights; .*torch\.onnx\.export"),
+        ("m.PTH", r"file\.py:name.*--weights"),
+        ("m.pt2", r"torch\.export\.load\('m\.pt2'\)"),
+        ("m.safetensors", r"file\.py:name.*--weights"),
+        ("m.tflite", r"tf2onnx\.convert --tflite m\.tflite"),
+        ("m.pb", r"tf2onnx\.convert --graphdef m\.pb"),
+        ("m.xml", "OpenVINO IR; export the network"),
+        ("m.mlmodel", "Core ML"),
+        ("m.engine", "TensorRT.*ONNX file"),
+        ("m.joblib", r"pickle.*file\.py:name"),
+        ("net.py", r"net\.py:name"),
+        ("resnet50", "torchvision:resnet50"),
+        ("m.onn", "expected one of: "),
+    ],
+)
+def test_an_unknown_kind_of_model_is_told_what_to_do(name: str, said: str) -> None:
+    with pytest.raises(BadInput, match=said) as error:
+        find(name)
+    assert "\n" not in str(error.value)
+    assert "expected one of: digits-cnn, x.onnx" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("inside", "said"),
+    [
+        ("saved_model.pb", "--saved-model .*m --output model.onnx"),
+        ("config.json", "optimum-cli export onnx --model"),
+        ("net.onnx", r"give the file in it: .*m/net\.onnx"),
+        ("other", "give the file of the model itself"),
+    ],
+)
+def test_a_folder_is_told_by_what_lies_in_it(tmp_path: Path, inside: str, said: str) -> None:
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / inside).touch()
+    with pytest.raises(BadInput, match=said):
+        find(str(tmp_path / "m"))

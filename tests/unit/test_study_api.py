@@ -1,0 +1,97 @@
+"""The Python API passes on what it is given, and the command that it names asks for the same."""
+
+import inspect
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lowbit.cli.main import parser
+from lowbit.study import api
+from lowbit.study.ask import StudyRequest
+from lowbit.study.quantize import QuantizeRequest
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What `compare` and `quantize` would carry out."""
+    requests: list[Any] = []
+    monkeypatch.setattr(api, "run_study", lambda request, _: requests.append(request))
+    monkeypatch.setattr(api, "run_quantize", lambda request, _: requests.append(request))
+    return requests
+
+
+def again(command: str) -> dict[str, Any]:
+    """The arguments that a command line stands for."""
+    words = shlex.split(command)
+    assert words[:2] == ["lowbit", "compare"]
+    return {
+        key: value for key, value in vars(parser().parse_args(words[1:])).items() if key not in ("run", "json", "gate")
+    }
+
+
+def test_paths_are_taken_wherever_names_are(asked: list[Any], tmp_path: Path) -> None:
+    settings = tmp_path / "p.yaml"
+    settings.write_text("name: unit\n")
+    api.compare(Path("m.onnx"), Path("d/data.npz"), preprocess=settings)
+    api.quantize(Path("m.onnx"), Path("d"), Path("o.onnx"), recipe="w4a8", preprocess=settings)
+    study, quantized = asked
+    assert (study.model, study.data, study.out) == ("m.onnx", "d/data.npz", Path("m-data"))
+    assert (quantized.model, quantized.data, quantized.out) == ("m.onnx", "d", Path("o.onnx"))
+    assert study.preprocess.name == quantized.preprocess.name == "unit"
+    assert again(study.command)["model"] == "m.onnx"
+
+
+GIVEN: list[dict[str, Any]] = [
+    {},
+    {"toolchains": [], "recipes": [], "bits": [], "runtimes": []},
+    {"toolchains": ["null"], "recipes": {"fp32": 1}, "bits": (width for width in (8, 4)), "runtimes": ("null",)},
+    {"timing": False, "official": True, "limit": 20},
+    {"weights": Path("w.pt"), "labels": "l.json", "out": Path("a study"), "min_duration": 0.5, "batch_size": 1},
+]
+
+
+@pytest.mark.parametrize("options", GIVEN)
+def test_the_command_to_repeat_asks_for_the_same(asked: list[Any], options: dict[str, Any]) -> None:
+    api.compare("m.onnx", "data.npz", preprocess="unit", **options)
+    api.compare(**again(asked[0].command))
+    first, second = asked
+    assert isinstance(first, StudyRequest)
+    assert second == first
+    assert "''" not in first.command
+    if options.get("bits"):
+        assert first.bits == (8, 4)
+
+
+def test_every_argument_of_compare_is_in_the_command(asked: list[Any]) -> None:
+    """An argument that is added later must not be forgotten there."""
+    others: dict[str, Any] = {
+        "preprocess": "raw", "weights": "w.pt", "labels": "l.json", "among": "data", "calibration_samples": 7, "seed": 3,
+        "limit": 9, "toolchains": ("a",), "recipes": ("b",), "bits": (4,), "runtimes": ("c",), "scenario": "offline",
+        "threads": 2, "batch_size": 5, "min_duration": 0.1, "rounds": 2, "official": True, "timing": False,
+        "optimize": "size", "max_drop": 2.5, "time_limit": 60.0, "out": "s",
+    }  # fmt: skip
+    named = {
+        name for name, parameter in inspect.signature(api.compare).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY and name != "progress"
+    }  # fmt: skip
+    assert named == set(others)
+    api.compare("m.onnx", "d", **others)
+    assert again(asked[0].command) == others | {"model": "m.onnx", "data": "d"}
+
+
+def test_every_argument_of_quantize_arrives(asked: list[Any]) -> None:
+    api.quantize(
+        "m.onnx", "d", "o.onnx", recipe="w4a8", preprocess="raw", weights="w.pt", rounding="nearest", range="mse",
+        symmetric=False, group_size=32, ends=4, layers={"a*": "w8a8"}, calibration_samples=7, seed=3, threads=1,
+        time_limit=9.0, cache="c",
+    )  # fmt: skip
+    [request] = asked
+    assert isinstance(request, QuantizeRequest)
+    options = {"rounding": "nearest", "range": "mse", "symmetric": False, "group_size": 32, "ends": 4}
+    assert {key: request.options[key] for key in options} == options
+    assert request.options["overrides"] == [{"pattern": "a*", "weight_bits": 8, "activation_bits": 8}]
+    found = (request.weights, request.calibration_samples, request.seed, request.threads, request.time_limit_s)
+    assert found == (Path("w.pt"), 7, 3, 1, 9.0)
+    assert request.cache == Path("c")
