@@ -247,3 +247,39 @@ def test_the_parent_imports_no_vendor() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_half_precision_file_with_channels_last_and_free_sizes(project: Path) -> None:
+    """What a TensorFlow user brings: the file that comes out says in its manifest what it does otherwise."""
+    rng = np.random.default_rng(0)
+    nodes = [
+        helper.make_node("Transpose", ["image"], ["x"], perm=[0, 3, 1, 2]),
+        helper.make_node("Conv", ["x", "w"], ["c"], kernel_shape=[3, 3]),
+        helper.make_node("Relu", ["c"], ["r"]),
+        helper.make_node("GlobalAveragePool", ["r"], ["p"]),
+        helper.make_node("Flatten", ["p"], ["f"]),
+        helper.make_node("Gemm", ["f", "fc", "b"], ["scores"]),
+    ]
+    shapes = {"w": (8, 3, 3, 3), "fc": (8, 4), "b": (1, 4)}
+    half = onnx.TensorProto.FLOAT16
+    graph = helper.make_graph(
+        nodes,
+        "keras",
+        [helper.make_tensor_value_info("image", half, ["n", "h", "w", 3])],
+        [helper.make_tensor_value_info("scores", half, ["n", 4])],
+        [numpy_helper.from_array(rng.normal(0, 0.3, shape).astype(np.float16), name) for name, shape in shapes.items()],
+    )
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), project / "keras.onnx"
+    )
+    words = ("--recipe", "w8a8", "-o", "keras-w8.onnx")
+    refused = quantize(project, *words, model="keras.onnx")
+    assert refused.returncode == 2
+    assert "--input-size 8x8" in refused.stderr
+    done = quantize(project, *words, "--input-size", "8", model="keras.onnx")
+    assert done.returncode == 0, done.stderr
+    notes = json.loads((project / "keras-w8.manifest.json").read_text())["notes"]
+    for said in ("float16", "[N, H, W, C]", "fixed at 8 × 8"):
+        assert any(said in note for note in notes), notes
+    written = onnx.load(project / "keras-w8.onnx")
+    assert "Transpose" not in {node.op_type for node in written.graph.node}

@@ -197,3 +197,9 @@ def test_a_note_of_all_rows_needs_no_mark_and_notes_are_kept_whole() -> None:
     assert "all rows: seen; and kept whole" in text
     assert text.count("seen; and kept whole") == 1
     assert "onnxruntime fp16¹ " in text and "\n¹ fp16 is storage only: this runtime computes in fp32 on a CPU\n" in text
+
+
+def test_what_the_float_graph_does_otherwise_than_the_model_is_said() -> None:
+    base = example.report()
+    noted = replace(base, model=replace(base.model, notes=("the model takes images as [N, H, W, C]",)))
+    assert "float graph: the model takes images as [N, H, W, C]" in printed(noted, 80)

@@ -88,7 +88,7 @@ def _layout(value: onnx.ValueInfoProto, where: str, sample_shape: tuple[int, int
     shape = dims(value) or []
     channels, height, width = sample_shape
     if len(shape) == 3:
-        if shape[0] in _CHANNELS[1:] or tuple(shape) == sample_shape:
+        if shape[0] in _CHANNELS[1:] or (channels > 1 and tuple(shape) == sample_shape):
             raise BadInput(
                 f"{where}: input {described(value)} has no batch axis, expected [N, C, H, W]; "
                 "export it with a batch of images"

@@ -35,8 +35,8 @@ def check_graph(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
     check_finite(model, where)
     _check_input(model, where)
     try:
+        model = onnx.shape_inference.infer_shapes(model, data_prop=True)  # first: some files have an output of no shape
         onnx.checker.check_model(model)
-        model = onnx.shape_inference.infer_shapes(model, data_prop=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise BadInput(f"{where}: not a valid ONNX model: {said(error)}; export it again") from error
     _check_output(model, where)

@@ -32,7 +32,7 @@ def clean(model: onnx.ModelProto, where: str = "the model") -> onnx.ModelProto:
     graph.ir_version = max(graph.ir_version, OLDEST_IR)
     common.RemoveInitializersFromInputsPass()(graph)
     fold_constants(graph, where)
-    if known_sizes(graph):
+    while known_sizes(graph):
         fold_constants(graph, where)
     drop_idle(graph)
     cancel_transposes(graph)

@@ -22,8 +22,7 @@ def add_channel(model: ir.Model) -> None:
     """An input [N, H, W] becomes [N, 1, H, W], and a Reshape behind it."""
     image = _image(model)
     n, height, width = _sides(image)
-    target = np.array([n if isinstance(n, int) else -1, height, width], np.int64)
-    shape = initializer(model.graph, f"{image.name}_shape", target)
+    shape = initializer(model.graph, f"{image.name}_shape", np.array([-1, height, width], np.int64))
     _behind(model.graph, image, ir.node("Reshape", [image, shape]))
     image.shape = ir.Shape([n, 1, height, width])
 

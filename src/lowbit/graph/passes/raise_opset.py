@@ -1,7 +1,8 @@
 """Bring old operator sets to the oldest that all the rest knows.
 
 Requires: a valid model (`onnx.checker`).
-Ensures: operator set `OLDEST_OPSET` or later.
+Ensures: operator set `OLDEST_OPSET` or later, the same function. onnx's converter makes the Upsample and Resize of
+before operator set 11 a Resize without saying where its samples lie, for which the default has changed since.
 """
 
 import onnx
@@ -11,6 +12,8 @@ from lowbit.core.text import said
 
 OLDEST_OPSET = 13  # the first with quantization per channel
 
+_RESIZE_SAYS_WHERE = 11  # the first whose Resize says where its samples lie
+
 
 def raise_opset(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
     """`model`, or a converted copy of it; BadInput, naming `where`, when it cannot be converted."""
@@ -18,9 +21,15 @@ def raise_opset(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
     if opset >= OLDEST_OPSET:
         return model
     try:
-        return onnx.version_converter.convert_version(model, OLDEST_OPSET)
+        raised = onnx.version_converter.convert_version(model, OLDEST_OPSET)
     except (RuntimeError, ValueError) as error:
         raise BadInput(
             f"{where}: operator set {opset} cannot be converted to {OLDEST_OPSET}, the oldest that lowbit reads "
             f"({said(error)}); export it with opset {OLDEST_OPSET} or later"
         ) from error
+    if opset < _RESIZE_SAYS_WHERE:
+        for node in raised.graph.node:
+            if node.op_type == "Resize":
+                node.attribute.append(onnx.helper.make_attribute("coordinate_transformation_mode", "asymmetric"))
+                node.attribute.append(onnx.helper.make_attribute("nearest_mode", "floor"))
+    return raised
