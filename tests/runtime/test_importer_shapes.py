@@ -241,8 +241,8 @@ def test_constant_subgraph_is_folded(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("nodes", "names"),
     [
-        ([node("Selu", "x")], ("Selu", "the_Selu_y")),
-        ([node("LRN", "x", size=4)], ("LRN", "even")),
+        ([node("RandomUniformLike", "x")], ("RandomUniformLike", "the_RandomUniformLike_y", "random")),
+        ([node("Cast", "x", "c", to=TensorProto.STRING), node("Cast", "c", to=1)], ("Cast", "STRING")),
         ([node("Reshape", "x five")], ("Reshape", "batch of 5")),
         ([node("Conv", "x x")], ("Conv", "constant")),
         ([node("Dropout", "x", "d mask"), node("Cast", "mask", to=1)], ("Dropout", "outputs are used")),

@@ -8,14 +8,12 @@ and never wraps. QuantizeLinear turns sums into codes by a `Requantize`, since r
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-import numpy as np
 import onnx
 from onnx import helper, numpy_helper
-from onnx.reference import ReferenceEvaluator
 
 from lowbit.core.errors import BadInput, UnsupportedError
+from lowbit.reference.floats.evaluate import evaluate
 from lowbit.reference.op import ReferenceOp
 from lowbit.reference.operators import apply
 from lowbit.reference.values import Array, Requantize, Value, by_float
@@ -101,30 +99,4 @@ def _run(
     node: onnx.NodeProto, inputs: Sequence[Value | None], opsets: Mapping[str, int], requantize: Requantize
 ) -> list[Value]:
     attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
-    return apply(ReferenceOp(node, attributes, requantize, lambda arrays: _in_float(node, arrays, opsets)), inputs)
-
-
-def _in_float(node: onnx.NodeProto, arrays: Sequence[Array | None], opsets: Mapping[str, int]) -> list[Array]:
-    """One operator on plain arrays, by ONNX's own reference implementation."""
-    names = [name for name in node.output if name]
-    free = [f"input_{number}" if array is not None else "" for number, array in enumerate(arrays)]
-    alone = onnx.NodeProto()
-    alone.CopyFrom(node)
-    del alone.input[:]
-    alone.input.extend(free)
-    feeds: dict[str, Any] = {name: array for name, array in zip(free, arrays, strict=True) if name}
-    graph = helper.make_graph(
-        [alone],
-        "one operator",
-        [helper.make_empty_tensor_value_info(name) for name in feeds],
-        [helper.make_empty_tensor_value_info(name) for name in names],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid(*opset) for opset in opsets.items()])
-    try:
-        with np.errstate(all="ignore"):
-            found = dict(zip(names, ReferenceEvaluator(model).run(None, feeds), strict=True))
-    except NotImplementedError as error:
-        raise UnsupportedError(
-            f"{node.op_type} {node.name}: the integer reference does not know this operator", "verify another model"
-        ) from error
-    return [np.asarray(found[name]) if name else np.empty(0) for name in node.output]
+    return apply(ReferenceOp(node, attributes, requantize, lambda arrays: evaluate(node, arrays, opsets)), inputs)

@@ -6,7 +6,7 @@
 | Add, Sub                          | both to units of 2⁻²⁰ of the larger scale (16-bit codes: 2⁻¹²), then exact  |
 | Mul                               | exact product of (code − zero_point)                                        |
 | …AveragePool, ReduceMean          | exact sum; the division is part of the requantization                       |
-| Relu, MaxPool, GlobalMaxPool      | on the codes, or on the sums                                                |
+| Relu, MaxPool, ReduceMax …        | on the codes, or on the sums                                                |
 | Concat                            | codes where all share a scale, else sums, each requantized by its own       |
 | Reshape, Transpose, Slice, Pad …  | moves codes                                                                 |
 | a function of one tensor of codes | table of 2^bits entries, filled in float32 (the same as element by element) |
@@ -24,13 +24,14 @@ from lowbit.reference.windows import windows
 
 _ADD_BITS = 28  # of an operand of Add in common units: two of them fit int32
 _POINTWISE = (
-    *("Abs", "Add", "Celu", "Clip", "Div", "Elu", "Erf", "Exp", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Log"),
-    *("Max", "Min", "Mish", "Mul", "Neg", "Pow", "Reciprocal", "Relu", "Selu", "Sigmoid", "Softplus", "Softsign"),
-    *("Sqrt", "Sub", "Swish", "Tanh"),
+    *("Abs", "Acos", "Acosh", "Add", "Asin", "Asinh", "Atan", "Atanh", "Ceil", "Celu", "Clip", "Cos", "Cosh", "Div"),
+    *("Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Log", "Max", "Min", "Mish"),
+    *("Mul", "Neg", "PRelu", "Pow", "Reciprocal", "Relu", "Round", "Selu", "Shrink", "Sigmoid", "Sign", "Sin", "Sinh"),
+    *("Softplus", "Softsign", "Sqrt", "Sub", "Swish", "Tan", "Tanh", "ThresholdedRelu"),
 )
 _MOVES = (
-    *("DepthToSpace", "Expand", "Flatten", "Gather", "Identity", "Reshape", "Slice", "SpaceToDepth", "Split"),
-    *("Squeeze", "Tile", "Transpose", "Unsqueeze"),
+    *("Compress", "DepthToSpace", "Expand", "Flatten", "Gather", "GatherND", "Identity", "Reshape", "Slice"),
+    *("SpaceToDepth", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze"),
 )
 
 
@@ -188,6 +189,14 @@ def _global_max_pool(_: ReferenceOp, inputs: Inputs) -> list[Value] | None:
     return [x.with_array(x.array.max(axis=tuple(range(2, x.array.ndim)), keepdims=True))]
 
 
+def _extreme(op: ReferenceOp, inputs: Inputs) -> list[Value] | None:
+    """ReduceMax, ReduceMin: codes are ordered as the numbers that they stand for."""
+    x, *others = inputs
+    if not isinstance(x, Codes) or x.axis is not None:
+        return None
+    return [x.with_array(op.in_float([x.array, *(real(value) for value in others)])[0])]
+
+
 def _concat(op: ReferenceOp, inputs: Inputs) -> list[Value] | None:
     if not all(isinstance(value, Codes | Sums) for value in inputs):
         return None
@@ -265,6 +274,8 @@ RULES: dict[str, Rule] = {
     "ReduceMean": _reduce_mean,
     "MaxPool": _max_pool,
     "GlobalMaxPool": _global_max_pool,
+    "ReduceMax": _extreme,
+    "ReduceMin": _extreme,
     "Concat": _concat,
     "Pad": _pad,
     **dict.fromkeys(_MOVES, _move),

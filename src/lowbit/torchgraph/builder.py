@@ -133,6 +133,11 @@ class Builder:
         observed = self._observed[x][0]
         return isinstance(observed, torch.Tensor) and observed.is_floating_point()
 
+    def dtype(self, x: fx.Node) -> torch.dtype:
+        """The type of x's entries."""
+        dtype: torch.dtype = self._observed[x][0].dtype
+        return dtype
+
     # -- inside
 
     def _size(self, x: fx.Node, axis: int) -> fx.Node:

@@ -10,26 +10,47 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 import torch
-from onnx import helper
-from onnx.reference import ReferenceEvaluator
 from torch import fx
 
-from lowbit.core.errors import BadInput
+from lowbit.core.errors import BadInput, UnsupportedError
 from lowbit.core.text import said
+from lowbit.reference.floats.evaluate import evaluate
 from lowbit.torchgraph.builder import Builder, Handler
-from lowbit.torchgraph.operators import activations, images, layers, math, shapes, sizes
+from lowbit.torchgraph.operators import (
+    activations,
+    attention,
+    gather,
+    images,
+    layers,
+    math,
+    normalizations,
+    pooling,
+    recurrent,
+    reductions,
+    resize,
+    shapes,
+    sizes,
+)
+from lowbit.torchgraph.refused import FOLDED_IF_CONSTANT, REFUSED
 from lowbit.torchgraph.values import Constant, ImportedOp, Value
 
-_OPERATORS: dict[str, Handler] = {
+OPERATORS: dict[str, Handler] = {
     **layers.OPERATORS,
+    **normalizations.OPERATORS,
     **activations.OPERATORS,
+    **pooling.OPERATORS,
+    **resize.OPERATORS,
     **images.OPERATORS,
     **math.OPERATORS,
+    **reductions.OPERATORS,
+    **recurrent.OPERATORS,
+    **attention.OPERATORS,
     **shapes.OPERATORS,
+    **gather.OPERATORS,
     "Shape": sizes.shape,
     "Size": sizes.size,
 }
-
+"""Operators that the importer carries over; `refused.REFUSED` says of the others of the standard why not."""
 
 VALUES = "onnx_values"  # key in an fx node's meta: names of the ONNX values that its result is
 
@@ -110,8 +131,6 @@ def _import_node(builder: Builder, node: ir.Node, values: dict[ir.Value, Value],
     )
     if node.domain not in ("", "ai.onnx"):
         raise op.unsupported(f"its domain {node.domain!r} is not ONNX's own")
-    if any(attribute.type is ir.AttributeType.GRAPH for attribute in node.attributes.values()):
-        raise op.unsupported("it holds a graph of its own")
     results = _results(builder, node, op)
     if any(output.uses() or output.is_graph_output() for output in outputs[len(results) :]):
         raise op.unsupported(f"more than its first {len(results)} outputs are used")
@@ -123,9 +142,12 @@ def _import_node(builder: Builder, node: ir.Node, values: dict[ir.Value, Value],
 
 def _results(builder: Builder, node: ir.Node, op: ImportedOp) -> tuple[Value, ...]:
     given = [value for value in op.inputs if value is not None]
-    if all(isinstance(value, Constant) for value in given):
+    constant = all(isinstance(value, Constant) for value in given)
+    if op.type in REFUSED and not (constant and op.type in FOLDED_IF_CONSTANT):
+        raise op.unsupported(REFUSED[op.type])
+    if constant:
         return _fold(node, op)
-    handler = _OPERATORS.get(op.type)
+    handler = OPERATORS.get(op.type)
     if not any(isinstance(value, fx.Node) for value in given) and op.type in sizes.OPERATORS:
         handler = sizes.OPERATORS[op.type]
     if handler is None:
@@ -135,23 +157,16 @@ def _results(builder: Builder, node: ir.Node, op: ImportedOp) -> tuple[Value, ..
 
 
 def _fold(node: ir.Node, op: ImportedOp) -> tuple[Value, ...]:
-    """The outputs of a node all of whose inputs are constant, by ONNX's own reference evaluator."""
-    proto = ir.to_proto(node)
-    inputs = [name for name in dict.fromkeys(proto.input) if name]
-    function = helper.make_function(
-        "lowbit", "fold", inputs, list(proto.output), [proto], [helper.make_opsetid("", op.opset)]
-    )
-    feed = {
-        str(value.name): constant.array
-        for value, constant in zip(node.inputs, op.inputs, strict=True)
-        if value is not None and isinstance(constant, Constant)
-    }
+    """The outputs of a node all of whose inputs are constant."""
+    arrays = [value.array if isinstance(value, Constant) else None for value in op.inputs]
     try:
-        results = ReferenceEvaluator(function).run(None, feed, attributes={})
+        results = evaluate(ir.to_proto(node), arrays, {"": op.opset})
     except (NotImplementedError, RuntimeError, ValueError) as error:
         raise op.unsupported(f"its inputs are constant, but folding it fails: {said(error)}") from error
+    except UnsupportedError as error:
+        raise op.unsupported(f"its inputs are constant, but folding it fails: {error.reason}") from error
     named = zip(node.outputs, results, strict=True)
-    return tuple(Constant(str(value.name), np.asarray(result)) for value, result in named)
+    return tuple(Constant(str(value.name), result) for value, result in named)
 
 
 def _bias_behind(node: ir.Node, values: dict[ir.Value, Value]) -> ir.Node | None:

@@ -49,11 +49,32 @@ def _same(size: int, kernel: int, stride: int, dilation: int, *, upper: bool) ->
     return (total // 2, total - total // 2) if upper else (total - total // 2, total // 2)
 
 
+def outputs(sizes: Sequence[int], w: Window, *, ceil: bool) -> list[int]:
+    """How many windows lie along each axis. With `ceil` the last may reach beyond the padding, but not begin in it."""
+    found = []
+    columns = zip(sizes, w.kernel, w.strides, w.dilations, w.pads, strict=True)
+    for size, kernel, stride, dilation, (begin, end) in columns:
+        free = size + begin + end - dilation * (kernel - 1) - 1
+        steps = -(-free // stride) if ceil else free // stride
+        if ceil and steps * stride >= size + begin:
+            steps -= 1
+        found.append(steps + 1)
+    return found
+
+
 def pad_or_defer(
-    b: Builder, x: fx.Node, pads: Sequence[tuple[int, int]], value: float = 0.0
+    b: Builder,
+    x: fx.Node,
+    pads: Sequence[tuple[int, int]],
+    value: float = 0.0,
+    most: Sequence[int] | None = None,
 ) -> tuple[fx.Node, tuple[int, ...]]:
-    """x and the padding to leave to the layer: even pads are left to it, uneven ones put before it with `value`."""
-    if all(begin == end for begin, end in pads):
+    """x and the padding to leave to the layer: even pads are left to it, uneven ones put before it with `value`.
+
+    most: how much the layer can pad each axis by, where it has a limit.
+    """
+    fits = most is None or all(begin <= limit for (begin, _), limit in zip(pads, most, strict=True))
+    if fits and all(begin == end for begin, end in pads):
         return x, tuple(begin for begin, _ in pads)
     return pad(b, x, pads, value), (0,) * len(pads)
 

@@ -6,16 +6,19 @@ from lowbit.graph.values import constant
 from lowbit.quant.model import PRODUCTS
 
 PASSING = frozenset(
-    {"Concat", "DepthToSpace", "Expand", "Flatten", "Gather", "GlobalMaxPool", "Identity", "MaxPool", "Pad", "Reshape"}
-    | {"Slice", "SpaceToDepth", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze"}
+    {"Compress", "Concat", "DepthToSpace", "Expand", "Flatten", "Gather", "GatherND", "GlobalMaxPool", "Identity"}
+    | {"MaxPool", "Pad", "ReduceMax", "ReduceMin", "Reshape", "Slice", "SpaceToDepth", "Split", "Squeeze", "Tile"}
+    | {"Transpose", "Unsqueeze"}
 )  # the result holds nothing but entries of the inputs (and zeros): codes and scale stay
 ARITHMETIC = frozenset({"Add", "AveragePool", "GlobalAveragePool", "Mul", "ReduceMean", "Sub"})
-_POINTWISE = frozenset(
-    {"Abs", "Celu", "Clip", "Elu", "Erf", "Exp", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Log", "Mish", "Neg"}
-    | {"Pow", "Reciprocal", "Relu", "Selu", "Sigmoid", "Softplus", "Softsign", "Sqrt", "Swish", "Tanh"}
+POINTWISE = frozenset(
+    {"Abs", "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "Ceil", "Celu", "Clip", "Cos", "Cosh", "Elu", "Erf"}
+    | {"Exp", "Floor", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Log", "Mish", "Neg", "PRelu", "Pow"}
+    | {"Reciprocal", "Relu", "Round", "Selu", "Shrink", "Sigmoid", "Sign", "Sin", "Sinh", "Softplus", "Softsign"}
+    | {"Sqrt", "Swish", "Tan", "Tanh", "ThresholdedRelu"}
 )
 _MASK = 1e4  # exporters write -inf, the lowest float32 or float16, -1e9, -10000
-_POINTWISE_OF_TWO = frozenset({"Add", "Div", "Max", "Min", "Mul", "Sub"})
+POINTWISE_OF_TWO = frozenset({"Add", "Div", "Max", "Min", "Mul", "Sub"})
 
 
 def is_float(value: ir.Value | None) -> bool:
@@ -98,7 +101,7 @@ def is_pointwise(node: ir.Node) -> bool:
     """Whether each entry of its result depends on the same entry of its inputs (and on single constant numbers)."""
     if any((array := constant(value)) is None or array.size != 1 for value in float_constants(node)):
         return False
-    return node.op_type in _POINTWISE or node.op_type in _POINTWISE_OF_TWO
+    return node.op_type in POINTWISE or node.op_type in POINTWISE_OF_TWO
 
 
 def clamp_behind(value: ir.Value) -> ir.Node | None:

@@ -10,6 +10,8 @@ from torch import nn
 from lowbit.torchgraph.builder import Builder, Handler
 from lowbit.torchgraph.values import Constant, ImportedOp, Value
 
+_SELU_ALPHA, _SELU_GAMMA = 1.6732632423543772, 1.0507009873554805
+
 
 def _plain(make: Callable[[], nn.Module]) -> Handler:
     return lambda b, op: b.layer(make(), op.tensor(0))
@@ -40,14 +42,55 @@ def elu(b: Builder, op: ImportedOp) -> Value:
 
 
 def clip(b: Builder, op: ImportedOp) -> Value:
-    """Clip with constant limits; [0, 6] is ReLU6, [0, ∞) ReLU."""
+    """Clip; between constant numbers [0, 6] is ReLU6, [0, ∞) ReLU. Limits may be computed too."""
     x = op.tensor(0)
+    limits = [op.get(1), op.get(2)]
+    if any(limit is not None and not isinstance(limit, Constant) for limit in limits) or not b.is_float(x):
+        for limit, function in zip(limits, (torch.maximum, torch.minimum), strict=True):
+            x = x if limit is None else b.call(function, x, b.tensor(limit))
+        return x
     low, high = op.scalar(1, "min", None), op.scalar(2, "max", None)
     if low == 0 and high == 6:
         return b.layer(nn.ReLU6(), x)
     if low == 0 and high in (None, math.inf, float(np.finfo(np.float32).max)):
         return b.layer(nn.ReLU(), x)
     return x if low is None and high is None else b.call(torch.clamp, x, low, high)
+
+
+def selu(b: Builder, op: ImportedOp) -> Value:
+    """Selu: gamma · Elu; torch's layer has the constants of the paper (Klambauer et al. 2017)."""
+    x, alpha, gamma = op.tensor(0), op.attribute("alpha", _SELU_ALPHA), op.attribute("gamma", _SELU_GAMMA)
+    if math.isclose(alpha, _SELU_ALPHA, rel_tol=1e-6) and math.isclose(gamma, _SELU_GAMMA, rel_tol=1e-6):
+        return b.layer(nn.SELU(), x)
+    return b.call(torch.mul, b.layer(nn.ELU(alpha), x), gamma)
+
+
+def celu(b: Builder, op: ImportedOp) -> Value:
+    """Celu."""
+    return b.layer(nn.CELU(op.attribute("alpha", 1.0)), op.tensor(0))
+
+
+def thresholded_relu(b: Builder, op: ImportedOp) -> Value:
+    """ThresholdedRelu: what is not above alpha becomes 0."""
+    return b.layer(nn.Threshold(op.attribute("alpha", 1.0), 0.0), op.tensor(0))
+
+
+def shrink(b: Builder, op: ImportedOp) -> Value:
+    """Shrink: 0 from -lambd to lambd, elsewhere `bias` nearer to 0."""
+    x, lambd, bias = op.tensor(0), op.attribute("lambd", 0.5), op.attribute("bias", 0.0)
+    if bias == 0:
+        return b.layer(nn.Hardshrink(lambd), x)
+    if bias == lambd:
+        return b.layer(nn.Softshrink(lambd), x)
+    nearer = b.call(torch.sub, x, b.call(torch.mul, b.call(torch.sign, x), bias))
+    return b.call(torch.where, b.call(torch.gt, b.call(torch.abs, x), lambd), nearer, 0.0)
+
+
+def hardmax(b: Builder, op: ImportedOp) -> Value:
+    """Hardmax: 1 at the first of the largest along an axis, 0 elsewhere."""
+    x, axis = op.tensor(0), op.attribute("axis", -1)
+    place = b.call(torch.argmax, x, axis, True)
+    return b.call(torch.scatter, b.call(torch.zeros_like, x), axis, place, 1.0)
 
 
 def hard_sigmoid(b: Builder, op: ImportedOp) -> Value:
@@ -88,6 +131,12 @@ OPERATORS: dict[str, Handler] = {
     "HardSwish": _plain(nn.Hardswish),
     "Mish": _plain(nn.Mish),
     "Softplus": _plain(nn.Softplus),
+    "Softsign": _plain(nn.Softsign),
+    "Selu": selu,
+    "Celu": celu,
+    "ThresholdedRelu": thresholded_relu,
+    "Shrink": shrink,
+    "Hardmax": hardmax,
     "LeakyRelu": leaky_relu,
     "PRelu": prelu,
     "Elu": elu,

@@ -1,124 +1,12 @@
-"""Operators over an image's height and width: pooling, resizing, depth to space."""
+"""Operators that sample images or trade pixels for channels: grids, deformable convolution, columns, depth to space."""
 
-import math
-
-import numpy as np
-import numpy.typing as npt
 import torch
-from torch import fx, nn
+from torch import fx
 from torch.nn import functional
 
 from lowbit.torchgraph.builder import Builder, Handler
-from lowbit.torchgraph.padding import pad, pad_or_defer, window
+from lowbit.torchgraph.padding import pad, window
 from lowbit.torchgraph.values import ImportedOp, Value
-
-_MAX_POOLS: dict[int, type[nn.Module]] = {3: nn.MaxPool1d, 4: nn.MaxPool2d, 5: nn.MaxPool3d}
-_AVERAGE_POOLS: dict[int, type[nn.Module]] = {3: nn.AvgPool1d, 4: nn.AvgPool2d, 5: nn.AvgPool3d}
-_GLOBAL_AVERAGE: dict[int, type[nn.Module]] = {
-    3: nn.AdaptiveAvgPool1d,
-    4: nn.AdaptiveAvgPool2d,
-    5: nn.AdaptiveAvgPool3d,
-}
-_GLOBAL_MAX: dict[int, type[nn.Module]] = {3: nn.AdaptiveMaxPool1d, 4: nn.AdaptiveMaxPool2d, 5: nn.AdaptiveMaxPool3d}
-
-
-def max_pool(b: Builder, op: ImportedOp) -> Value:
-    """MaxPool; uneven padding is put before it with -∞."""
-    x = op.tensor(0)
-    w = window(b, op, x, op.attribute("kernel_shape", []))
-    x, padding = pad_or_defer(b, x, w.pads, value=-math.inf)
-    layer = _MAX_POOLS[b.rank(x)](
-        w.kernel, w.strides, padding, w.dilations, ceil_mode=bool(op.attribute("ceil_mode", 0))
-    )
-    return b.layer(layer, x)
-
-
-def average_pool(b: Builder, op: ImportedOp) -> Value:
-    """AveragePool. What counts into the mean at the border is ONNX's count_include_pad."""
-    x = op.tensor(0)
-    w = window(b, op, x, op.attribute("kernel_shape", []))
-    if any(dilation != 1 for dilation in w.dilations):
-        raise op.unsupported("torch averages no dilated window")
-    ceil, include = bool(op.attribute("ceil_mode", 0)), bool(op.attribute("count_include_pad", 0))
-    pool = _AVERAGE_POOLS[b.rank(x)]
-    if w.even:
-        return b.layer(pool(w.kernel, w.strides, [begin for begin, _ in w.pads], ceil, include), x)
-    layer = pool(w.kernel, w.strides, 0, ceil)
-    y = b.layer(layer, pad(b, x, w.pads))
-    if include:
-        return y
-    # The zeros must not count: divide by the share of each window that lies on the image.
-    flat = [amount for pair in reversed(w.pads) for amount in pair]
-    share = layer(functional.pad(torch.ones(1, 1, *b.fixed_shape(x, 2)), flat))
-    return b.call(torch.div, y, b.buffer("share", share.numpy()))
-
-
-def _global(layers: dict[int, type[nn.Module]]) -> Handler:
-    return lambda b, op: b.layer(layers[b.rank(op.tensor(0))](1), op.tensor(0))
-
-
-def resize(b: Builder, op: ImportedOp) -> Value:
-    """Resize to fixed sizes: nearest of every kind by picking, linear and cubic where torch's interpolate agrees."""
-    x = op.tensor(0)
-    shape = b.fixed_shape(x, 1)
-    sizes, scales = _target(b, op, x)
-    if sizes[0] != shape[0]:
-        raise op.unsupported("the channels are resized")
-    mode = op.attribute("mode", "nearest")
-    placing = op.attribute("coordinate_transformation_mode", "half_pixel")
-    if op.attribute("antialias", 0) or placing == "tf_crop_and_resize":
-        raise op.unsupported("antialias or a crop")
-    if mode == "nearest":
-        for axis, (old, new, scale) in enumerate(zip(shape, sizes, scales, strict=True), start=1):
-            if old != new:
-                indices = _nearest(old, new, scale, placing, op.attribute("nearest_mode", "round_prefer_floor"))
-                x = b.call(torch.index_select, x, axis, b.buffer(f"indices{axis}", indices))
-        return x
-    if placing not in ("half_pixel", "pytorch_half_pixel", "align_corners") or len(shape) != 3:
-        raise op.unsupported(f"mode {mode} with {placing}")
-    if mode == "cubic" and (op.attribute("cubic_coeff_a", -0.75) != -0.75 or op.attribute("exclude_outside", 0)):
-        raise op.unsupported("a cubic with other coefficients than torch's")
-    if not all(math.isclose(new / old, scale) for old, new, scale in zip(shape, sizes, scales, strict=True)):
-        raise op.unsupported("scales that do not divide the size evenly")
-    torch_mode = {"linear": "bilinear", "cubic": "bicubic"}[mode]
-    align = placing == "align_corners"
-    return b.call(functional.interpolate, x, size=sizes[1:], mode=torch_mode, align_corners=align)
-
-
-def _target(b: Builder, op: ImportedOp, x: fx.Node) -> tuple[list[int], list[float]]:
-    """Sizes and scales of the axes behind the batch, from whichever of both the node states."""
-    if op.attribute("axes", None) is not None or op.attribute("keep_aspect_ratio_policy", "stretch") != "stretch":
-        raise op.unsupported("axes or an aspect ratio policy")
-    old = b.fixed_shape(x, 1)
-    stated = op.get(3)
-    if stated is not None:
-        entries = op.sizes(3)[1:]
-        if any(isinstance(entry, fx.Node) for entry in entries):
-            raise op.unsupported("sizes that depend on the batch")
-        return entries, [new / size for new, size in zip(entries, old, strict=True)]
-    scales = list(op.constant(2).array.astype(np.float32))[1:]  # in single precision: 5 * 1.4 must be 7
-    return [math.floor(np.float32(size) * scale) for size, scale in zip(old, scales, strict=True)], scales
-
-
-def _nearest(old: int, new: int, scale: float, placing: str, rounding: str) -> npt.NDArray[np.int64]:
-    """Which source index each target index takes, by the formulas of ONNX's Resize."""
-    target = np.arange(new, dtype=np.float32)  # single precision, as runtimes do it: it decides what a half rounds to
-    if placing == "asymmetric":
-        source = target / np.float32(scale)
-    elif placing == "align_corners":
-        source = target * np.float32(old - 1) / np.float32(max(new - 1, 1))
-    elif placing == "pytorch_half_pixel" and new == 1:
-        source = np.zeros(1, np.float32)
-    else:
-        source = (target + np.float32(0.5)) / np.float32(scale) - np.float32(0.5)
-    rounded = {
-        "floor": np.floor(source),
-        "ceil": np.ceil(source),
-        "round_prefer_floor": np.ceil(source - 0.5),
-        "round_prefer_ceil": np.floor(source + 0.5),
-    }[rounding]
-    indices: npt.NDArray[np.int64] = np.clip(rounded, 0, old - 1).astype(np.int64)
-    return indices
 
 
 def depth_to_space(b: Builder, op: ImportedOp) -> Value:
@@ -141,12 +29,123 @@ def space_to_depth(b: Builder, op: ImportedOp) -> Value:
     return b.call(torch.reshape, x, (n, c * block**2, h // block, w // block))
 
 
+def grid_sample(b: Builder, op: ImportedOp) -> Value:
+    """GridSample; opset 20 renamed its modes. One grid for all images is repeated."""
+    x, grid = b.tensor(op.get(0)), b.tensor(op.get(1))
+    mode = op.attribute("mode", "linear" if op.opset >= 20 else "bilinear")
+    torch_mode = {"linear": "bilinear", "cubic": "bicubic"}.get(mode, mode)
+    batch = b.shape(x)[0]
+    if b.shape(grid)[0] != batch:
+        grid = b.method("expand", grid, (batch, *[-1] * (b.rank(grid) - 1)))
+    return b.call(
+        functional.grid_sample,
+        x,
+        grid,
+        mode=torch_mode,
+        padding_mode=op.attribute("padding_mode", "zeros"),
+        align_corners=bool(op.attribute("align_corners", 0)),
+    )
+
+
+def affine_grid(b: Builder, op: ImportedOp) -> Value:
+    """AffineGrid (opset 20): theta [N, 2, 3] or [N, 3, 4] → where each pixel is looked up."""
+    align = bool(op.attribute("align_corners", 0))
+    return b.call(functional.affine_grid, b.tensor(op.get(0)), tuple(op.sizes(1)), align)
+
+
+def col2im(b: Builder, op: ImportedOp) -> Value:
+    """Col2Im (opset 18) of two axes; uneven padding is cut off behind it."""
+    x, image, block = op.tensor(0), op.ints(1, "image_shape") or [], op.ints(2, "block_shape") or []
+    if len(image) != 2:
+        raise op.unsupported(f"torch puts columns back into images of two axes, not {len(image)}")
+    pads = op.attribute("pads", [0] * 4)
+    dilations, strides = op.attribute("dilations", [1, 1]), op.attribute("strides", [1, 1])
+    sizes = (image[0] + pads[0] + pads[2], image[1] + pads[1] + pads[3])
+    y = b.call(functional.fold, x, sizes, tuple(block), tuple(dilations), 0, tuple(strides))
+    return pad(b, y, [(-pads[0], -pads[2]), (-pads[1], -pads[3])]) if any(pads) else y
+
+
+def deformable(b: Builder, op: ImportedOp) -> Value:
+    """DeformConv (opset 19) of two axes: x, weight [O, C / group, h, w], offset, bias, mask."""
+    x, weight = op.tensor(0), op.constant(1)
+    kernel = weight.array.shape[2:]
+    if len(kernel) != 2:
+        raise op.unsupported(f"torch samples images of two axes, not {len(kernel)}")
+    w = window(b, op, x, kernel)
+    bias, mask = (None if op.get(i) is None else b.tensor(op.get(i)) for i in (3, 4))
+    return b.call(
+        deformed_convolution,
+        pad(b, x, w.pads) if any(any(pair) for pair in w.pads) else x,
+        b.tensor(weight),
+        b.tensor(op.get(2)),
+        bias,
+        mask,
+        w.strides,
+        w.dilations,
+        op.attribute("group", 1),
+        op.attribute("offset_group", 1),
+    )
+
+
+def deformed_convolution(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    offset: torch.Tensor,
+    bias: torch.Tensor | None,
+    mask: torch.Tensor | None,
+    strides: tuple[int, int],
+    dilations: tuple[int, int],
+    groups: int,
+    offset_groups: int,
+) -> torch.Tensor:
+    """A convolution each of whose taps is looked up where `offset` says, between pixels (Dai et al. 2017).
+
+    x [N, C, H, W] (padded), offset [N, offset_groups · h · w · 2, out …], mask [N, offset_groups · h · w, out …].
+    """
+    n, channels, height, width = x.shape
+    taps_y, taps_x = weight.shape[2:]
+    out_y, out_x = offset.shape[2:]
+    offset = offset.reshape(n, offset_groups, taps_y * taps_x, 2, out_y, out_x)
+    rows = (torch.arange(out_y, device=x.device) * strides[0]).reshape(-1, 1)
+    columns = (torch.arange(out_x, device=x.device) * strides[1]).reshape(1, -1)
+    parts = x.reshape(n * offset_groups, channels // offset_groups, height, width)
+    taps = []
+    for tap in range(taps_y * taps_x):
+        y = rows + (tap // taps_x) * dilations[0] + offset[:, :, tap, 0]
+        z = columns + (tap % taps_x) * dilations[1] + offset[:, :, tap, 1]
+        grid = torch.stack([2 * z / max(width - 1, 1) - 1, 2 * y / max(height - 1, 1) - 1], -1)
+        seen = functional.grid_sample(parts, grid.reshape(-1, out_y, out_x, 2), align_corners=True)
+        seen = seen.reshape(n, offset_groups, channels // offset_groups, out_y, out_x)
+        if mask is not None:
+            seen = seen * mask.reshape(n, offset_groups, taps_y * taps_x, 1, out_y, out_x)[:, :, tap]
+        taps.append(seen.reshape(n, channels, 1, out_y, out_x))
+    stacked = torch.cat(taps, 2).reshape(n, channels * taps_y * taps_x, out_y, out_x)
+    flat = weight.reshape(weight.shape[0], -1, 1, 1)
+    return functional.conv2d(stacked, flat, bias, groups=groups)
+
+
+def center_crop_pad(b: Builder, op: ImportedOp) -> Value:
+    """CenterCropPad (opset 18): cuts the middle out, or puts zeros around it."""
+    x, rank = op.tensor(0), b.rank(op.tensor(0))
+    sizes = b.shape(x)
+    pairs = [(0, 0)] * rank
+    for axis, want in zip(op.attribute("axes", range(rank)), op.sizes(1), strict=True):
+        size = sizes[axis % rank]
+        if size is want:
+            continue
+        if isinstance(size, fx.Node) or isinstance(want, fx.Node):
+            raise op.unsupported("it crops or pads the batch")
+        more = want - size
+        pairs[axis % rank] = (more // 2, more - more // 2) if more > 0 else (-(-more // 2), more + (-more // 2))
+    return pad(b, x, pairs) if any(pair != (0, 0) for pair in pairs) else x
+
+
 OPERATORS: dict[str, Handler] = {
-    "MaxPool": max_pool,
-    "AveragePool": average_pool,
-    "GlobalAveragePool": _global(_GLOBAL_AVERAGE),
-    "GlobalMaxPool": _global(_GLOBAL_MAX),
-    "Resize": resize,
     "DepthToSpace": depth_to_space,
     "SpaceToDepth": space_to_depth,
+    "GridSample": grid_sample,
+    "AffineGrid": affine_grid,
+    "Col2Im": col2im,
+    "DeformConv": deformable,
+    "CenterCropPad": center_crop_pad,
 }

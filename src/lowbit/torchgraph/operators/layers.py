@@ -1,23 +1,21 @@
-"""Operators that hold weights: convolutions, matrix products, normalizations. Each becomes a torch.nn layer."""
-
-from typing import Any
+"""Operators that hold weights: convolutions and matrix products. Each becomes a torch.nn layer."""
 
 import numpy as np
 import torch
 from torch import fx, nn
 from torch.nn import functional
 
-from lowbit.torchgraph.builder import Builder, Handler, to_torch
+from lowbit.torchgraph.builder import Builder, Handler
 from lowbit.torchgraph.padding import pad_or_defer, window
 from lowbit.torchgraph.values import Constant, ImportedOp, Value
 
 _CONVOLUTIONS: dict[int, type[nn.Module]] = {3: nn.Conv1d, 4: nn.Conv2d, 5: nn.Conv3d}
 _TRANSPOSED: dict[int, type[nn.Module]] = {3: nn.ConvTranspose1d, 4: nn.ConvTranspose2d, 5: nn.ConvTranspose3d}
-_BATCH_NORMS: dict[int, type[nn.Module]] = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}
-_INSTANCE_NORMS: dict[int, type[nn.Module]] = {3: nn.InstanceNorm1d, 4: nn.InstanceNorm2d, 5: nn.InstanceNorm3d}
 
 
-def _weigh(b: Builder, module: nn.Module, weight: Constant | None, bias: Constant | None, *, t: bool = False) -> None:
+def give_parameters(
+    b: Builder, module: nn.Module, weight: Constant | None, bias: Constant | None, *, t: bool = False
+) -> None:
     """Give a layer that was made on the meta device (no memory, no random numbers drawn) its parameters."""
     if weight is not None:
         module.weight = b.parameter(weight, transpose=t)
@@ -42,7 +40,7 @@ def conv(b: Builder, op: ImportedOp) -> Value:
         bias=bias is not None,
         device="meta",
     )
-    _weigh(b, layer, weight, bias)
+    give_parameters(b, layer, weight, bias)
     return b.layer(layer, x)
 
 
@@ -68,7 +66,7 @@ def conv_transpose(b: Builder, op: ImportedOp) -> Value:
         dilation=dilations,
         device="meta",
     )
-    _weigh(b, layer, weight, bias)
+    give_parameters(b, layer, weight, bias)
     y = b.layer(layer, x)
     if even:
         return y
@@ -108,7 +106,7 @@ def _linear(b: Builder, x: fx.Node, weight: Constant, bias: Constant | None, *, 
     """x [..., I] → [..., O]; weight is [I, O] when t, else [O, I]."""
     rows, columns = weight.array.shape[::-1] if t else weight.array.shape
     layer = nn.Linear(columns, rows, bias=bias is not None, device="meta")
-    _weigh(b, layer, weight, bias, t=t)
+    give_parameters(b, layer, weight, bias, t=t)
     return b.layer(layer, x)
 
 
@@ -161,76 +159,9 @@ def matmul(b: Builder, op: ImportedOp) -> Value:
     return b.call(torch.matmul, b.tensor(op.get(0)), b.tensor(weight))
 
 
-def batch_norm(b: Builder, op: ImportedOp) -> Value:
-    """BatchNormalization in inference form: x, scale, bias, mean, variance, all per channel."""
-    if op.attribute("training_mode", 0):
-        raise op.unsupported("it is in training mode")
-    x = op.tensor(0)
-    scale, bias, mean, var = (op.constant(i) for i in range(1, 5))
-    momentum = 1 - op.attribute("momentum", 0.9)  # ONNX weighs the old value, torch the new one
-    layer = _BATCH_NORMS[b.rank(x)](
-        scale.array.size, eps=op.attribute("epsilon", 1e-5), momentum=momentum, device="meta"
-    )
-    _weigh(b, layer, scale, bias)
-    layer.running_mean, layer.running_var = to_torch(mean.array), to_torch(var.array)
-    layer.num_batches_tracked = torch.tensor(0)
-    return b.layer(layer, x)
-
-
-def layer_norm(b: Builder, op: ImportedOp) -> Value:
-    """LayerNormalization over the axes from `axis` on."""
-    x, scale, bias = op.tensor(0), op.constant(1), op.optional_constant(2)
-    axis = op.attribute("axis", -1) % b.rank(x)
-    normalized = b.fixed_shape(x, axis)
-    layer = nn.LayerNorm(normalized, eps=op.attribute("epsilon", 1e-5), bias=bias is not None, device="meta")
-    _weigh(b, layer, _broadcast(scale, normalized), None if bias is None else _broadcast(bias, normalized))
-    return b.layer(layer, x)
-
-
-def _broadcast(constant: Constant, shape: list[int]) -> Constant:
-    if list(constant.array.shape) == shape:
-        return constant
-    return Constant(constant.name, np.broadcast_to(constant.array, shape))
-
-
-def instance_norm(b: Builder, op: ImportedOp) -> Value:
-    """InstanceNormalization: scale and bias per channel."""
-    x, scale, bias = op.tensor(0), op.constant(1), op.constant(2)
-    kwargs: dict[str, Any] = {"eps": op.attribute("epsilon", 1e-5), "affine": True, "device": "meta"}
-    layer = _INSTANCE_NORMS[b.rank(x)](scale.array.size, **kwargs)
-    _weigh(b, layer, scale, bias)
-    return b.layer(layer, x)
-
-
-def group_norm(b: Builder, op: ImportedOp) -> Value:
-    """GroupNormalization: scale and bias per channel (opset 21), before that per group."""
-    x, scale, bias = op.tensor(0), op.constant(1), op.constant(2)
-    channels, groups = b.fixed_shape(x, 1)[0], op.attribute("num_groups", 1)
-    if op.opset < 21:
-        scale = Constant(scale.name, np.repeat(scale.array, channels // groups))
-        bias = Constant(bias.name, np.repeat(bias.array, channels // groups))
-    layer = nn.GroupNorm(groups, channels, eps=op.attribute("epsilon", 1e-5), device="meta")
-    _weigh(b, layer, scale, bias)
-    return b.layer(layer, x)
-
-
-def local_response_norm(b: Builder, op: ImportedOp) -> Value:
-    """LRN across channels; for an even size torch's window lies one channel lower than ONNX's."""
-    size = op.attribute("size", 1)
-    if size % 2 == 0:
-        raise op.unsupported(f"an even window ({size}) lies differently in torch")
-    alpha, beta, bias = (op.attribute(k, d) for k, d in (("alpha", 1e-4), ("beta", 0.75), ("bias", 1.0)))
-    return b.layer(nn.LocalResponseNorm(size, alpha, beta, bias), op.tensor(0))
-
-
 OPERATORS: dict[str, Handler] = {
     "Conv": conv,
     "ConvTranspose": conv_transpose,
     "Gemm": gemm,
     "MatMul": matmul,
-    "BatchNormalization": batch_norm,
-    "LayerNormalization": layer_norm,
-    "InstanceNormalization": instance_norm,
-    "GroupNormalization": group_norm,
-    "LRN": local_response_norm,
 }

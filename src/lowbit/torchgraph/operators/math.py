@@ -1,4 +1,4 @@
-"""Arithmetic: elementwise functions, comparisons, reductions."""
+"""Elementwise: arithmetic, functions, comparisons, logic, bits and types."""
 
 import operator
 from collections.abc import Callable
@@ -48,73 +48,85 @@ def _extreme(of_two: Callable[..., Any], limit: str) -> Handler:
     return handle
 
 
+def mean(b: Builder, op: ImportedOp) -> Value:
+    """Mean of any number of tensors that broadcast."""
+    total, *others = (b.tensor(value) for value in op.inputs)
+    for other in others:
+        total = b.call(operator.add, total, other)
+    return b.call(operator.truediv, total, 1 + len(others)) if others else total
+
+
 def modulo(b: Builder, op: ImportedOp) -> Value:
     """Mod: the sign of the divisor, or with `fmod` that of the dividend."""
     function = torch.fmod if op.attribute("fmod", 0) else torch.remainder
-    return b.call(function, op.tensor(0), b.operand(op.get(1)))
+    return b.call(function, b.tensor(op.get(0)), b.operand(op.get(1)))
+
+
+def power(b: Builder, op: ImportedOp) -> Value:
+    """Pow: the result has the base's type."""
+    x, y = b.operand(op.get(0)), b.operand(op.get(1))
+    result = b.call(operator.pow, x, y)
+    if isinstance(x, fx.Node) and not b.is_float(x) and b.is_float(result):
+        return b.method("to", result, b.dtype(x))
+    return result
 
 
 def divide(b: Builder, op: ImportedOp) -> Value:
     """Div: integers are divided towards zero."""
     x, y = b.operand(op.get(0)), b.operand(op.get(1))
-    if isinstance(x, fx.Node) and not b.is_float(x):
-        return b.call(torch.div, x, y, rounding_mode="trunc")
+    if not any(b.is_float(side) if isinstance(side, fx.Node) else isinstance(side, float) for side in (x, y)):
+        return b.call(torch.div, b.tensor(op.get(0)), y, rounding_mode="trunc")
     return b.call(operator.truediv, x, y)
 
 
 def where(b: Builder, op: ImportedOp) -> Value:
-    """Where."""
-    return b.call(torch.where, b.tensor(op.get(0)), b.operand(op.get(1)), b.operand(op.get(2)))
+    """Where; between two plain numbers their own type decides, which torch would not know."""
+    yes, no = b.operand(op.get(1)), b.operand(op.get(2))
+    if not isinstance(yes, fx.Node) and not isinstance(no, fx.Node):
+        yes = b.tensor(op.get(1))
+    return b.call(torch.where, b.tensor(op.get(0)), yes, no)
 
 
 def cast(b: Builder, op: ImportedOp) -> Value:
     """Cast to a type that torch has."""
-    dtype = ir.DataType(op.attribute("to", 1)).numpy()
-    return b.method("to", op.tensor(0), torch.from_numpy(np.empty(0, dtype)).dtype)
+    return b.method("to", op.tensor(0), torch_type(op, op.attribute("to", 1)))
 
 
-def _reduction(function: Callable[[Builder, fx.Node, list[int], bool], fx.Node]) -> Handler:
-    """A reduction over `axes` (an input or an attribute; absent means all, or none by noop_with_empty_axes)."""
-
-    def handle(b: Builder, op: ImportedOp) -> Value:
-        x, axes = op.tensor(0), op.ints(1, "axes")
-        if not axes:
-            if op.attribute("noop_with_empty_axes", 0):
-                return x
-            axes = list(range(b.rank(x)))
-        return function(b, x, axes, bool(op.attribute("keepdims", 1)))
-
-    return handle
+def torch_type(op: ImportedOp, number: int) -> torch.dtype:
+    """Torch's type for a number of ONNX's enumeration."""
+    kind = ir.DataType(number)
+    try:
+        return torch.bfloat16 if kind is ir.DataType.BFLOAT16 else torch.from_numpy(np.empty(0, kind.numpy())).dtype
+    except TypeError as error:
+        raise op.unsupported(f"torch has no type {kind.name}") from error
 
 
-def _l2(b: Builder, x: fx.Node, axes: list[int], keep: bool) -> fx.Node:
-    return b.call(torch.sqrt, b.call(torch.sum, b.call(torch.mul, x, x), axes, keepdim=keep))
+def cast_like(b: Builder, op: ImportedOp) -> Value:
+    """CastLike: to the type of the second input."""
+    return b.method("to", op.tensor(0), b.dtype(b.tensor(op.get(1))))
 
 
-def argmax(b: Builder, op: ImportedOp) -> Value:
-    """ArgMax; among equals torch gives the first, as ONNX does by default."""
-    if op.attribute("select_last_index", 0):
-        raise op.unsupported("it asks for the last of equal maxima")
-    return b.call(torch.argmax, op.tensor(0), op.attribute("axis", 0), bool(op.attribute("keepdims", 1)))
+def is_infinite(b: Builder, op: ImportedOp) -> Value:
+    """IsInf: at both ends, or at one of them."""
+    x, below, above = op.tensor(0), op.attribute("detect_negative", 1), op.attribute("detect_positive", 1)
+    if below and above:
+        return b.call(torch.isinf, x)
+    if below or above:
+        return b.call(torch.isposinf if above else torch.isneginf, x)
+    return b.call(torch.zeros_like, x, dtype=torch.bool)
 
 
-def cumsum(b: Builder, op: ImportedOp) -> Value:
-    """CumSum along one axis."""
-    if op.attribute("exclusive", 0) or op.attribute("reverse", 0):
-        raise op.unsupported("exclusive or reversed sums")
-    return b.call(torch.cumsum, op.tensor(0), int(op.constant(1).array.reshape(-1)[0]))
-
-
-def einsum(b: Builder, op: ImportedOp) -> Value:
-    """Einsum."""
-    return b.call(torch.einsum, op.attribute("equation", ""), *(b.tensor(value) for value in op.inputs))
+def bit_shift(b: Builder, op: ImportedOp) -> Value:
+    """BitShift to the LEFT or RIGHT."""
+    function = torch.bitwise_left_shift if op.attribute("direction", "LEFT") == "LEFT" else torch.bitwise_right_shift
+    return b.call(function, b.tensor(op.get(0)), b.operand(op.get(1)))
 
 
 OPERATORS: dict[str, Handler] = {
     "Add": _binary(operator.add),
     "Sub": _binary(operator.sub),
     "Mul": _binary(operator.mul),
-    "Pow": _binary(operator.pow),
+    "Pow": power,
     "Equal": _binary(operator.eq),
     "Greater": _binary(operator.gt),
     "GreaterOrEqual": _binary(operator.ge),
@@ -122,13 +134,24 @@ OPERATORS: dict[str, Handler] = {
     "LessOrEqual": _binary(operator.le),
     "And": _many(torch.logical_and),
     "Or": _many(torch.logical_or),
+    "Xor": _many(torch.logical_xor),
+    "Not": _unary(torch.logical_not),
+    "BitwiseAnd": _many(torch.bitwise_and),
+    "BitwiseOr": _many(torch.bitwise_or),
+    "BitwiseXor": _many(torch.bitwise_xor),
+    "BitwiseNot": _unary(torch.bitwise_not),
+    "BitShift": bit_shift,
+    "IsNaN": _unary(torch.isnan),
+    "IsInf": is_infinite,
     "Max": _extreme(torch.maximum, "min"),
     "Min": _extreme(torch.minimum, "max"),
     "Sum": _many(operator.add),
+    "Mean": mean,
     "Div": divide,
     "Mod": modulo,
     "Where": where,
     "Cast": cast,
+    "CastLike": cast_like,
     "Sqrt": _unary(torch.sqrt),
     "Neg": _unary(torch.neg),
     "Abs": _unary(torch.abs),
@@ -138,16 +161,17 @@ OPERATORS: dict[str, Handler] = {
     "Floor": _unary(torch.floor),
     "Ceil": _unary(torch.ceil),
     "Round": _unary(torch.round),
+    "Sign": _unary(torch.sign),
     "Sin": _unary(torch.sin),
     "Cos": _unary(torch.cos),
-    "Not": _unary(torch.logical_not),
+    "Tan": _unary(torch.tan),
+    "Sinh": _unary(torch.sinh),
+    "Cosh": _unary(torch.cosh),
+    "Asin": _unary(torch.asin),
+    "Acos": _unary(torch.acos),
+    "Atan": _unary(torch.atan),
+    "Asinh": _unary(torch.asinh),
+    "Acosh": _unary(torch.acosh),
+    "Atanh": _unary(torch.atanh),
     "Reciprocal": _unary(torch.reciprocal),
-    "ReduceMean": _reduction(lambda b, x, axes, keep: b.call(torch.mean, x, axes, keepdim=keep)),
-    "ReduceSum": _reduction(lambda b, x, axes, keep: b.call(torch.sum, x, axes, keepdim=keep)),
-    "ReduceMax": _reduction(lambda b, x, axes, keep: b.call(torch.amax, x, axes, keepdim=keep)),
-    "ReduceMin": _reduction(lambda b, x, axes, keep: b.call(torch.amin, x, axes, keepdim=keep)),
-    "ReduceL2": _reduction(_l2),
-    "ArgMax": argmax,
-    "CumSum": cumsum,
-    "Einsum": einsum,
 }

@@ -1,18 +1,21 @@
-"""Operators that move elements about: reshape, slice, pad, gather, concatenate."""
+"""Operators that move elements about: reshape, slice, pad, concatenate."""
 
 import math
 import operator
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import fx
 from torch.nn import functional
 
 from lowbit.torchgraph.builder import Builder, Handler
+from lowbit.torchgraph.operators.math import torch_type
 from lowbit.torchgraph.padding import pad as constant_pad
-from lowbit.torchgraph.values import Constant, ImportedOp, Value
+from lowbit.torchgraph.values import ImportedOp, Value
 
+_TORCH_MODES = {"reflect": "reflect", "edge": "replicate", "wrap": "circular"}
 _NO_END = 2**63 - 1  # how exporters write "to the end"
 
 
@@ -138,46 +141,6 @@ def _reverse(b: Builder, op: ImportedOp, x: fx.Node, start: Any, end: Any, axis:
     return b.call(torch.index_select, x, axis, b.buffer("indices", indices))
 
 
-def gather(b: Builder, op: ImportedOp) -> Value:
-    """Gather: one constant index selects, a list of them picks; indices of any rank replace the axis by theirs."""
-    x, axis = b.tensor(op.get(0)), op.attribute("axis", 0) % b.rank(b.tensor(op.get(0)))
-    indices = op.get(1)
-    if not isinstance(indices, Constant):
-        picked = b.call(torch.index_select, x, axis, b.call(torch.reshape, b.tensor(indices), (-1,)))
-        shape = b.shape(b.tensor(indices))
-    else:
-        if indices.array.ndim == 0:
-            return b.call(torch.select, x, axis, int(indices.array))
-        flat = indices.array.reshape(-1).astype(np.int64)
-        flat = np.where(flat < 0, flat + b.fixed_shape(x, axis)[0], flat) if (flat < 0).any() else flat
-        picked = b.call(torch.index_select, x, axis, b.buffer("indices", flat))
-        shape = list(indices.array.shape)
-    if len(shape) == 1:
-        return picked
-    sizes = b.shape(x)
-    return b.call(torch.reshape, picked, (*sizes[:axis], *shape, *sizes[axis + 1 :]))
-
-
-def gather_elements(b: Builder, op: ImportedOp) -> Value:
-    """GatherElements."""
-    return b.call(torch.gather, b.tensor(op.get(0)), op.attribute("axis", 0), b.tensor(op.get(1)))
-
-
-def gather_nd(b: Builder, op: ImportedOp) -> Value:
-    """GatherND by constant indices [..., k] into the first k axes, which become one: adaptive pooling."""
-    x, indices = op.tensor(0), op.constant(1).array
-    if op.attribute("batch_dims", 0):
-        raise op.unsupported("batch_dims")
-    k, sizes = indices.shape[-1], b.shape(x)
-    if any(isinstance(size, fx.Node) for size in sizes[:k]):
-        raise op.unsupported("it picks along the batch")
-    places = tuple(indices[..., axis] % sizes[axis] for axis in range(k))
-    rows = np.ravel_multi_index(places, sizes[:k])
-    x = b.call(torch.reshape, x, (math.prod(sizes[:k]), *sizes[k:]))
-    picked = b.call(torch.index_select, x, 0, b.buffer("indices", rows.reshape(-1)))
-    return b.call(torch.reshape, picked, (*rows.shape, *sizes[k:]))
-
-
 def pad(b: Builder, op: ImportedOp) -> Value:
     """Pad: constant, reflect, edge or wrap; `axes` since opset 18. Negative amounts cut."""
     x = op.tensor(0)
@@ -191,11 +154,32 @@ def pad(b: Builder, op: ImportedOp) -> Value:
         return x
     if mode == "constant":
         return constant_pad(b, x, _trailing(pairs), op.scalar(2, "value", 0.0) or 0.0)
-    torch_mode = {"reflect": "reflect", "edge": "replicate", "wrap": "circular"}[mode]
-    if any(pair != (0, 0) for pair in pairs[:2]):
-        raise op.unsupported(f"mode {mode} on the batch or channel axis")
-    flat = [amount for pair in reversed(pairs[2:]) for amount in pair]
-    return b.call(functional.pad, x, flat, mode=torch_mode)
+    if any(pair != (0, 0) for pair in pairs[:1]):
+        raise op.unsupported(f"mode {mode} on the batch axis")
+    if _torch_pads(b, x, pairs, mode):
+        flat = [amount for pair in reversed(pairs[2:]) for amount in pair]
+        return b.call(functional.pad, x, flat, mode=_TORCH_MODES[mode])
+    for axis, (before, after) in enumerate(pairs):
+        if (before, after) != (0, 0):
+            indices = _padded_places(b.fixed_shape(x, axis)[0], before, after, mode)
+            x = b.call(torch.index_select, x, axis, b.buffer(f"indices{axis}", indices))
+    return x
+
+
+def _torch_pads(b: Builder, x: fx.Node, pairs: list[tuple[int, int]], mode: str) -> bool:
+    """Whether torch pads in this mode: up to three axes behind the channels, by less than their size."""
+    if not 3 <= b.rank(x) <= 5 or pairs[1] != (0, 0) or mode not in _TORCH_MODES:
+        return False
+    sizes = b.fixed_shape(x, 2)
+    return mode == "edge" or all(max(pair) < size for pair, size in zip(pairs[2:], sizes, strict=True))
+
+
+def _padded_places(size: int, before: int, after: int, mode: str) -> npt.NDArray[np.int64]:
+    """Which entry of an axis each entry of the padded axis is; negative amounts cut."""
+    how: Any = mode
+    places = np.arange(size)[max(-before, 0) : size - max(-after, 0)]
+    padded: npt.NDArray[np.int64] = np.pad(places, (max(before, 0), max(after, 0)), mode=how)
+    return padded
 
 
 def _trailing(pairs: list[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -218,6 +202,42 @@ def range_(b: Builder, op: ImportedOp) -> Value:
     return b.call(torch.arange, start, limit, step)
 
 
+def trilu(b: Builder, op: ImportedOp) -> Value:
+    """Trilu: the triangle above or below a diagonal of the last two axes, zeros elsewhere."""
+    diagonal = 0 if op.get(1) is None else int(op.constant(1).array.reshape(-1)[0])
+    return b.call(torch.triu if op.attribute("upper", 1) else torch.tril, b.tensor(op.get(0)), diagonal)
+
+
+def eye_like(b: Builder, op: ImportedOp) -> Value:
+    """EyeLike: ones on a diagonal of a matrix of x's shape."""
+    x, k, number = op.tensor(0), op.attribute("k", 0), op.attribute("dtype", None)
+    ones = b.call(torch.ones_like, x, dtype=b.dtype(x) if number is None else torch_type(op, number))
+    return b.call(torch.triu, b.call(torch.tril, ones, k), k)
+
+
+def reverse_sequence(b: Builder, op: ImportedOp) -> Value:
+    """ReverseSequence: turns the first entries of each sequence round, as many as its length says."""
+    x, axis, batch = op.tensor(0), op.attribute("time_axis", 0), op.attribute("batch_axis", 1)
+    return b.call(turned, x, b.tensor(op.get(1)), axis, batch)
+
+
+def turned(x: torch.Tensor, lengths: torch.Tensor, time: int, batch: int) -> torch.Tensor:
+    """x with its first lengths[i] entries along `time` in reverse, for each i along `batch`."""
+    steps = torch.arange(x.shape[time], device=x.device).reshape([-1 if axis == time else 1 for axis in range(x.ndim)])
+    ends = lengths.reshape([-1 if axis == batch else 1 for axis in range(x.ndim)])
+    places = torch.where(steps < ends, ends - 1 - steps, steps)
+    return torch.gather(x, time, places.expand(x.shape))
+
+
+def compress(b: Builder, op: ImportedOp) -> Value:
+    """Compress by a constant condition: the entries along an axis (or of the flat tensor) where it is true."""
+    x, chosen = op.tensor(0), np.flatnonzero(op.constant(1).array)
+    axis = op.attribute("axis", None)
+    if axis is None:
+        x, axis = b.call(torch.reshape, x, (-1,)), 0
+    return b.call(torch.index_select, x, axis, b.buffer("indices", chosen))
+
+
 OPERATORS: dict[str, Handler] = {
     "Identity": identity,
     "Dropout": identity,
@@ -231,9 +251,10 @@ OPERATORS: dict[str, Handler] = {
     "Concat": concat,
     "Split": split,
     "Slice": slice_,
-    "Gather": gather,
-    "GatherElements": gather_elements,
-    "GatherND": gather_nd,
+    "Trilu": trilu,
+    "EyeLike": eye_like,
+    "ReverseSequence": reverse_sequence,
+    "Compress": compress,
     "Pad": pad,
     "ConstantOfShape": constant_of_shape,
     "Range": range_,

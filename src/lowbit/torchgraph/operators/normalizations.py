@@ -1,0 +1,127 @@
+"""Normalizations: by running statistics, by those of each image, by a norm. A torch.nn layer where torch has one."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import fx, nn
+from torch.nn import functional
+
+from lowbit.torchgraph.builder import Builder, Handler, to_torch
+from lowbit.torchgraph.operators.layers import give_parameters
+from lowbit.torchgraph.values import Constant, ImportedOp, Value
+
+_BATCH_NORMS: dict[int, type[nn.Module]] = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}
+_INSTANCE_NORMS: dict[int, type[nn.Module]] = {3: nn.InstanceNorm1d, 4: nn.InstanceNorm2d, 5: nn.InstanceNorm3d}
+
+
+def batch_norm(b: Builder, op: ImportedOp) -> Value:
+    """BatchNormalization in inference form: x, scale, bias, mean, variance, all per channel."""
+    if op.attribute("training_mode", 0):
+        raise op.unsupported("it is in training mode")
+    x = op.tensor(0)
+    scale, bias, mean, var = (op.constant(i) for i in range(1, 5))
+    momentum = 1 - op.attribute("momentum", 0.9)  # ONNX weighs the old value, torch the new one
+    layer = _BATCH_NORMS[b.rank(x)](
+        scale.array.size, eps=op.attribute("epsilon", 1e-5), momentum=momentum, device="meta"
+    )
+    give_parameters(b, layer, scale, bias)
+    layer.running_mean, layer.running_var = to_torch(mean.array), to_torch(var.array)
+    layer.num_batches_tracked = torch.tensor(0)
+    return b.layer(layer, x)
+
+
+def layer_norm(b: Builder, op: ImportedOp) -> Value | tuple[Value, ...]:
+    """LayerNormalization over the axes from `axis` on; mean and 1 / standard deviation where they are asked for."""
+    x, scale, bias = op.tensor(0), op.constant(1), op.optional_constant(2)
+    axis, epsilon = op.attribute("axis", -1) % b.rank(x), op.attribute("epsilon", 1e-5)
+    normalized = b.fixed_shape(x, axis)
+    layer = nn.LayerNorm(normalized, eps=epsilon, bias=bias is not None, device="meta")
+    give_parameters(b, layer, _broadcast(scale, normalized), None if bias is None else _broadcast(bias, normalized))
+    y = b.layer(layer, x)
+    if op.n_outputs == 1:
+        return y
+    axes = list(range(axis, b.rank(x)))
+    variance = b.call(torch.var, x, axes, correction=0, keepdim=True)
+    return y, b.call(torch.mean, x, axes, keepdim=True), b.call(torch.rsqrt, b.call(torch.add, variance, epsilon))
+
+
+def rms_norm(b: Builder, op: ImportedOp) -> Value:
+    """RMSNormalization (opset 23) over the axes from `axis` on."""
+    x, scale = op.tensor(0), op.constant(1)
+    normalized = b.fixed_shape(x, op.attribute("axis", -1) % b.rank(x))
+    layer = nn.RMSNorm(normalized, eps=op.attribute("epsilon", 1e-5), device="meta")
+    give_parameters(b, layer, _broadcast(scale, normalized), None)
+    return b.layer(layer, x)
+
+
+def _broadcast(constant: Constant, shape: list[int]) -> Constant:
+    if list(constant.array.shape) == shape:
+        return constant
+    return Constant(constant.name, np.broadcast_to(constant.array, shape))
+
+
+def instance_norm(b: Builder, op: ImportedOp) -> Value:
+    """InstanceNormalization: scale and bias per channel."""
+    x, scale, bias = op.tensor(0), op.constant(1), op.constant(2)
+    kwargs: dict[str, Any] = {"eps": op.attribute("epsilon", 1e-5), "affine": True, "device": "meta"}
+    layer = _INSTANCE_NORMS[b.rank(x)](scale.array.size, **kwargs)
+    give_parameters(b, layer, scale, bias)
+    return b.layer(layer, x)
+
+
+def group_norm(b: Builder, op: ImportedOp) -> Value:
+    """GroupNormalization: scale and bias per channel (opset 21), before that per group."""
+    x, scale, bias = op.tensor(0), op.constant(1), op.constant(2)
+    channels, groups = b.fixed_shape(x, 1)[0], op.attribute("num_groups", 1)
+    if op.opset < 21:
+        scale = Constant(scale.name, np.repeat(scale.array, channels // groups))
+        bias = Constant(bias.name, np.repeat(bias.array, channels // groups))
+    layer = nn.GroupNorm(groups, channels, eps=op.attribute("epsilon", 1e-5), device="meta")
+    give_parameters(b, layer, scale, bias)
+    return b.layer(layer, x)
+
+
+def local_response_norm(b: Builder, op: ImportedOp) -> Value:
+    """LRN across channels; for an even size torch's window lies one channel lower than ONNX's."""
+    x, size = op.tensor(0), op.attribute("size", 1)
+    alpha, beta, bias = (op.attribute(k, d) for k, d in (("alpha", 1e-4), ("beta", 0.75), ("bias", 1.0)))
+    if size % 2:
+        return b.layer(nn.LocalResponseNorm(size, alpha, beta, bias), x)
+    channels = b.fixed_shape(x, 1)[0]
+    squares = b.call(torch.mul, x, x)
+    around = [0, 0] * (b.rank(x) - 2) + [(size - 1) // 2, size // 2]
+    padded = b.call(functional.pad, squares, around)
+    total: fx.Node | None = None
+    for offset in range(size):
+        part = b.call(torch.narrow, padded, 1, offset, channels)
+        total = part if total is None else b.call(torch.add, total, part)
+    scale = b.call(torch.add, b.call(torch.mul, total, alpha / size), bias)
+    return b.call(torch.div, x, b.call(torch.pow, scale, beta))
+
+
+def lp_normalization(b: Builder, op: ImportedOp) -> Value:
+    """LpNormalization: x over its 1- or 2-norm along one axis; zeros stay zeros."""
+    x = op.tensor(0)
+    norm = b.call(torch.linalg.vector_norm, x, op.attribute("p", 2), op.attribute("axis", -1), True)
+    return b.call(torch.div, x, b.call(torch.where, b.call(torch.eq, norm, 0.0), 1.0, norm))
+
+
+def mean_variance(b: Builder, op: ImportedOp) -> Value:
+    """MeanVarianceNormalization over `axes` (by default all but the channels, the batch among them)."""
+    x, axes = op.tensor(0), op.attribute("axes", [0, 2, 3])
+    mean = b.call(torch.mean, x, axes, keepdim=True)
+    variance = b.call(torch.var, x, axes, correction=0, keepdim=True)
+    return b.call(torch.div, b.call(torch.sub, x, mean), b.call(torch.add, b.call(torch.sqrt, variance), 1e-9))
+
+
+OPERATORS: dict[str, Handler] = {
+    "BatchNormalization": batch_norm,
+    "LayerNormalization": layer_norm,
+    "RMSNormalization": rms_norm,
+    "InstanceNormalization": instance_norm,
+    "GroupNormalization": group_norm,
+    "LRN": local_response_norm,
+    "LpNormalization": lp_normalization,
+    "MeanVarianceNormalization": mean_variance,
+}
