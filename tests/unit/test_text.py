@@ -11,7 +11,7 @@ from lowbit.core.errors import BadInput, UnsupportedError
 from lowbit.core.text import kind_and_said, one_line, said
 from lowbit.graph.check import check_graph
 from lowbit.worker import __main__ as worker
-from lowbit.worker import plan
+from lowbit.worker import doing, jobs, plan
 
 BROKEN = "first\n  second\r\n\n\x1b[31mthird\x1b[0m\n" + "word " * 200
 
@@ -32,7 +32,7 @@ def test_whatever_ends_a_job_its_reason_is_one_line(error: Exception, monkeypatc
         raise error
 
     monkeypatch.setattr(plan, "run", run)
-    monkeypatch.setattr(worker.jobs, "job_from", lambda plain: plain)
+    monkeypatch.setattr(jobs, "job_from", lambda plain: plain)
     result = worker.perform({"kind": "plan"})
     assert "\n" not in result.reason + result.remedy and "\x1b" not in result.reason
     assert result.reason.startswith(("first second", "RuntimeError: first second"))
@@ -50,8 +50,8 @@ def test_a_vendors_broken_message_takes_one_line_of_ours() -> None:
 
 def test_a_crash_finds_what_was_being_done_beside_the_result(tmp_path: Path) -> None:
     result = tmp_path / "result.json"
-    worker.doing.begin(result)
-    worker.doing.doing("opening x in y")
-    assert worker.doing.place_of(result).read_text() == "opening x in y"
-    worker.doing.end()
+    doing.begin(result)
+    doing.doing("opening x in y")
+    assert doing.place_of(result).read_text() == "opening x in y"
+    doing.end()
     assert list(tmp_path.iterdir()) == []

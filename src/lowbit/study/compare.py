@@ -102,6 +102,7 @@ def _report(work: Work, inputs: Inputs, plan: Plan, cells: Sequence[CellState]) 
             noise=noise_of(cells),
         ),
         warnings=_warnings(model, settings, note_of(inputs.samples)),
+        threshold=inputs.task.threshold,
     )
 
 
