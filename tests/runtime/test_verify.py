@@ -18,6 +18,7 @@ from lowbit.core.verified import LayerCheck, Verified
 from lowbit.formats.onnx.write import export_onnx
 from lowbit.measure.verify import check_layer, check_scores
 from lowbit.quant.model import QuantizedModel
+from lowbit.report.quantized import verified_text
 from lowbit.worker.verify import verify_artifact
 from tests.quantized import REDUCED, random_images, small_model
 
@@ -202,3 +203,11 @@ def resnet20(
     graph = prepare(folder / "clean.onnx")
     plan = make_plan(graph, "", Scheme(weights, activations, rounding="nearest", reduce_range=REDUCED))
     return quantize(graph, plan, Images(64, lambda size: (x[at : at + size] for at in range(0, 64, size)))), x[64:]
+
+
+def test_one_score_has_no_best_one() -> None:
+    expected = np.array([[0.1], [0.9]], np.float32)
+    check = check_scores(expected, 1 - expected)
+    assert check.same_top1 is None, "argmax over one number would be the same whatever it is"
+    found = Verified("onnxruntime", (), (), check)
+    assert verified_text(found).endswith("end to end 0 % of scores within half a step, one score for each of 2 images")

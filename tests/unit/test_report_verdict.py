@@ -96,3 +96,8 @@ def test_without_a_winner_the_closest_is_named() -> None:
 
 def test_agreement_stands_in_for_accuracy_of_a_random_network() -> None:
     assert verdict.why(example.random_weights()).endswith("; agreement 99.6 %")
+
+
+def test_the_page_says_how_one_output_becomes_an_answer() -> None:
+    assert "argmax over the outputs of the model" in page(example.report())
+    assert "one output: the second class above 0.5, else the first" in page(replace(example.report(), threshold=0.5))

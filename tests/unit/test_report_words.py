@@ -150,3 +150,17 @@ def test_the_notebook_shows_measured_rows_and_escapes_names() -> None:
 def test_the_notebook_shows_rates_where_there_is_no_latency() -> None:
     html = notebook_html(example.timed_as("offline"))
     assert "samples/s" in html and ">3058<" in html and "p50" not in html
+
+
+def test_agreement_is_never_rounded_up_and_divergence_fits_five_characters() -> None:
+    assert [words.agreement(share) for share in (1.0, 0.9996, 0.78, 0.29, None)] == [
+        "100.0",
+        "99.9",
+        "78.0",
+        "29.0",
+        "–",
+    ]
+    nats = (0.0, 5e-8, 1e-12, 0.0041, 0.0999, 0.5, 2.41, 12.3, None)
+    written = [words.divergence(value) for value in nats]
+    assert written == ["0", "5e-8", "1e-12", ".0041", ".10", ".50", "2.4", "12", "–"]
+    assert all(len(text) <= 5 for text in written)

@@ -38,7 +38,8 @@ class Choice:
 class Report:
     """All that a table or a page shows. `command` repeats the study; `versions` of every package that took part.
 
-    class_names of the data; among: argmax over the outputs of the "model" or of the "data"; calibration_samples: how
+    class_names of the data; among: argmax over the outputs of the "model" or of the "data"; threshold: of a model with
+    one output for two classes, None where there are more; calibration_samples: how
     many images calibrated; warnings: what must stand in the title (random weights, one round only).
     """
 
@@ -59,3 +60,4 @@ class Report:
     rows: tuple[Row, ...]
     choice: Choice
     warnings: tuple[str, ...] = field(default=())
+    threshold: float | None = None

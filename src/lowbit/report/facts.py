@@ -31,7 +31,9 @@ def _pairs(pairs: list[tuple[str, str]]) -> Markup:
 
 def _data(report: Report) -> list[tuple[str, str]]:
     pre, model = report.preprocess, report.model
-    chosen = "the model" if report.among == "model" else "the data"
+    prediction = f"argmax over the outputs of the {report.among}"
+    if report.threshold is not None:
+        prediction = f"one output: the second class above {report.threshold:g}, else the first"
     pairs = [
         ("model", f"{model.name}, from {model.source}"),
         ("digest", model.digest),
@@ -39,7 +41,7 @@ def _data(report: Report) -> list[tuple[str, str]]:
         ("data", report.data),
         ("evaluated on", f"{report.n_samples:,} images, {words.count(len(report.class_names), 'class', 'classes')}"),
         ("calibrated on", f"{report.calibration_samples:,} other images"),
-        ("prediction", f"argmax over the outputs of {chosen}"),
+        ("prediction", prediction),
         ("preprocessing", preprocess_text(pre)),
         ("channels", pre.channels),
     ]

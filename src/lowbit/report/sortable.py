@@ -64,7 +64,7 @@ def _numbers(report: Report) -> list[_Number]:
         _Number("McNemar", "p", lambda row: row.p_value, lambda row: words.p_value(row.p_value)),
         fraction("top-5", "%", lambda row: row.top5),
         _Number("agreement", "%", lambda row: row.agreement, lambda row: words.agreement(row.agreement)),
-        quantity("KL", "nats", lambda row: row.kl),
+        _Number("KL", "nats", lambda row: row.kl, lambda row: words.divergence(row.kl)),
         _Number("size", "on disk", lambda row: row.size_bytes, lambda row: words.size(row.size_bytes)),
         quantity("p50", "ms", lambda row: row.latency_p50_ms),
         quantity("p90", "ms", lambda row: row.latency_p90_ms),

@@ -103,6 +103,7 @@ def _report(work: Work, request: StudyRequest, inputs: Inputs, plan: CellsPlan, 
             noise=noise_of(cells),
         ),
         warnings=_warnings(model, settings, note_of(inputs.samples)),
+        threshold=inputs.task.threshold,
     )
 
 

@@ -1,5 +1,6 @@
 """The LiteRT toolchain: float ONNX → torch modules → `.tflite` (litert-torch), quantized by ai-edge-quantizer."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,9 @@ INFO = ToolchainInfo(
 )
 
 
+_MOVES = ("RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "SLICE", "STRIDED_SLICE", "GATHER", "MINIMUM", "MAXIMUM")
+
+
 def build(request: BuildRequest) -> Built:
     """Convert once a batch size, then quantize. Raises UnsupportedError in the vendor's words where a step refuses."""
     import torch
@@ -89,7 +93,10 @@ def _convert(request: BuildRequest, batch_size: int, path: Path) -> None:
 
 
 def _quantize(content: bytes, request: BuildRequest, calibration: Calibration) -> bytes:
-    """Quantize a float .tflite file as the recipe's options say; what needs ranges is calibrated first."""
+    """Quantize a float .tflite file as the recipe's options say; what needs ranges is calibrated first.
+
+    A SOFTMAX or LOGISTIC that ends the graph stays in float: 8 bits of a probability know nothing between 0 and 1/256.
+    """
     from ai_edge_quantizer import quantizer, recipe_manager
     from ai_edge_quantizer.qtyping import TFLOperationName
 
@@ -102,12 +109,36 @@ def _quantize(content: bytes, request: BuildRequest, calibration: Calibration) -
     }[options.pop("add")]
     try:
         add(regex=".*", operation_name=TFLOperationName.ALL_SUPPORTED, **options)
+        for name in _closing_tensors(content):
+            recipe.add_quantization_config(
+                f"^{re.escape(name)};$", TFLOperationName.ALL_SUPPORTED, algorithm_key="no_quantize"
+            )
         vendor = quantizer.Quantizer(content, recipe.get_quantization_recipe())
         ranges = _ranges(recipe, request, calibration) if vendor.need_calibration else None
         result = vendor.quantize(ranges, enable_progress_report=False)
     except (RuntimeError, ValueError) as error:
         raise refusal("ai-edge-quantizer cannot quantize the model", error, request.model.path) from error
     return bytes(result.quantized_model)
+
+
+def _closing_tensors(content: bytes) -> list[str]:
+    """What the SOFTMAX or LOGISTIC that makes the scores gives, and what only moves them behind it; none for logits.
+
+    By these names the vendor calls operators.
+    """
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+    graph = model.subgraphs[0]
+    makers = {int(operator.outputs[0]): operator for operator in graph.operators}
+    operator, names = makers.get(int(graph.outputs[0])), []
+    while operator is not None:
+        kind = flatbuffer_utils.opcode_to_name(model, operator.opcodeIndex)
+        names.append(graph.tensors[operator.outputs[0]].name.decode())
+        if kind in ("SOFTMAX", "LOGISTIC"):
+            return names
+        operator = makers.get(int(operator.inputs[0])) if kind in _MOVES else None
+    return []
 
 
 def _ranges(recipe: Any, request: BuildRequest, calibration: Calibration) -> Any:

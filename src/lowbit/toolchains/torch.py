@@ -82,17 +82,26 @@ def _dynamic(module: Any) -> tuple[Any, tuple[str, ...]]:
 
 
 def _static(module: Any, example: Any, calibration: Calibration, request: BuildRequest) -> Any:
-    """FX quantization: histogram observers see every calibration image once, then layers are replaced."""
+    """FX quantization: histogram observers see every calibration image once, then layers are replaced.
+
+    A Softmax or Sigmoid that ends the graph stays in float: 8 bits of a probability know nothing between 0 and 1/256.
+    """
+    import onnx
     import torch
     from torch.ao.quantization import get_default_qconfig_mapping
     from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
+
+    from lowbit.graph.scores import closing_nodes
 
     backend = request.recipe.options["qconfig"]
     if backend not in torch.backends.quantized.supported_engines:
         raise UnsupportedError(f"this build of torch has no quantized engine {backend!r}")
     torch.backends.quantized.engine = backend
+    settings = get_default_qconfig_mapping(backend)
+    for name in closing_nodes(onnx.load(request.model.path)):
+        settings.set_module_name(name, None)  # modules bear the names of the graph's nodes
     try:
-        observed = prepare_fx(module, get_default_qconfig_mapping(backend), (example,))
+        observed = prepare_fx(module, settings, (example,))
         with torch.inference_mode():
             for batch in calibration:
                 observed(torch.from_numpy(batch))

@@ -2,8 +2,6 @@
 
 from dataclasses import replace
 
-import onnx
-
 from lowbit.core.adapter import SessionOptions
 from lowbit.core.artifact import Artifact
 from lowbit.core.files import folder_aside
@@ -11,7 +9,6 @@ from lowbit.core.model import FloatModel
 from lowbit.data.cache import open_samples
 from lowbit.data.picture import UNLABELLED
 from lowbit.data.preprocess import to_input
-from lowbit.graph.scores import are_probabilities
 from lowbit.runtimes import find as runtimes
 from lowbit.sources import find as sources
 from lowbit.sources._edge import SourceRequest
@@ -36,6 +33,10 @@ def float_artifact(model: FloatModel) -> Artifact:
 
 def run(job: ModelJob) -> FloatModel:
     """Write `job.out`/float.onnx; the largest difference from its source stands in the result."""
+    import onnx  # late, as in all that the parent imports too
+
+    from lowbit.graph.scores import are_probabilities
+
     calibration = open_samples(job.samples, "calibration")
     images = to_input(calibration.images[:_CHECKED], job.preprocess)
     with folder_aside(job.out) as folder:
