@@ -5,12 +5,22 @@ from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
+class LayerMacs:
+    """A layer of the float graph that multiplies, and its multiply–accumulates a sample."""
+
+    name: str
+    op_type: str
+    macs: int
+
+
+@dataclass(frozen=True, slots=True)
 class FloatModel:
     """One float ONNX graph with a free batch size, and where it came from.
 
     `input_shape` is (C, H, W) of one sample, `outputs` the number of classes it scores, `probabilities` whether the
     graph itself ends in a softmax. `difference` is the largest absolute difference of its outputs from its source's on
-    real samples. `random_weights` marks a network nobody trained: no accuracy is printed for it.
+    real samples. `random_weights` marks a network nobody trained: no accuracy is printed for it. `layer_macs` are the
+    layers that multiply, in the graph's order: what a runtime executes is held to them.
     """
 
     path: Path
@@ -25,3 +35,4 @@ class FloatModel:
     probabilities: bool
     random_weights: bool = False
     difference: float | None = None
+    layer_macs: tuple[LayerMacs, ...] = ()

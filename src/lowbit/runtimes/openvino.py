@@ -176,6 +176,7 @@ def _operator(op: Any, batch: int) -> OpPrecision:
         integer=integer,
         macs=macs,
         reason="" if integer else _why_float(primitive, computed, kinds, bool(macs)),
+        fused=tuple(name for name in _fact(op, "originalLayersNames").split(",") if name),
     )
 
 
@@ -194,6 +195,6 @@ def _macs(op: Any, op_type: str) -> int:
         return out[0] * prod(shapes[1]) * prod(out[2:])
     if op_type == "Deconvolution":
         return shapes[0][0] * prod(shapes[1]) * prod(shapes[0][2:])
-    if op_type in _PRODUCTS:
-        return prod(out) * shapes[0][-1]
+    if op_type in _PRODUCTS:  # [..., M, K], or transposed [..., K, M]
+        return prod(out) * (shapes[0][-1] if len(out) < 2 else prod(shapes[0][-2:]) // out[-2])
     return 0

@@ -8,6 +8,7 @@ from lowbit.core.files import aside
 from lowbit.core.model import FloatModel
 from lowbit.graph.check import dims, image_input
 from lowbit.graph.clean import clean, ends_in_softmax
+from lowbit.graph.products import layer_macs
 from lowbit.sources._edge import SourceRequest
 
 GRAPH = "float.onnx"
@@ -37,6 +38,7 @@ def write_float(
         outputs=_fixed(scores)[1],
         probabilities=ends_in_softmax(cleaned),
         random_weights=random_weights,
+        layer_macs=layer_macs(cleaned),
     )
 
 
