@@ -28,7 +28,7 @@ COMMON = Common("m", "d", 1000, "single-stream", 1, 1, official=False, host_id="
 def cell(build: PlannedBuild, runtime: str, right: np.ndarray, folder: Path, p50: float = 1.0) -> CellState:
     path = folder / f"{build.name}-{runtime}.npy"
     np.save(path, right)
-    accuracy = Accuracy(len(right), int(right.sum()), None, 1.0, 0.0, 0, 0, 1.0, ())
+    accuracy = Accuracy(len(right), int(right.sum()), None, 1.0, 0.0, 0, 0, 1.0)
     timing = Timing(p50, p50, p50, 1e3 / p50, 64, True, "VALID", 1000, 0.1, 0.1, 0.0, 0.0, 0.0, False)
     timings = [replace(timing, latency_p50_ms=p50 * factor) for factor in (1.0, 1.1, 0.9)]
     return CellState(

@@ -69,7 +69,7 @@ class _Session:
         return scores
 
     def executed_precision(self) -> list[OpPrecision]:
-        """Operators of one profiled run on one sample, after every fusion.
+        """Operators of one profiled run on one batch, after every fusion.
 
         The profiled session stops before the last step of optimization, which only changes layouts: it would pad the
         channels of float convolutions to blocks and count more than the model has. Weights are not prepacked there,
@@ -86,7 +86,7 @@ class _Session:
             options.profile_file_prefix = str(Path(folder) / "profile")
             options.add_session_config_entry("session.disable_prepacking", "1")
             session = ort.InferenceSession(str(self.artifact.path), options, providers=_PROVIDERS)
-            count = self.artifact.batch_size or 1
+            count = self.artifact.batch_size or self.options.batch_size
             image = np.random.default_rng(0).random((count, *self.artifact.input_shape), dtype=np.float32)
             session.run([self.output_name], {self.input_name: image})
             events = json.loads(Path(session.end_profiling()).read_text())

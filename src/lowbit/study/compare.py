@@ -45,7 +45,8 @@ def compare(request: StudyRequest, listener: Listener = lambda _: None) -> Study
         if not inputs.model.random_weights:  # otherwise no answer is right or wrong
             mark_miscomputed(cells)
         stages.time(work, inputs, cells)
-        result = StudyResult(store.folder, _report(work, inputs, plan, cells), _keys(cells))
+        stages.list_operators(work, inputs, cells)
+        result = StudyResult(store.folder, _report(work, inputs, plan, cells), _executed(work, cells))
         save(result)
     return result
 
@@ -111,5 +112,5 @@ def _warnings(model: FloatModel, settings: Settings, note: str) -> tuple[str, ..
     return tuple(found)
 
 
-def _keys(cells: Sequence[CellState]) -> dict[str, str]:
-    return {cell.name: cell.key for cell in cells if cell.key is not None}
+def _executed(work: Work, cells: Sequence[CellState]) -> dict[str, str]:
+    return {cell.name: work.store.relative(cell.executed) for cell in cells if cell.executed and cell.executed.exists()}

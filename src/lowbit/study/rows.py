@@ -8,10 +8,10 @@ from statistics import median
 import numpy as np
 
 from lowbit.core.artifact import Manifest
-from lowbit.core.codec import from_plain
+from lowbit.core.codec import from_plain, load_json
 from lowbit.core.errors import with_remedy
 from lowbit.core.figures import rate
-from lowbit.core.outcome import Accuracy, Timing
+from lowbit.core.outcome import Accuracy, Executed, Timing
 from lowbit.core.row import Row
 from lowbit.measure.precision import int8_share
 from lowbit.measure.stats import mcnemar, wilson
@@ -25,7 +25,11 @@ _WORSE_P = 0.01
 
 @dataclass(slots=True)
 class CellState:
-    """All that is known of one cell so far; stages fill it in. `right` is the path of its right.npy."""
+    """All that is known of one cell so far; stages fill it in. `right` is the path of its right.npy.
+
+    executed: the file that lists what is executed (`core.outcome.Executed`), left by the first round of timing or,
+    where nothing is timed, by the job whose result is `operators`.
+    """
 
     build: PlannedBuild
     runtime: str
@@ -36,6 +40,8 @@ class CellState:
     accuracy: JobResult | None = None
     right: Path | None = None
     timings: list[JobResult] = field(default_factory=list)
+    operators: JobResult | None = None
+    executed: Path | None = None
     broken: tuple[str, str, str | None] | None = None  # status, reason and log, from outside its own jobs
 
     @property
@@ -53,7 +59,7 @@ class CellState:
         """Status, reason and log of the first thing that went wrong; None while all is well."""
         if self.broken is not None:
             return self.broken
-        for result in (self.built, self.accuracy, *self.timings):
+        for result in (self.built, self.accuracy, *self.timings, self.operators):
             if result is not None and result.end != "done":
                 return result.end, with_remedy(result.reason, result.remedy), result.log
         return None
@@ -174,7 +180,10 @@ def _row(cell: CellState, common: Common) -> Row:
     if cell.accuracy is not None and cell.accuracy.end == "done":
         accuracy = from_plain(Accuracy, cell.accuracy.data)
         plain |= _of_accuracy(accuracy, common.accuracy)
-        if any(op.hybrid and op.integer for op in accuracy.precision):
+    if cell.executed is not None and cell.executed.exists():
+        operators = load_json(Executed, cell.executed).operators
+        plain["int8_share"] = int8_share(operators)
+        if any(op.hybrid and op.integer for op in operators):
             notes.append("hybrid kernels: activations are quantized on the fly")
     timings = [from_plain(Timing, result.data) for result in cell.timings if result.end == "done"]
     if timings:
@@ -205,7 +214,6 @@ def _of_accuracy(accuracy: Accuracy, meaningful: bool) -> dict[str, object]:
         "n_samples": accuracy.n_samples,
         "agreement": accuracy.agreement,
         "kl": accuracy.kl,
-        "int8_share": int8_share(accuracy.precision),
     }
     if meaningful:
         low, high = wilson(accuracy.correct, accuracy.n_samples)

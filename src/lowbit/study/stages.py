@@ -18,7 +18,7 @@ from lowbit.study.prepare import BATCH, Inputs, Work
 from lowbit.study.rows import CellState
 from lowbit.worker.accuracy import PREDICTIONS, RIGHT
 from lowbit.worker.build import MANIFEST
-from lowbit.worker.jobs import AccuracyJob, BuildJob, SpeedJob
+from lowbit.worker.jobs import AccuracyJob, BuildJob, PrecisionJob, SpeedJob
 
 _OFFICIAL_LIMIT_S = 86_400.0
 
@@ -75,7 +75,7 @@ def kept_files(folder: Path, key: str) -> tuple[Path, ...]:
 
 
 def evaluate(work: Work, inputs: Inputs, plan: Plan, cells: Sequence[CellState]) -> None:
-    """Accuracy and executed precision of every cell that was built."""
+    """Accuracy of every cell that was built."""
     alive = [cell for cell in cells if cell.alive]
     tasks = [_accuracy_task(work, inputs, plan, cell) for cell in alive]
     for cell, result in zip(alive, work.executor.run("accuracy", tasks, work.slots), strict=True):
@@ -123,7 +123,8 @@ def _artifact(work: Work, cell: CellState, model: FloatModel) -> Artifact:
 def time(work: Work, inputs: Inputs, cells: Sequence[CellState]) -> None:
     """Rounds one after the other, each over all cells in an order of its own; one child at a time.
 
-    A cell that ran beside other work is timed once more; what the repetition says counts.
+    A cell that ran beside other work is timed once more; what the repetition says counts. The first round also leaves
+    what was executed.
     """
     settings = work.request.settings
     key = keys.timing_key(work.request, work.host)
@@ -134,21 +135,52 @@ def time(work: Work, inputs: Inputs, cells: Sequence[CellState]) -> None:
         order = [cell for cell in cells if cell.alive]
         random.Random(f"{settings.seed}-{number}").shuffle(order)
         stage = f"timing, round {number} of {settings.rounds}"
-        tasks = [_speed_task(work, inputs, cell, f"{key}-round-{number}") for cell in order]
+        for cell in order:
+            cell.executed = _executed(work, cell, key)
+        tasks = [_speed_task(work, inputs, cell, f"{key}-round-{number}", first=number == 1) for cell in order]
         results = timer.run(stage, tasks)
         disturbed = [
             index
             for index, result in enumerate(results)
             if result.end == "done" and from_plain(Timing, result.data).disturbed
         ]
-        again = [_speed_task(work, inputs, order[index], f"{key}-round-{number}-again") for index in disturbed]
+        again = [
+            _speed_task(work, inputs, order[index], f"{key}-round-{number}-again", first=number == 1)
+            for index in disturbed
+        ]
         for index, repeated in zip(disturbed, timer.run(f"{stage}, again", again), strict=True):
             results[index] = repeated if repeated.end == "done" else results[index]
         for cell, result in zip(order, results, strict=True):
             cell.timings.append(result)
 
 
-def _speed_task(work: Work, inputs: Inputs, cell: CellState, name: str) -> PlacedJob:
+def list_operators(work: Work, inputs: Inputs, cells: Sequence[CellState]) -> None:
+    """What is executed in the cells that were not timed, from sessions opened as if they were."""
+    key = keys.timing_key(work.request, work.host)
+    untimed = [cell for cell in cells if cell.alive and not cell.timings]
+    tasks = []
+    for cell in untimed:
+        assert cell.key is not None
+        cell.executed = _executed(work, cell, key)
+        job = PrecisionJob(
+            artifact=_artifact(work, cell, inputs.model),
+            runtime=cell.runtime,
+            settings=work.request.settings,
+            layers=inputs.model.layer_macs,
+            out=cell.executed,
+        )
+        result = work.store.cell(cell.key) / f"{key}-operators.json"
+        tasks.append(PlacedJob(cell.name, job, result, work.store.logs(cell.key), leaves=(job.out,)))
+    for cell, ended in zip(untimed, work.executor.run("operators", tasks, work.slots), strict=True):
+        cell.operators = ended
+
+
+def _executed(work: Work, cell: CellState, timing: str) -> Path:
+    assert cell.key is not None
+    return work.store.cell(cell.key) / f"{timing}-executed.json"
+
+
+def _speed_task(work: Work, inputs: Inputs, cell: CellState, name: str, *, first: bool) -> PlacedJob:
     assert cell.key is not None
     logs = work.store.logs(cell.key)
     job = SpeedJob(
@@ -158,5 +190,8 @@ def _speed_task(work: Work, inputs: Inputs, cell: CellState, name: str) -> Place
         preprocess=work.request.preprocess,
         settings=work.request.settings,
         logs=logs / name,
+        executed=cell.executed if first else None,
+        layers=inputs.model.layer_macs if first else (),
     )
-    return PlacedJob(cell.name, job, work.store.cell(cell.key) / f"{name}.json", logs)
+    leaves = () if job.executed is None else (job.executed,)
+    return PlacedJob(cell.name, job, work.store.cell(cell.key) / f"{name}.json", logs, leaves)

@@ -1,4 +1,4 @@
-"""Job `accuracy`: one artifact in one runtime over every evaluation image, and what it executed."""
+"""Job `accuracy`: one artifact in one runtime over every evaluation image."""
 
 import os
 from pathlib import Path
@@ -42,7 +42,6 @@ def run(job: AccuracyJob) -> Accuracy:
         else:
             reference = np.load(job.reference / SCORES, mmap_mode="r")
             answers = answer(predict, pictures, samples.labels, job.task, reference=reference)
-        precision = tuple(session.executed_precision())
     _save(job.out, answers)
     float_folder = job.reference or job.out
     float_right = np.load(float_folder / RIGHT)
@@ -57,7 +56,6 @@ def run(job: AccuracyJob) -> Accuracy:
         b=b,
         c=c,
         p_value=mcnemar(b, c),
-        precision=precision,
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from lowbit.core.artifact import Artifact
 from lowbit.core.codec import from_plain, save_json, to_plain
-from lowbit.core.model import FloatModel
+from lowbit.core.model import FloatModel, LayerMacs
 from lowbit.core.preprocess import Preprocess
 from lowbit.core.recipe import Recipe
 from lowbit.core.settings import Settings
@@ -101,8 +101,26 @@ class AccuracyJob:
 
 
 @dataclass(frozen=True, slots=True)
+class PrecisionJob:
+    """Open one artifact in one runtime as a SpeedJob would, and leave what it executes (`Executed`) in the file `out`.
+
+    layers: of the float graph, to which the runtime's list is held.
+    """
+
+    artifact: Artifact
+    runtime: str
+    settings: Settings
+    layers: tuple[LayerMacs, ...]
+    out: Path
+
+
+@dataclass(frozen=True, slots=True)
 class SpeedJob:
-    """Time one artifact in one runtime under LoadGen, once; its logs go to `logs`. Leaves a Timing."""
+    """Time one artifact in one runtime under LoadGen, once; its logs go to `logs`. Leaves a Timing.
+
+    executed: where to leave what the session that was timed executes (`Executed`), and the float graph's layers to
+    which that is held; None where it is known already.
+    """
 
     artifact: Artifact
     runtime: str
@@ -110,9 +128,11 @@ class SpeedJob:
     preprocess: Preprocess
     settings: Settings
     logs: Path
+    executed: Path | None = None
+    layers: tuple[LayerMacs, ...] = ()
 
 
-Job = SamplesJob | ModelJob | BuildJob | PlanJob | InspectJob | AccuracyJob | SpeedJob
+Job = SamplesJob | ModelJob | BuildJob | PlanJob | InspectJob | AccuracyJob | PrecisionJob | SpeedJob
 KINDS: dict[str, type[Job]] = {
     "samples": SamplesJob,
     "model": ModelJob,
@@ -120,6 +140,7 @@ KINDS: dict[str, type[Job]] = {
     "plan": PlanJob,
     "inspect": InspectJob,
     "accuracy": AccuracyJob,
+    "precision": PrecisionJob,
     "speed": SpeedJob,
 }
 _KIND_OF = {cls: kind for kind, cls in KINDS.items()}
