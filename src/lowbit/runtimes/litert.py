@@ -13,7 +13,7 @@ import numpy.typing as npt
 from lowbit.core.adapter import Floats, OpPrecision, RuntimeInfo, SessionOptions
 from lowbit.core.artifact import Artifact
 from lowbit.core.errors import LowbitError, UnsupportedError
-from lowbit.core.refusal import refusal
+from lowbit.core.refusal import vendor_call
 from lowbit.runtimes._edge import dequantize, is_channels_last, quantize
 
 INFO = RuntimeInfo(name="litert", packages=("ai-edge-litert",), extra="litert", reads=("tflite",))
@@ -108,7 +108,9 @@ class LiteRTSession:
 
 def warm_up(options: SessionOptions) -> None:
     """Run one convolution, so that the interpreter and XNNPACK are resident."""
-    interpreter = _interpreter(options, model_content=_ONE_CONVOLUTION)
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=_ONE_CONVOLUTION, num_threads=options.threads)
     interpreter.allocate_tensors()
     interpreter.invoke()
 
@@ -116,25 +118,19 @@ def warm_up(options: SessionOptions) -> None:
 @contextmanager
 def open_session(artifact: Artifact, options: SessionOptions) -> Iterator[LiteRTSession]:
     """Load the file. Raises UnsupportedError where it is no TFLite file, has other inputs or outputs, or is refused."""
+    from ai_edge_litert.interpreter import Interpreter
+
     with artifact.path.open("rb") as stream:
         if stream.read(8)[4:] != _MAGIC:
             raise UnsupportedError(
                 f"{artifact.path.name} is no TFLite file: byte 4 lacks the identifier {_MAGIC.decode()}",
                 "build it again",
             )
-    try:
-        interpreter = _interpreter(options, model_path=str(artifact.path))
+    with vendor_call("LiteRT cannot load it", artifact.path, errors=(ValueError, RuntimeError)):
+        interpreter = Interpreter(model_path=str(artifact.path), num_threads=options.threads)
         interpreter.allocate_tensors()
-    except (ValueError, RuntimeError) as error:
-        raise refusal("LiteRT cannot load it", error, artifact.path) from error
     source, target = _edges(interpreter, artifact)
     yield LiteRTSession(interpreter, source, target, is_channels_last(source.shape, artifact.input_shape))
-
-
-def _interpreter(options: SessionOptions, **model: Any) -> Any:
-    from ai_edge_litert.interpreter import Interpreter
-
-    return Interpreter(num_threads=options.threads, **model)
 
 
 def _edges(interpreter: Any, artifact: Artifact) -> tuple[_Edge, _Edge]:

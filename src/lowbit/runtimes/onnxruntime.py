@@ -13,7 +13,7 @@ import numpy as np
 
 from lowbit.core.adapter import Floats, OpPrecision, RuntimeInfo, SessionOptions
 from lowbit.core.artifact import Artifact
-from lowbit.core.refusal import refusal
+from lowbit.core.refusal import vendor_call
 
 INFO = RuntimeInfo(name="onnxruntime", packages=("onnxruntime",), extra=None, reads=("onnx",))
 
@@ -105,10 +105,9 @@ def open_session(artifact: Artifact, options: SessionOptions) -> Iterator[_Sessi
     """Load the file; raises UnsupportedError with ONNX Runtime's own words where it refuses."""
     import onnxruntime as ort
 
-    try:
-        session = ort.InferenceSession(str(artifact.path), _session_options(options), providers=_PROVIDERS)
-    except Exception as error:  # the vendor's exceptions share no base class
-        raise refusal("ONNX Runtime cannot load it", error, artifact.path) from error
+    how = _session_options(options)
+    with vendor_call("ONNX Runtime cannot load it", artifact.path):
+        session = ort.InferenceSession(str(artifact.path), how, providers=_PROVIDERS)
     inputs, outputs = session.get_inputs(), session.get_outputs()
     yield _Session(artifact, options, session, inputs[0].name, outputs[0].name)
 

@@ -12,11 +12,12 @@ import numpy.typing as npt
 from lowbit.core.adapter import Floats, OpPrecision, RuntimeInfo, SessionOptions
 from lowbit.core.artifact import Artifact
 from lowbit.core.errors import UnsupportedError
-from lowbit.core.refusal import refusal
+from lowbit.core.refusal import vendor_call
 from lowbit.runtimes._edge import dequantize, is_channels_last, quantize
 
 INFO = RuntimeInfo(name="openvino", packages=("openvino",), extra="openvino", reads=("onnx", "openvino-ir", "tflite"))
 
+_REFUSED = "OpenVINO cannot load it"
 _CONVOLUTIONS = {"Convolution", "GroupConvolution"}
 _PRODUCTS = {"FullyConnected", "MatMul", "Gemm"}
 _SHORT = {"i8": "s8", "i16": "s16", "i32": "s32"}  # the words that the other runtimes' rows use
@@ -78,18 +79,19 @@ def open_session(artifact: Artifact, options: SessionOptions) -> Iterator[_Sessi
             "this CPU has no bfloat16 arithmetic, and OpenVINO would run the model in f32 unasked",
             "measure bf16 on a CPU with AVX-512 BF16 or AMX",
         )
-    try:
+    with vendor_call(_REFUSED, artifact.path):
         model = core.read_model(artifact.path)
-        channels_last, source, target = _channels_last(model, artifact), _input_grid(model), _output_grid(model)
-        batch_size = artifact.batch_size or options.batch_size
+    channels_last, source, target = _channels_last(model, artifact), _input_grid(model), _output_grid(model)
+    batch_size = artifact.batch_size or options.batch_size
+    channels, height, width = artifact.input_shape
+    shape = [batch_size, *((height, width, channels) if channels_last else artifact.input_shape)]
+    properties = _properties(options, precision)
+    with vendor_call(_REFUSED, artifact.path):
         if model.is_dynamic():
-            channels, height, width = artifact.input_shape
-            sample = (height, width, channels) if channels_last else artifact.input_shape
-            model.reshape([batch_size, *sample])
-        compiled = core.compile_model(model, "CPU", _properties(options, precision))
-    except Exception as error:  # the vendor's exceptions share no base class
-        raise refusal("OpenVINO cannot load it", error, artifact.path) from error
-    yield _Session(compiled, compiled.create_infer_request(), batch_size, channels_last, source, target)
+            model.reshape(shape)
+        compiled = core.compile_model(model, "CPU", properties)
+        request = compiled.create_infer_request()
+    yield _Session(compiled, request, batch_size, channels_last, source, target)
 
 
 def warm_up(options: SessionOptions) -> None:

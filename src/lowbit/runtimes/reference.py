@@ -9,7 +9,7 @@ import numpy as np
 
 from lowbit.core.adapter import Floats, OpPrecision, RuntimeInfo, SessionOptions
 from lowbit.core.artifact import Artifact
-from lowbit.core.refusal import refusal
+from lowbit.core.refusal import vendor_call
 
 if TYPE_CHECKING:
     from lowbit.reference.graph import IntegerGraph
@@ -46,13 +46,10 @@ def open_session(artifact: Artifact, options: SessionOptions) -> Iterator[_Sessi
 
     from lowbit.reference.graph import load_integer_graph
 
-    try:
+    with vendor_call("the integer reference cannot load it", artifact.path):
         model = onnx.load(artifact.path)
         onnx.checker.check_model(model)
-        graph = load_integer_graph(model)
-    except Exception as error:  # protobuf's, onnx's and NumPy's exceptions share no base class
-        raise refusal("the integer reference cannot load it", error, artifact.path) from error
-    yield _Session(graph, artifact, options)
+    yield _Session(load_integer_graph(model), artifact, options)
 
 
 def warm_up(options: SessionOptions) -> None:  # noqa: ARG001 - NumPy's threads

@@ -10,7 +10,7 @@ import numpy as np
 from lowbit.core.adapter import Floats, OpPrecision, RuntimeInfo, SessionOptions
 from lowbit.core.artifact import Artifact
 from lowbit.core.errors import UnsupportedError
-from lowbit.core.refusal import refusal
+from lowbit.core.refusal import vendor_call
 
 INFO = RuntimeInfo(name="torch", packages=("torch",), extra="torch", reads=("torchscript",))
 
@@ -70,10 +70,8 @@ def open_session(artifact: Artifact, options: SessionOptions) -> Iterator[TorchS
         raise UnsupportedError(f"the torch runtime computes in f32 or bf16, not in {precision!r}")
     _set_threads(options.threads)
     jit: Any = torch.jit  # carries no types
-    try:
+    with vendor_call("torch cannot load it", artifact.path, "build it again", (ValueError, RuntimeError)):
         model = jit.load(str(artifact.path), map_location="cpu").eval()
-    except (ValueError, RuntimeError) as error:
-        raise refusal("torch cannot load it", error, artifact.path, "build it again") from error
     if precision == "bf16":
         model = _in_bf16(model)
     yield TorchSession(model, artifact.input_shape, options.batch_size)
