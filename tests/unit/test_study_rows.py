@@ -73,6 +73,14 @@ def test_rounds_become_medians_with_their_spread_and_speedup_is_over_the_best_fp
     assert hidden[0].agreement == 1.0
 
 
+def test_a_row_says_which_package_is_outside_its_bounds(tmp_path: Path) -> None:
+    made = cell(BUILDS[0], "a", np.arange(100) < 90, tmp_path)
+    made.outside = ("nncf 4.1 is outside the versions that lowbit is made for (>=3.0)",)
+    (row,) = rows_of([made], (), COMMON)
+    assert row.note is not None
+    assert "nncf 4.1 is outside" in row.note
+
+
 def request(**changes: object) -> StudyRequest:
     plain = StudyRequest("m.onnx", "d", Path("study"), Preprocess("unit"))
     return replace(plain, **changes)  # type: ignore[arg-type]

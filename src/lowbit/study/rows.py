@@ -28,7 +28,8 @@ class CellState:
     """All that is known of one cell so far; stages fill it in. `right` is the path of its right.npy.
 
     executed: the file that lists what is executed (`core.outcome.Executed`), left by the first round of timing or,
-    where nothing is timed, by the job whose result is `operators`.
+    where nothing is timed, by the job whose result is `operators`. outside: sentences about packages whose versions
+    lowbit is not made for.
     """
 
     build: PlannedBuild
@@ -42,6 +43,7 @@ class CellState:
     timings: list[JobResult] = field(default_factory=list)
     operators: JobResult | None = None
     executed: Path | None = None
+    outside: tuple[str, ...] = ()
     broken: tuple[str, str, str | None] | None = None  # status, reason and log, from outside its own jobs
 
     @property
@@ -175,6 +177,7 @@ def _row(cell: CellState, common: Common) -> Row:
     if cell.manifest is not None:
         plain |= _of_manifest(cell.manifest)
     notes = list(cell.manifest.notes) if cell.manifest else [recipe.note] if recipe.note else []
+    notes += cell.outside
     if cell.manifest is not None:
         notes += [verified_note(found) for found in cell.manifest.verified if found.runtime == cell.runtime]
     if cell.accuracy is not None and cell.accuracy.end == "done":

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lowbit.core import digest
 from lowbit.core.artifact import Artifact, Manifest
+from lowbit.core.bounds import outside
 from lowbit.core.codec import from_plain, load_json
 from lowbit.core.errors import DamagedFile
 from lowbit.core.model import FloatModel
@@ -33,7 +34,8 @@ def build(work: Work, inputs: Inputs, plan: Plan) -> list[CellState]:
         if manifest is None:
             readers = tuple(name for name in readers if name in planned.made_for) or readers[:1]
         for runtime in readers:
-            cell = CellState(planned, runtime, built=result, manifest=manifest)
+            used = {**planned.versions, **plan.runtimes.get(runtime, {})}
+            cell = CellState(planned, runtime, built=result, manifest=manifest, outside=outside(used))
             if manifest is not None:
                 cell.artifact = work.store.relative(work.store.artifact(planned.name) / manifest.main)
                 if runtime in plan.missing:
