@@ -19,7 +19,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
 def names(requirements: list[str]) -> set[str]:
-    return {canonicalize_name(Requirement(text).name) for text in requirements} - {"lowbit"}
+    return {str(canonicalize_name(Requirement(text).name)) for text in requirements} - {"lowbit"}
 
 
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
@@ -52,8 +52,6 @@ def test_every_dependency_has_its_reason_and_no_other_has() -> None:
 
 
 def test_a_version_outside_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
     stated = ["Numpy>=99", 'nncf>=3.0; extra == "openvino"', 'nncf<4; extra == "all"', 'lowbit[torch]; extra == "all"']
     monkeypatch.setattr(metadata, "requires", lambda name: stated)
     assert bounds.outside({"numpy": "99.1", "nncf": "3.4.0", "pillow": "0.1"}) == ()
