@@ -1,5 +1,11 @@
-"""Fixtures every test may use: the shared models and data (skipped with a reason where absent), and tiny ones."""
+"""Fixtures every test may use: the shared models and data (skipped with a reason where absent), and tiny ones.
 
+With CI=true every vendor's package is installed: a test that would skip for a missing one fails instead.
+"""
+
+import os
+import re
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -8,7 +14,33 @@ from lowbit.core.model import FloatModel
 from lowbit.core.samples import Samples
 from tests import models
 
+_MISSING_PACKAGE = re.compile(r"could not import|(is|are) not installed")
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test that skips while it runs."""
+    report = yield
+    _fail_for_a_missing_package(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """A file that skips as a whole."""
+    report = yield
+    _fail_for_a_missing_package(report)
+    return report
+
+
+def _fail_for_a_missing_package(report: pytest.TestReport | pytest.CollectReport) -> None:
+    if os.environ.get("CI") == "true" and report.skipped and isinstance(report.longrepr, tuple):
+        reason = str(report.longrepr[2])
+        if _MISSING_PACKAGE.search(reason):
+            report.outcome = "failed"
+            report.longrepr = f"{reason}; but with CI=true every vendor's package is installed"
 
 
 @pytest.fixture(scope="session")

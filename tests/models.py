@@ -9,6 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 from lowbit.core import digest
 from lowbit.core.model import FloatModel
 from lowbit.core.samples import Samples
+from lowbit.graph.products import layer_macs
 
 
 def tiny_model(path: Path, *, classes: int = 4, seed: int = 0) -> FloatModel:
@@ -58,6 +59,7 @@ def tiny_model(path: Path, *, classes: int = 4, seed: int = 0) -> FloatModel:
         input_shape=(3, 8, 8),
         outputs=classes,
         probabilities=False,
+        layer_macs=layer_macs(model),
     )
 
 

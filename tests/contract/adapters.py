@@ -1,6 +1,5 @@
 """What both contract suites stand on: every adapter that is found, its tiny artifacts, and the truth about them."""
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,12 +26,10 @@ BATCH = 8
 
 
 def need(info: RuntimeInfo | ToolchainInfo) -> None:
-    """Skip without the vendor's packages, and fail where they are sure to be installed."""
+    """Skip without the vendor's packages (which fails where CI installs them all: see tests/conftest.py)."""
     try:
         discover.require(info)
     except UnsupportedError as error:
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"{info.name}: {error.reason}, but CI installs every vendor")
         pytest.skip(f"{info.name}: {error.reason}")
 
 

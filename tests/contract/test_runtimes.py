@@ -11,6 +11,7 @@ from lowbit.core.adapter import SessionOptions
 from lowbit.core.artifact import Artifact
 from lowbit.core.errors import LowbitError
 from lowbit.core.samples import Samples
+from lowbit.measure.precision import accounted
 from lowbit.runtimes.find import Runtime
 from tests.contract.adapters import BATCH, RUNTIMES, Factory, expected, images, maker_for, need
 
@@ -117,6 +118,14 @@ def test_macs_agree_with_a_count_by_hand(runtime: Runtime, factory: Factory) -> 
     assert sorted(operator.macs for operator in counted) == sorted(MACS.values())
     assert not any(operator.integer for operator in counted)
     assert all(operator.reason for operator in counted)
+
+
+@pytest.mark.parametrize("recipe", ["fp32", "int8-static", "int8-dynamic"])
+def test_everything_that_the_float_graph_multiplies_is_found(runtime: Runtime, recipe: str, factory: Factory) -> None:
+    with runtime.open_session(made_for(runtime, recipe, factory), OPTIONS) as session:
+        operators = session.executed_precision()
+    assert accounted(operators, factory.model.layer_macs) == tuple(operators)
+    assert sum(operator.macs for operator in operators) == sum(MACS.values())
 
 
 def test_int8_static_runs_on_integers(runtime: Runtime, factory: Factory) -> None:

@@ -53,8 +53,10 @@ def test_onnxruntime_alone_needs_nothing_else(project: Path) -> None:
 
 
 def test_a_cell_that_misbehaves_is_a_row_and_the_study_goes_on(project: Path) -> None:
+    null = ("--toolchains", "null", "--runtimes", "null")
+    assert compare(*null, "--recipes", "int8-static", cwd=project).returncode in (0, 3)  # kept, however slow this is
     recipes = "crash,hang,memory,refuse,raise,nan,constant,int8-static"
-    done = compare("--toolchains", "null", "--runtimes", "null", "--recipes", recipes, "--time-limit", "6", cwd=project)
+    done = compare(*null, "--recipes", recipes, "--time-limit", "6", cwd=project)
     assert done.returncode == 3, done.stderr
     found = {row["recipe"]: row for row in rows(project)}
     assert found["int8-static"]["status"] == "measured"

@@ -18,13 +18,6 @@ def test_the_help_page_is_current() -> None:
     assert done.stdout == page, "run `make docs`"
 
 
-def test_every_dependency_has_its_reason() -> None:
-    project = (ROOT / "pyproject.toml").read_text()
-    reasons = (ROOT / "docs" / "dependencies.md").read_text()
-    for name in re.findall(r'^    "([A-Za-z][\w-]*)[><=]', project, re.MULTILINE):
-        assert name in reasons, name
-
-
 def test_the_table_of_adapters_is_what_their_files_say() -> None:
     toolchains = adapters("lowbit.toolchains", "lowbit.toolchains")
     table = re.findall(r"^\| (.+?) \|$", (ROOT / "docs" / "adapters.md").read_text(), re.MULTILINE)

@@ -11,7 +11,7 @@ import pytest
 from lowbit.report.page import page
 from tests.unit import report_example as example
 
-webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
+webdriver = pytest.importorskip("selenium.webdriver")
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(
     not (CHROMIUM and DRIVER) and "CI" not in os.environ,

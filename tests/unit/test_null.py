@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -56,9 +57,12 @@ def test_executed_precision_is_one_product(tiny_model: FloatModel, tmp_path: Pat
     for recipe, integer in (("fp32", False), ("int8-static", True)):
         with runtime.open_session(built(recipe, tiny_model, tmp_path), OPTIONS) as session:
             (operator,) = session.executed_precision()
-        assert operator.macs == 3 * 8 * 4  # column means of three channels, eight columns; four scores
+        assert operator.macs == sum(layer.macs for layer in tiny_model.layer_macs)
         assert operator.integer is integer
         assert bool(operator.reason) is not integer
+    unknown = built("fp32", replace(tiny_model, layer_macs=()), tmp_path)
+    with runtime.open_session(unknown, OPTIONS) as session:
+        assert session.executed_precision()[0].macs == 3 * 8 * 4  # column means of three channels; four scores
 
 
 def test_refuse_and_memory_fail_at_opening(tiny_model: FloatModel, tmp_path: Path) -> None:

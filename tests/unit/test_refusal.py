@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lowbit.core.errors import UnsupportedError
-from lowbit.core.refusal import refusal
+from lowbit.core.refusal import refusal, vendor_call
 
 
 @pytest.fixture
@@ -53,6 +53,13 @@ def test_want_of_memory_is_no_refusal(words: str, file: Path) -> None:
     with pytest.raises(MemoryError, match=re.escape(words)) as caught:
         refusal("X cannot load it", error, file)
     assert caught.value.__cause__ is error
+
+
+def test_a_vendors_call_is_refused_by_what_the_vendor_raises_only(file: Path) -> None:
+    with pytest.raises(UnsupportedError, match="X cannot load it: odd"), vendor_call("X cannot load it", file):
+        raise RuntimeError("odd")
+    with pytest.raises(KeyError), vendor_call("X cannot load it", file, errors=(RuntimeError,)):
+        raise KeyError("ours")
 
 
 def test_a_file_that_is_gone_is_no_refusal(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ COMMON = Common("m", "d", 1000, "single-stream", 1, 1, official=False, host_id="
 def cell(build: Build, runtime: str, right: np.ndarray, folder: Path, p50: float = 1.0) -> CellState:
     path = folder / f"{build.folder}-{runtime}.npy"
     np.save(path, right)
-    accuracy = Accuracy(len(right), int(right.sum()), None, 1.0, 0.0, 0, 0, 1.0, ())
+    accuracy = Accuracy(len(right), int(right.sum()), None, 1.0, 0.0, 0, 0, 1.0)
     timing = Timing(p50, p50, p50, 1e3 / p50, 64, True, "VALID", 1000, 0.1, 0.1, 0.0, 0.0, 0.0, False)
     timings = [replace(timing, latency_p50_ms=p50 * factor) for factor in (1.0, 1.1, 0.9)]
     return CellState(
@@ -94,6 +94,13 @@ def test_what_a_row_must_tell_are_fields_and_a_list(tmp_path: Path) -> None:
     (row,) = rows_of([one], (), COMMON)
     assert row.notes == ("storage only; computed in fp32",)
     assert row.disturbed
+
+
+def test_a_row_says_which_package_is_outside_its_bounds(tmp_path: Path) -> None:
+    made = cell(BUILDS[0], "a", np.arange(100) < 90, tmp_path)
+    made.outside = ("nncf 4.1 is outside the versions that lowbit is made for (>=3.0)",)
+    (row,) = rows_of([made], (), COMMON)
+    assert "nncf 4.1 is outside the versions that lowbit is made for (>=3.0)" in row.notes
 
 
 def request(**changes: object) -> StudyRequest:

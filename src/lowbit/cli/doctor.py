@@ -20,7 +20,8 @@ def run(options: argparse.Namespace) -> int:  # noqa: ARG001 - every command tak
     from rich.table import Table
 
     from lowbit.core.adapter import RuntimeInfo, ToolchainInfo
-    from lowbit.core.discover import require
+    from lowbit.core.bounds import declared, outside
+    from lowbit.core.discover import require, versions
     from lowbit.core.errors import UnsupportedError
     from lowbit.measure.host import facts, int8_meaning
     from lowbit.runtimes.find import runtimes
@@ -38,6 +39,10 @@ def run(options: argparse.Namespace) -> int:  # noqa: ARG001 - every command tak
         ("memory", f"{host.memory_bytes / 2**30:.1f} GiB"),
         ("system", f"{host.system}, Python {host.python}"),
         ("int8", int8_meaning(host)),
+        (
+            "versions",
+            "\n".join(outside(versions(tuple(declared())))) or "all within the bounds that lowbit is made for",
+        ),
     ):
         grid.add_row(f"[bold]{name}", value)
     console.print(grid)

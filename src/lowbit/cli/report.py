@@ -26,12 +26,12 @@ def run(options: argparse.Namespace) -> int:
     from lowbit.cli.compare import print_places
     from lowbit.report.table import print_report
     from lowbit.report.why import why
-    from lowbit.study.result import accuracy_of, draw, load
+    from lowbit.study.result import draw, load, operators_of
 
     result = load(options.study)
     console = Console()
     if options.why is not None:
-        console.print(why(options.why, accuracy_of(result, options.why).precision))
+        console.print(why(options.why, operators_of(result, options.why)))
         return 0
     draw(result)
     print_report(result.report, console)

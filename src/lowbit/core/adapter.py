@@ -110,6 +110,7 @@ class OpPrecision:
 
     precision: the runtime's own word (u8s8, f32, bf16 …); integer: its kernel took both operands as integers;
     hybrid: an integer kernel that quantizes its float input itself (dynamic rows); reason: why it is not integer.
+    fused: the names of the file's nodes that it computes at once, where the runtime tells.
     """
 
     name: str
@@ -119,6 +120,7 @@ class OpPrecision:
     macs: int = 0
     hybrid: bool = False
     reason: str = ""
+    fused: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,5 +139,8 @@ class Session(Protocol):
         ...
 
     def executed_precision(self) -> list[OpPrecision]:
-        """Every executed operator with the precision it ran in. May open a second, profiled session."""
+        """Every executed operator with the precision it ran in, at the batch size of the session's options.
+
+        May open a second, profiled session with the same options.
+        """
         ...

@@ -5,6 +5,15 @@ from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
+class LayerMacs:
+    """A layer of the float graph that multiplies, and its multiply–accumulates a sample."""
+
+    name: str
+    op_type: str
+    macs: int
+
+
+@dataclass(frozen=True, slots=True)
 class FloatModel:
     """One float ONNX graph with a free batch size, and where it came from.
 
@@ -12,7 +21,8 @@ class FloatModel:
     threshold), `probabilities` whether these are probabilities (of a Softmax or Sigmoid) and no logits. `difference` is
     the largest absolute difference of its outputs from its source's on real samples. `random_weights` marks a network
     nobody trained: no accuracy is printed for it. `notes`: what else the graph, and so every file made from it, does
-    otherwise than the source, in a sentence each.
+    otherwise than the source, in a sentence each. `layer_macs` are the layers that multiply, in the graph's order: what
+    a runtime executes is held to them.
     """
 
     path: Path
@@ -28,3 +38,4 @@ class FloatModel:
     random_weights: bool = False
     difference: float | None = None
     notes: tuple[str, ...] = ()
+    layer_macs: tuple[LayerMacs, ...] = ()

@@ -11,7 +11,6 @@ class Accuracy:
     """What an accuracy pass counted on `n_samples` images; shares are fractions, `kl` is in nats.
 
     `correct` counts top-1 hits; `b` and `c` are McNemar's discordant pairs: float right, this wrong; and the reverse.
-    `precision` lists what was executed.
     """
 
     n_samples: int
@@ -22,7 +21,13 @@ class Accuracy:
     b: int
     c: int
     p_value: float
-    precision: tuple[OpPrecision, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Executed:
+    """What a session opened as it is timed executes: every operator, with the float graph's multiply–accumulates."""
+
+    operators: tuple[OpPrecision, ...]
 
 
 @dataclass(frozen=True, slots=True)

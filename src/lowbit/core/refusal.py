@@ -1,6 +1,8 @@
 """What a vendor raised: a refusal in its own words, or something that may end otherwise next time."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from lowbit.core.errors import LowbitError, UnsupportedError
@@ -9,6 +11,20 @@ from lowbit.core.text import shortened
 _OUT_OF_MEMORY = re.compile(
     r"bad_alloc|failed to allocate memory|out of memory|(can't|cannot) allocate memory|not enough memory", re.IGNORECASE
 )
+
+
+@contextmanager
+def vendor_call(
+    what: str, file: Path, remedy: str = "", errors: tuple[type[Exception], ...] = (Exception,)
+) -> Iterator[None]:
+    """Around a vendor's own call over `file`, and nothing else: what it raises out of `errors` is a `refusal`.
+
+    What code of ours raises is no refusal but a fault, and must be raised outside of it.
+    """
+    try:
+        yield
+    except errors as error:
+        raise refusal(what, error, file, remedy) from error
 
 
 def refusal(what: str, error: Exception, file: Path, remedy: str = "") -> UnsupportedError:

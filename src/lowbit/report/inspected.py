@@ -36,7 +36,7 @@ class LayerFacts:
 @dataclass(frozen=True, slots=True)
 class Inspection:
     """An artifact. manifest: None for a file alone, whose `metadata` then says what is known; changed: whether the
-    files are others than the manifest's; int8_share: runtime → share of multiply-accumulates on integer kernels;
+    files are others than the manifest's; int8_share: runtime → share of the multiply–accumulates that it lists;
     refused: runtime → why nothing is known of it.
     """
 
@@ -83,7 +83,7 @@ def precision_text(operator: OpPrecision) -> str:
 
 
 def shares_of(executed: Mapping[str, tuple[OpPrecision, ...]]) -> dict[str, float | None]:
-    """Runtime → its share of multiply-accumulates on integer kernels."""
+    """Runtime → the share on integer kernels of what it lists: there is no float graph here to hold it to."""
     return {runtime: int8_share(operators) for runtime, operators in executed.items()}
 
 
@@ -138,7 +138,10 @@ def _facts(found: Inspection) -> Iterator[tuple[str, str]]:
                 yield name, one_line(value, 200)
     for runtime, share in found.int8_share.items():
         if share is not None:
-            yield f"in {runtime}", f"{int(share * 1000) / 10:g} % of multiply-accumulates on integer kernels"
+            yield (
+                f"in {runtime}",
+                f"{int(share * 1000) / 10:g} % of multiply–accumulates on integer kernels, of what it lists",
+            )
     for runtime, reason in found.refused.items():
         yield f"in {runtime}", reason
 

@@ -20,7 +20,7 @@ def why(row_name: str, precisions: Sequence[OpPrecision]) -> RenderableType:
     share = f"{floor(integer / total * 1000) / 10} %" if total else "none"  # never rounded up to 100
     parts: list[RenderableType] = [
         Text(row_name, style="bold"),
-        Text(f"{share} of {total:,} multiply-accumulates a sample run on integer kernels", style="dim"),
+        Text(f"{share} of the graph's {total:,} multiply–accumulates a sample run on integer kernels", style="dim"),
     ]
     heavy = sorted((op for op in precisions if op.macs), key=lambda op: -op.macs)
     if heavy:

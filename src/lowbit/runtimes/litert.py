@@ -14,11 +14,12 @@ import numpy.typing as npt
 from lowbit.core.adapter import Codes, Floats, OpPrecision, RunCodes, RuntimeInfo, SessionOptions
 from lowbit.core.artifact import Artifact
 from lowbit.core.errors import LowbitError, UnsupportedError
-from lowbit.core.refusal import refusal
+from lowbit.core.refusal import vendor_call
 from lowbit.runtimes._edge import dequantize, is_channels_last, quantize
 
 INFO = RuntimeInfo(name="litert", packages=("ai-edge-litert",), extra="litert", reads=("tflite",))
 
+_ERRORS = (ValueError, RuntimeError)  # what the interpreter raises where it refuses a file
 _MAGIC = b"TFL3"  # a flatbuffer's file identifier, at byte 4
 # A TFLite file in base 85: a 1 x 1 convolution of [1, 1, 1, 1] to the same, weight 1, bias 0. It was made with LiteRT's
 # schema, as the test of it does; here it is bytes, since importing the schema would count as the runtime's.
@@ -109,20 +110,18 @@ class LiteRTSession:
 
 def open_codes(path: Path, zero_points: tuple[int, int], options: SessionOptions) -> RunCodes:
     """A one-layer file of codes. It holds the engine's codes shifted into int8; the zero points say by how much."""
-    try:
-        interpreter = _interpreter(options, model_path=str(path))
+    from ai_edge_litert.interpreter import Interpreter
+
+    with vendor_call("LiteRT cannot load it", path, errors=_ERRORS):
+        interpreter = Interpreter(model_path=str(path), num_threads=options.threads)
         interpreter.allocate_tensors()
-    except (ValueError, RuntimeError) as error:
-        raise refusal("LiteRT cannot load it", error, path) from error
     (source,), (target,) = interpreter.get_input_details(), interpreter.get_output_details()
     zero_x, zero_y = zero_points
     size = int(source["shape"][0])
 
     def invoke() -> Codes:
-        try:
+        with vendor_call("LiteRT cannot run it", path, errors=_ERRORS):
             interpreter.invoke()
-        except (ValueError, RuntimeError) as error:
-            raise refusal("LiteRT cannot run it", error, path) from error
         return np.asarray(interpreter.get_tensor(target["index"]))
 
     def run(codes: Codes) -> Codes:
@@ -141,7 +140,9 @@ def open_codes(path: Path, zero_points: tuple[int, int], options: SessionOptions
 
 def warm_up(options: SessionOptions) -> None:
     """Run one convolution, so that the interpreter and XNNPACK are resident."""
-    interpreter = _interpreter(options, model_content=_ONE_CONVOLUTION)
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=_ONE_CONVOLUTION, num_threads=options.threads)
     interpreter.allocate_tensors()
     interpreter.invoke()
 
@@ -149,25 +150,19 @@ def warm_up(options: SessionOptions) -> None:
 @contextmanager
 def open_session(artifact: Artifact, options: SessionOptions) -> Iterator[LiteRTSession]:
     """Load the file. Raises UnsupportedError where it is no TFLite file, has other inputs or outputs, or is refused."""
+    from ai_edge_litert.interpreter import Interpreter
+
     with artifact.path.open("rb") as stream:
         if stream.read(8)[4:] != _MAGIC:
             raise UnsupportedError(
                 f"{artifact.path.name} is no TFLite file: byte 4 lacks the identifier {_MAGIC.decode()}",
                 "build it again",
             )
-    try:
-        interpreter = _interpreter(options, model_path=str(artifact.path))
+    with vendor_call("LiteRT cannot load it", artifact.path, errors=_ERRORS):
+        interpreter = Interpreter(model_path=str(artifact.path), num_threads=options.threads)
         interpreter.allocate_tensors()
-    except (ValueError, RuntimeError) as error:
-        raise refusal("LiteRT cannot load it", error, artifact.path) from error
     source, target = _edges(interpreter, artifact)
     yield LiteRTSession(interpreter, source, target, is_channels_last(source.shape, artifact.input_shape))
-
-
-def _interpreter(options: SessionOptions, **model: Any) -> Any:
-    from ai_edge_litert.interpreter import Interpreter
-
-    return Interpreter(num_threads=options.threads, **model)
 
 
 def _edges(interpreter: Any, artifact: Artifact) -> tuple[_Edge, _Edge]:

@@ -27,10 +27,11 @@ _INT8_STEP = 1 / 32  # of the projection's weights, which are normal with deviat
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NullSession:
-    """projection [C * W, outputs]; `damage` changes the scores last."""
+    """projection [C * W, outputs]; `damage` changes the scores last; macs: what it claims to have multiplied."""
 
     projection: Floats
     integer: bool
+    macs: int
     damage: Callable[[Floats], Floats]
 
     def predict(self, images: Floats) -> Floats:
@@ -39,11 +40,13 @@ class NullSession:
         return self.damage((features @ self.projection).astype(np.float32))
 
     def executed_precision(self) -> list[OpPrecision]:
-        """One matrix product. That of an int8 file only plays at integers: its weights lie on an 8-bit grid."""
+        """One matrix product, said to be all that the float graph multiplies.
+
+        That of an int8 file only plays at integers: its weights lie on an 8-bit grid.
+        """
         precision = "s8s8" if self.integer else "f32"
         reason = "" if self.integer else "the file is float"
-        macs = self.projection.size
-        return [OpPrecision("projection", "MatMul", precision, self.integer, macs=macs, reason=reason)]
+        return [OpPrecision("projection", "MatMul", precision, self.integer, macs=self.macs, reason=reason)]
 
 
 def warm_up(options: SessionOptions) -> None:
@@ -61,13 +64,14 @@ def open_session(artifact: Artifact, options: SessionOptions) -> Iterator[NullSe
     integer = content["weight_bits"] == 8
     if integer:
         projection = np.clip(np.rint(projection / _INT8_STEP), -127, 127).astype(np.float32) * np.float32(_INT8_STEP)
-    yield NullSession(projection, integer, damage)
+    yield NullSession(projection, integer, content["macs"] or projection.size, damage)
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
-        well_formed = content["behaviour"] in BEHAVIOURS and content["outputs"] > 0 and content["weight_bits"] > 0
+        well_formed = content["behaviour"] in BEHAVIOURS and min(content["outputs"], content["weight_bits"]) > 0
+        well_formed = well_formed and content["macs"] >= 0
     except (ValueError, KeyError, TypeError) as error:
         raise UnsupportedError(f"{path.name} is no file of the null toolchain ({error})", "build it again") from error
     if not well_formed:

@@ -13,7 +13,7 @@ import numpy as np
 
 from lowbit.core.adapter import Codes, Floats, OpPrecision, RunCodes, RuntimeInfo, SessionOptions
 from lowbit.core.artifact import Artifact
-from lowbit.core.refusal import refusal
+from lowbit.core.refusal import vendor_call
 
 INFO = RuntimeInfo(name="onnxruntime", packages=("onnxruntime",), extra=None, reads=("onnx",))
 
@@ -26,6 +26,7 @@ _ONE_CONVOLUTION = (
     b"\x12\x16\n\x14\x08\x01\x12\x10\n\x02\x08\x01\n\x02\x08\x08\n\x02\x08\x08\n\x02\x08\x08B\x04\n\x00\x10\x11"
 )
 _LOG_ERRORS = 3
+_REFUSED = "ONNX Runtime cannot load it"
 _PROVIDERS = ["CPUExecutionProvider"]
 
 # Convolutions and matrix products by what their kernels take, and where the two operands stand among the inputs. The
@@ -69,7 +70,7 @@ class _Session:
         return scores
 
     def executed_precision(self) -> list[OpPrecision]:
-        """Operators of one profiled run on one sample, after every fusion.
+        """Operators of one profiled run on one batch, after every fusion.
 
         The profiled session stops before the last step of optimization, which only changes layouts: it would pad the
         channels of float convolutions to blocks and count more than the model has. Weights are not prepacked there,
@@ -86,7 +87,7 @@ class _Session:
             options.profile_file_prefix = str(Path(folder) / "profile")
             options.add_session_config_entry("session.disable_prepacking", "1")
             session = ort.InferenceSession(str(self.artifact.path), options, providers=_PROVIDERS)
-            count = self.artifact.batch_size or 1
+            count = self.artifact.batch_size or self.options.batch_size
             image = np.random.default_rng(0).random((count, *self.artifact.input_shape), dtype=np.float32)
             session.run([self.output_name], {self.input_name: image})
             events = json.loads(Path(session.end_profiling()).read_text())
@@ -105,10 +106,9 @@ def open_session(artifact: Artifact, options: SessionOptions) -> Iterator[_Sessi
     """Load the file; raises UnsupportedError with ONNX Runtime's own words where it refuses."""
     import onnxruntime as ort
 
-    try:
-        session = ort.InferenceSession(str(artifact.path), _session_options(options), providers=_PROVIDERS)
-    except Exception as error:  # the vendor's exceptions share no base class
-        raise refusal("ONNX Runtime cannot load it", error, artifact.path) from error
+    how = _session_options(options)
+    with vendor_call(_REFUSED, artifact.path):
+        session = ort.InferenceSession(str(artifact.path), how, providers=_PROVIDERS)
     inputs, outputs = session.get_inputs(), session.get_outputs()
     yield _Session(artifact, options, session, inputs[0].name, outputs[0].name)
 
@@ -117,17 +117,14 @@ def open_codes(path: Path, zero_points: tuple[int, int], options: SessionOptions
     """A one-layer file of codes: the file holds the engine's own codes, so that zero points need not be known."""
     import onnxruntime as ort
 
-    try:
-        session = ort.InferenceSession(str(path), _session_options(options), providers=_PROVIDERS)
-    except Exception as error:  # the vendor's exceptions share no base class
-        raise refusal("ONNX Runtime cannot load it", error, path) from error
+    settings = _session_options(options)
+    with vendor_call(_REFUSED, path):
+        session = ort.InferenceSession(str(path), settings, providers=_PROVIDERS)
     name = session.get_inputs()[0].name
 
     def run(codes: Codes) -> Codes:
-        try:
+        with vendor_call("ONNX Runtime cannot run it", path):
             return np.asarray(session.run(None, {name: codes})[0])
-        except Exception as error:  # the vendor's exceptions share no base class
-            raise refusal("ONNX Runtime cannot run it", error, path) from error
 
     return run
 

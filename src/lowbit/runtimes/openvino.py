@@ -13,11 +13,12 @@ import numpy.typing as npt
 from lowbit.core.adapter import Codes, Floats, OpPrecision, RunCodes, RuntimeInfo, SessionOptions
 from lowbit.core.artifact import Artifact
 from lowbit.core.errors import UnsupportedError
-from lowbit.core.refusal import refusal
+from lowbit.core.refusal import vendor_call
 from lowbit.runtimes._edge import dequantize, is_channels_last, quantize
 
 INFO = RuntimeInfo(name="openvino", packages=("openvino",), extra="openvino", reads=("onnx", "openvino-ir", "tflite"))
 
+_REFUSED = "OpenVINO cannot load it"
 _CONVOLUTIONS = {"Convolution", "GroupConvolution"}
 _PRODUCTS = {"FullyConnected", "MatMul", "Gemm"}
 _SHORT = {"i8": "s8", "i16": "s16", "i32": "s32"}  # the words that the other runtimes' rows use
@@ -79,18 +80,19 @@ def open_session(artifact: Artifact, options: SessionOptions) -> Iterator[_Sessi
             "this CPU has no bfloat16 arithmetic, and OpenVINO would run the model in f32 unasked",
             "measure bf16 on a CPU with AVX-512 BF16 or AMX",
         )
-    try:
+    with vendor_call(_REFUSED, artifact.path):
         model = core.read_model(artifact.path)
-        channels_last, source, target = _channels_last(model, artifact), _input_grid(model), _output_grid(model)
-        batch_size = artifact.batch_size or options.batch_size
+    channels_last, source, target = _channels_last(model, artifact), _input_grid(model), _output_grid(model)
+    batch_size = artifact.batch_size or options.batch_size
+    channels, height, width = artifact.input_shape
+    shape = [batch_size, *((height, width, channels) if channels_last else artifact.input_shape)]
+    properties = _properties(options, precision)
+    with vendor_call(_REFUSED, artifact.path):
         if model.is_dynamic():
-            channels, height, width = artifact.input_shape
-            sample = (height, width, channels) if channels_last else artifact.input_shape
-            model.reshape([batch_size, *sample])
-        compiled = core.compile_model(model, "CPU", _properties(options, precision))
-    except Exception as error:  # the vendor's exceptions share no base class
-        raise refusal("OpenVINO cannot load it", error, artifact.path) from error
-    yield _Session(compiled, compiled.create_infer_request(), batch_size, channels_last, source, target)
+            model.reshape(shape)
+        compiled = core.compile_model(model, "CPU", properties)
+        request = compiled.create_infer_request()
+    yield _Session(compiled, request, batch_size, channels_last, source, target)
 
 
 def open_codes(path: Path, zero_points: tuple[int, int], options: SessionOptions) -> RunCodes:  # noqa: ARG001
@@ -100,18 +102,16 @@ def open_codes(path: Path, zero_points: tuple[int, int], options: SessionOptions
     core = ov.Core()
 
     def run(codes: Codes) -> Codes:
-        try:
+        shape = list(codes.shape)
+        with vendor_call(_REFUSED, path):
             model = core.read_model(path)
-            model.reshape(list(codes.shape))
-        except Exception as error:  # the vendor's exceptions share no base class
-            raise refusal("OpenVINO cannot load it", error, path) from error
+            model.reshape(shape)
         if codes.dtype.kind in "iu":
             _quantized_input(model, codes)
-        try:
-            request = core.compile_model(model, "CPU", _properties(options, "f32")).create_infer_request()
-            request.infer([codes.astype(np.float32)])
-        except Exception as error:  # the vendor's exceptions share no base class
-            raise refusal("OpenVINO cannot run it", error, path) from error
+        properties, floats = _properties(options, "f32"), codes.astype(np.float32)
+        with vendor_call("OpenVINO cannot run it", path):
+            request = core.compile_model(model, "CPU", properties).create_infer_request()
+            request.infer([floats])
         result: Codes = np.array(request.get_output_tensor(0).data)
         return result
 
@@ -220,6 +220,7 @@ def _operator(op: Any, batch: int) -> OpPrecision:
         integer=integer,
         macs=macs,
         reason="" if integer else _why_float(primitive, computed, kinds, bool(macs)),
+        fused=tuple(name for name in _fact(op, "originalLayersNames").split(",") if name),
     )
 
 
@@ -238,6 +239,6 @@ def _macs(op: Any, op_type: str) -> int:
         return out[0] * prod(shapes[1]) * prod(out[2:])
     if op_type == "Deconvolution":
         return shapes[0][0] * prod(shapes[1]) * prod(shapes[0][2:])
-    if op_type in _PRODUCTS:
-        return prod(out) * shapes[0][-1]
+    if op_type in _PRODUCTS:  # [..., M, K], or transposed [..., K, M]
+        return prod(out) * (shapes[0][-1] if len(out) < 2 else prod(shapes[0][-2:]) // out[-2])
     return 0

@@ -9,7 +9,7 @@ import numpy as np
 
 from lowbit.core.adapter import Floats, OpPrecision, RuntimeInfo, SessionOptions
 from lowbit.core.artifact import Artifact
-from lowbit.core.refusal import refusal
+from lowbit.core.refusal import vendor_call
 
 if TYPE_CHECKING:
     from lowbit.reference.graph import IntegerGraph
@@ -23,6 +23,7 @@ class _Session:
 
     graph: "IntegerGraph" = field(repr=False)
     artifact: Artifact
+    options: SessionOptions
 
     def predict(self, images: Floats) -> Floats:
         from lowbit.reference.op import real
@@ -31,27 +32,24 @@ class _Session:
         return np.array(found, np.float32).reshape(len(images), -1)
 
     def executed_precision(self) -> list[OpPrecision]:
-        """Operators of one run on one random image; those on constants ran once, when the file was loaded."""
+        """Operators of one run on a batch of random images; those on constants ran once, when the file was loaded."""
         from lowbit.reference.trace import executed
 
-        count = self.artifact.batch_size or 1
+        count = self.artifact.batch_size or self.options.batch_size
         return executed(self.graph, np.random.default_rng(0).random((count, *self.artifact.input_shape), np.float32))
 
 
 @contextmanager
-def open_session(artifact: Artifact, options: SessionOptions) -> Iterator[_Session]:  # noqa: ARG001 - NumPy's threads
+def open_session(artifact: Artifact, options: SessionOptions) -> Iterator[_Session]:
     """Load the file; raises UnsupportedError where it is no ONNX file, or has another form than the engine writes."""
     import onnx
 
     from lowbit.reference.graph import load_integer_graph
 
-    try:
+    with vendor_call("the integer reference cannot load it", artifact.path):
         model = onnx.load(artifact.path)
         onnx.checker.check_model(model)
-        graph = load_integer_graph(model)
-    except Exception as error:  # protobuf's, onnx's and NumPy's exceptions share no base class
-        raise refusal("the integer reference cannot load it", error, artifact.path) from error
-    yield _Session(graph, artifact)
+    yield _Session(load_integer_graph(model), artifact, options)
 
 
 def warm_up(options: SessionOptions) -> None:  # noqa: ARG001 - NumPy's threads

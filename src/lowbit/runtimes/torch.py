@@ -10,7 +10,7 @@ import numpy as np
 from lowbit.core.adapter import Floats, OpPrecision, RuntimeInfo, SessionOptions
 from lowbit.core.artifact import Artifact
 from lowbit.core.errors import UnsupportedError
-from lowbit.core.refusal import refusal
+from lowbit.core.refusal import vendor_call
 
 INFO = RuntimeInfo(name="torch", packages=("torch",), extra="torch", reads=("torchscript",))
 
@@ -19,10 +19,11 @@ _RUNS_UNTIL_SETTLED = 2  # TorchScript profiles the first call, optimizes at the
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TorchSession:
-    """A loaded graph with a free batch size; sample (C, H, W)."""
+    """A loaded graph with a free batch size; sample (C, H, W); batch_size: of the session's options."""
 
     model: Any
     sample: tuple[int, int, int]
+    batch_size: int
 
     def predict(self, images: Floats) -> Floats:
         """Scores [N, outputs] of images [N, C, H, W]."""
@@ -33,13 +34,13 @@ class TorchSession:
             return np.asarray(scores.float().numpy())
 
     def executed_precision(self) -> list[OpPrecision]:
-        """Every operator that torch's dispatcher runs for one sample."""
+        """Every operator that torch's dispatcher runs for one batch."""
         import torch
 
         from lowbit.runtimes.torch_recorder import Recorder
 
-        image = torch.zeros(1, *self.sample)
-        recorder = Recorder()
+        image = torch.zeros(self.batch_size, *self.sample)
+        recorder = Recorder(self.batch_size)
         with torch.inference_mode():
             for _ in range(_RUNS_UNTIL_SETTLED):
                 self.model(image)
@@ -69,13 +70,11 @@ def open_session(artifact: Artifact, options: SessionOptions) -> Iterator[TorchS
         raise UnsupportedError(f"the torch runtime computes in f32 or bf16, not in {precision!r}")
     _set_threads(options.threads)
     jit: Any = torch.jit  # carries no types
-    try:
+    with vendor_call("torch cannot load it", artifact.path, "build it again", (ValueError, RuntimeError)):
         model = jit.load(str(artifact.path), map_location="cpu").eval()
-    except (ValueError, RuntimeError) as error:
-        raise refusal("torch cannot load it", error, artifact.path, "build it again") from error
     if precision == "bf16":
         model = _in_bf16(model)
-    yield TorchSession(model, artifact.input_shape)
+    yield TorchSession(model, artifact.input_shape, options.batch_size)
 
 
 def _in_bf16(model: Any) -> Any:

@@ -35,10 +35,11 @@ _PRODUCTS = {  # matrix products → the place of the left operand [..., K]
 
 
 class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch gives its base class no types
-    """Collects in `operators` one OpPrecision for every operator that makes a tensor. Run it on one sample."""
+    """Collects in `operators` one OpPrecision for every operator that makes a tensor. Run it on `batch` samples."""
 
-    def __init__(self) -> None:
+    def __init__(self, batch: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._batch = batch
         self.operators: list[OpPrecision] = []
         self._seen: Counter[str] = Counter()
 
@@ -47,22 +48,23 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch giv
         result = func(*args, **(kwargs or {}))
         if isinstance(result, torch.Tensor):
             kind = func._schema.name  # "aten::relu", "quantized::conv2d_relu"
-            self.operators.append(_precision(f"{kind}:{self._seen[kind]}", kind, args, result))
+            self.operators.append(_precision(f"{kind}:{self._seen[kind]}", kind, args, result, self._batch))
             self._seen[kind] += 1
         return result
 
 
-def _precision(name: str, kind: str, args: Any, result: torch.Tensor) -> OpPrecision:
+def _precision(name: str, kind: str, args: Any, result: torch.Tensor, batch: int) -> OpPrecision:
+    """What one call says; multiply–accumulates are those of one of its `batch` samples."""
     space, _, short = kind.partition("::")
     quantized = space == "quantized"
     if short in _CONVOLUTIONS:
         weight = args[1].unpack()[0] if quantized else args[1]
         transposed = not quantized and short.endswith("convolution") and args[6]
-        macs = (args[0] if transposed else result).numel() * prod(weight.shape[1:])
+        macs = (args[0] if transposed else result).numel() * prod(weight.shape[1:]) // batch
         left = args[0]
     elif short in _PRODUCTS:
         left = args[_PRODUCTS[short]]
-        macs = result.numel() * left.shape[-1]
+        macs = result.numel() * left.shape[-1] // batch
     else:
         word = _word(result)
         return OpPrecision(

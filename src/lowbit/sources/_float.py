@@ -7,6 +7,7 @@ from lowbit.core.errors import BadInput
 from lowbit.core.files import aside
 from lowbit.core.model import FloatModel
 from lowbit.graph.clean import clean
+from lowbit.graph.products import layer_macs
 from lowbit.graph.scores import kind_of_scores
 from lowbit.graph.values import dims, image_input
 from lowbit.sources._edge import SourceRequest
@@ -45,6 +46,7 @@ def write_float(
         probabilities=kind_of_scores(cleaned) in ("softmax", "sigmoid"),
         random_weights=random_weights,
         notes=notes,
+        layer_macs=layer_macs(cleaned),
     )
 
 

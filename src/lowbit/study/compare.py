@@ -46,7 +46,8 @@ def compare(request: StudyRequest, listener: Listener = lambda _: None) -> Study
         if not inputs.model.random_weights:  # otherwise no answer is right or wrong
             mark_miscomputed(cells)
         stages.time(work, request, inputs, cells)
-        result = StudyResult(store.folder, _report(work, request, inputs, plan, cells), _keys(cells))
+        stages.list_operators(work, request, inputs, cells)
+        result = StudyResult(store.folder, _report(work, request, inputs, plan, cells), _executed(work, cells))
         save(result)
     return result
 
@@ -122,5 +123,10 @@ def _warnings(model: FloatModel, settings: Settings, note: str) -> tuple[str, ..
     return tuple(found)
 
 
-def _keys(cells: Sequence[CellState]) -> dict[str, str]:
-    return {state.cell.name: state.key for state in cells if state.key is not None}
+def _executed(work: Work, cells: Sequence[CellState]) -> dict[str, str]:
+    """Row name → the file, within the study, that lists what is executed."""
+    return {
+        state.cell.name: work.store.relative(state.executed)
+        for state in cells
+        if state.executed and state.executed.exists()
+    }

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lowbit.core.adapter import OpPrecision
 from lowbit.core.codec import load_json, save_json
 from lowbit.core.errors import BadInput, DamagedFile
 from lowbit.core.files import write_text
-from lowbit.core.outcome import Accuracy
+from lowbit.core.outcome import Executed
 from lowbit.core.row import Row
 from lowbit.core.study import Report
 from lowbit.report.notebook import notebook_html
 from lowbit.report.page import page
 from lowbit.report.tabular import to_csv, to_json
-from lowbit.worker.jobs import load_outcome
 
 if TYPE_CHECKING:
     import pandas
@@ -25,11 +25,11 @@ STUDY, RESULTS, TABLE, PAGE = "study.json", "results.json", "results.csv", "repo
 
 @dataclass(frozen=True, slots=True)
 class StudyResult:
-    """What `compare` returns. `cells` maps a row's name to the folder of its finished jobs under cells/."""
+    """What `compare` returns. `executed` maps a row's name to the file in the study that lists its operators."""
 
     folder: Path
     report: Report
-    cells: Mapping[str, str]
+    executed: Mapping[str, str]
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -64,12 +64,12 @@ class _Stored:
     """study.json."""
 
     report: Report
-    cells: dict[str, str]
+    executed: dict[str, str]
 
 
 def save(result: StudyResult) -> None:
     """Write study.json, which holds everything, and what is drawn from it; each file whole or not at all."""
-    save_json(result.folder / STUDY, _Stored(result.report, dict(result.cells)))
+    save_json(result.folder / STUDY, _Stored(result.report, dict(result.executed)))
     write_text(result.folder / RESULTS, json.dumps(to_json(result.rows), indent=1, allow_nan=False) + "\n")
     write_text(result.folder / TABLE, to_csv(result.rows))
     draw(result)
@@ -92,19 +92,16 @@ def load(folder: Path | str) -> StudyResult:
         ) from error
     except DamagedFile as error:
         raise BadInput(f"{error}; repeat `lowbit compare` to write it anew: nothing is measured twice") from error
-    return StudyResult(folder, stored.report, stored.cells)
+    return StudyResult(folder, stored.report, stored.executed)
 
 
-def accuracy_of(result: StudyResult, row_name: str) -> Accuracy:
-    """The accuracy pass behind a row named toolchain/recipe@runtime; BadInput names the rows that have one."""
-    if row_name not in result.cells:
-        names = ", ".join(sorted(result.cells)) or "none"
+def operators_of(result: StudyResult, row_name: str) -> tuple[OpPrecision, ...]:
+    """What is executed in a row named toolchain/recipe@runtime; BadInput names the rows of which that is known."""
+    if row_name not in result.executed:
+        names = ", ".join(sorted(result.executed)) or "none"
         raise BadInput(f"no row called {row_name!r} was executed in {result.folder}; choose from: {names}")
-    path = result.folder / "cells" / result.cells[row_name] / "accuracy.json"
+    path = result.folder / result.executed[row_name]
     try:
-        ended = load_outcome(path, Accuracy)
+        return load_json(Executed, path).operators
     except (FileNotFoundError, DamagedFile) as error:
         raise BadInput(f"{path}: gone or damaged; repeat `lowbit compare` to measure {row_name} again") from error
-    if ended.end != "done":
-        raise BadInput(f"{row_name} did not finish its accuracy pass ({ended.reason}): its operators are not known")
-    return ended.result

@@ -9,15 +9,16 @@ import numpy as np
 
 from lowbit.core.artifact import Manifest
 from lowbit.core.cell import Build, Cell, Failure, Outcome
-from lowbit.core.codec import from_plain
+from lowbit.core.codec import from_plain, load_json
 from lowbit.core.figures import rate
-from lowbit.core.outcome import Accuracy, Timing
+from lowbit.core.outcome import Accuracy, Executed, Timing
 from lowbit.core.row import Row
 from lowbit.core.verified import Verified
 from lowbit.measure.precision import int8_share
 from lowbit.measure.stats import mcnemar, wilson
 from lowbit.report.quantized import not_verified_note, verified_note
 from lowbit.study.cells import Impossible
+from lowbit.worker.jobs import Nothing
 
 _WORSE_POINTS = 2.0  # a file this far below its best runtime, and surely so, is miscomputed
 _WORSE_P = 0.01
@@ -26,6 +27,10 @@ _WORSE_P = 0.01
 @dataclass(slots=True)
 class CellState:
     """All that is known of one cell so far; stages fill it in. `right` is the path of its right.npy.
+
+    executed: the file that lists what is executed (`core.outcome.Executed`), left by the first round of timing or,
+    where nothing is timed, by the job whose outcome is `operators`. outside: sentences about packages whose versions
+    lowbit is not made for.
 
     verified is None where nothing can be verified; broken: what ended the cell from outside its own jobs.
     """
@@ -38,6 +43,9 @@ class CellState:
     accuracy: Outcome[Accuracy] | None = None
     right: Path | None = None
     timings: list[Outcome[Timing]] = field(default_factory=list)
+    operators: Outcome[Nothing] | None = None
+    executed: Path | None = None
+    outside: tuple[str, ...] = ()
     broken: Failure | None = None
 
     @property
@@ -53,8 +61,9 @@ class CellState:
     @property
     def ended(self) -> Failure | None:
         """The first thing that went wrong; None while all is well."""
-        jobs = (outcome.failure for outcome in (self.built, self.accuracy, *self.timings) if outcome is not None)
-        return self.broken or next((failure for failure in jobs if failure is not None), None)
+        jobs = (self.built, self.accuracy, *self.timings, self.operators)
+        failures = (outcome.failure for outcome in jobs if outcome is not None)
+        return self.broken or next((failure for failure in failures if failure is not None), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,13 +180,17 @@ def _row(cell: CellState, common: Common) -> Row:
     if cell.manifest is not None:
         plain |= _of_manifest(cell.manifest)
     notes = list(cell.manifest.notes) if cell.manifest else [recipe.note] if recipe.note else []
+    notes += cell.outside
     if cell.verified is not None:
         found = cell.verified.value
         notes.append(not_verified_note(cell.verified.reason) if found is None else verified_note(found))
     accuracy = None if cell.accuracy is None else cell.accuracy.value
     if accuracy is not None:
         plain |= _of_accuracy(accuracy, common.accuracy)
-        if any(op.hybrid and op.integer for op in accuracy.precision):
+    if cell.executed is not None and cell.executed.exists():
+        operators = load_json(Executed, cell.executed).operators
+        plain["int8_share"] = int8_share(operators)
+        if any(op.hybrid and op.integer for op in operators):
             notes.append("hybrid kernels: activations are quantized on the fly")
     timings = [outcome.value for outcome in cell.timings if outcome.value is not None]
     if timings:
@@ -206,7 +219,6 @@ def _of_accuracy(accuracy: Accuracy, meaningful: bool) -> dict[str, object]:
         "n_samples": accuracy.n_samples,
         "agreement": accuracy.agreement,
         "kl": accuracy.kl,
-        "int8_share": int8_share(accuracy.precision),
     }
     if meaningful:
         low, high = wilson(accuracy.correct, accuracy.n_samples)

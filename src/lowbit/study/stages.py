@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lowbit.core import digest
 from lowbit.core.artifact import MANIFEST, Artifact, Manifest
+from lowbit.core.bounds import outside
 from lowbit.core.cell import Build, Cell, Failure, Outcome
 from lowbit.core.codec import load_json, save_json
 from lowbit.core.errors import DamagedFile
@@ -23,7 +24,7 @@ from lowbit.study.prepare import BATCH, Inputs, Work
 from lowbit.study.rows import CellState
 from lowbit.study.verification import failure_of, verify_job, with_outcomes
 from lowbit.worker.accuracy import PREDICTIONS, RIGHT
-from lowbit.worker.jobs import AccuracyJob, BuildJob, SpeedJob
+from lowbit.worker.jobs import AccuracyJob, BuildJob, PrecisionJob, SpeedJob
 
 _OFFICIAL_LIMIT_S = 86_400.0
 
@@ -40,7 +41,8 @@ def build(work: Work, inputs: Inputs, plan: CellsPlan, settings: Settings) -> li
         if outcome.value is None:
             readers = tuple(name for name in readers if name in planned.made_for) or readers[:1]
         for runtime in readers:
-            state = CellState(Cell(planned, runtime, settings), built=outcome)
+            used = {**planned.versions, **plan.runtimes.get(runtime, {})}
+            state = CellState(Cell(planned, runtime, settings), built=outcome, outside=outside(used))
             if outcome.value is not None:
                 state.artifact = work.store.relative(work.store.artifact(planned.folder) / outcome.value.main)
                 if runtime in plan.missing:
@@ -176,7 +178,8 @@ def artifact_of(folder: Path, manifest: Manifest, model: FloatModel) -> Artifact
 def time(work: Work, request: StudyRequest, inputs: Inputs, cells: Sequence[CellState]) -> None:
     """Rounds one after the other, each over all cells in an order of its own; one child at a time.
 
-    A cell that ran beside other work is timed once more; what the repetition says counts.
+    A cell that ran beside other work is timed once more; what the repetition says counts. The first round also leaves
+    what was executed.
     """
     settings = request.settings
     key = keys.timing_key(request, work.executor.host)
@@ -187,21 +190,53 @@ def time(work: Work, request: StudyRequest, inputs: Inputs, cells: Sequence[Cell
         order = [each for each in cells if each.alive]
         random.Random(f"{settings.seed}-{number}").shuffle(order)
         stage = f"timing, round {number} of {settings.rounds}"
-        outcomes = timer.run(stage, [_speed_job(work, inputs, each, f"{key}-round-{number}") for each in order])
+        for each in order:
+            each.executed = _executed(work, each, key)
+        names = f"{key}-round-{number}", f"{key}-round-{number}-again"
+        jobs = [_speed_job(work, inputs, each, names[0], first=number == 1) for each in order]
+        outcomes = timer.run(stage, jobs)
         disturbed = [
             index for index, outcome in enumerate(outcomes) if outcome.value is not None and outcome.value.disturbed
         ]
-        again = [_speed_job(work, inputs, order[index], f"{key}-round-{number}-again") for index in disturbed]
+        again = [_speed_job(work, inputs, order[index], names[1], first=number == 1) for index in disturbed]
         for index, repeated in zip(disturbed, timer.run(f"{stage}, again", again), strict=True):
             outcomes[index] = outcomes[index] if repeated.value is None else repeated
         for each, outcome in zip(order, outcomes, strict=True):
             each.timings.append(outcome)
 
 
-def _speed_job(work: Work, inputs: Inputs, state: CellState, name: str) -> PlacedJob[Timing]:
+def list_operators(work: Work, request: StudyRequest, inputs: Inputs, cells: Sequence[CellState]) -> None:
+    """What is executed in the cells that were not timed, from sessions opened as if they were."""
+    key = keys.timing_key(request, work.executor.host)
+    untimed = [each for each in cells if each.alive and not each.timings]
+    jobs = []
+    for each in untimed:
+        each.executed = _executed(work, each, key)
+        job = PrecisionJob(
+            artifact=_artifact(work, each, inputs.model),
+            runtime=each.cell.runtime,
+            settings=each.cell.settings,
+            layers=inputs.model.layer_macs,
+            out=each.executed,
+        )
+        result = work.store.cell(_key(each)) / f"{key}-operators.json"
+        jobs.append(PlacedJob(each.cell.name, job, result, work.store.logs(_key(each)), leaves=(job.out,)))
+    for each, outcome in zip(untimed, work.executor.run("operators", jobs, work.slots), strict=True):
+        each.operators = outcome
+
+
+def _executed(work: Work, state: CellState, timing: str) -> Path:
+    return work.store.cell(_key(state)) / f"{timing}-executed.json"
+
+
+def _key(state: CellState) -> str:
     if state.key is None:
         raise ValueError(f"{state.cell.name} was not evaluated")
-    logs = work.store.logs(state.key)
+    return state.key
+
+
+def _speed_job(work: Work, inputs: Inputs, state: CellState, name: str, *, first: bool) -> PlacedJob[Timing]:
+    logs = work.store.logs(_key(state))
     job = SpeedJob(
         artifact=_artifact(work, state, inputs.model),
         runtime=state.cell.runtime,
@@ -209,5 +244,8 @@ def _speed_job(work: Work, inputs: Inputs, state: CellState, name: str) -> Place
         preprocess=work.asked.preprocess,
         settings=state.cell.settings,
         logs=logs / name,
+        executed=state.executed if first else None,
+        layers=inputs.model.layer_macs if first else (),
     )
-    return PlacedJob(state.cell.name, job, work.store.cell(state.key) / f"{name}.json", logs)
+    leaves = () if job.executed is None else (job.executed,)
+    return PlacedJob(state.cell.name, job, work.store.cell(_key(state)) / f"{name}.json", logs, leaves)

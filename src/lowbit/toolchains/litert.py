@@ -1,6 +1,7 @@
 """The LiteRT toolchain: float ONNX → torch modules → `.tflite` (litert-torch), quantized by ai-edge-quantizer."""
 
 import re
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from lowbit.core.digest import of_value
 from lowbit.core.discover import versions
 from lowbit.core.files import aside
 from lowbit.core.recipe import Recipe
-from lowbit.core.refusal import refusal
+from lowbit.core.refusal import vendor_call
 from lowbit.toolchains._edge import Calibration, metadata
 
 INFO = ToolchainInfo(
@@ -47,6 +48,8 @@ INFO = ToolchainInfo(
         "int8-mixed": "int8-static is that already: symmetric weights, asymmetric activations",
     },
 )
+
+_ERRORS = (RuntimeError, ValueError)  # what the vendors' packages raise where they refuse a model
 
 
 _MOVES = ("RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "SLICE", "STRIDED_SLICE", "GATHER", "MINIMUM", "MAXIMUM")
@@ -86,10 +89,8 @@ def _convert(request: BuildRequest, batch_size: int, path: Path) -> None:
 
     module = import_graph(request.model.path)
     example = torch.zeros(batch_size, *request.model.input_shape)
-    try:
+    with vendor_call("litert-torch cannot convert the model", request.model.path, errors=_ERRORS):
         litert_torch.convert(module, (example,)).export(str(path))
-    except (RuntimeError, ValueError) as error:
-        raise refusal("litert-torch cannot convert the model", error, request.model.path) from error
 
 
 def _quantize(content: bytes, request: BuildRequest, calibration: Calibration) -> bytes:
@@ -107,17 +108,16 @@ def _quantize(content: bytes, request: BuildRequest, calibration: Calibration) -
         "static": recipe.add_static_config,
         "weight_only": recipe.add_weight_only_config,
     }[options.pop("add")]
-    try:
+    with _refused(request):
         add(regex=".*", operation_name=TFLOperationName.ALL_SUPPORTED, **options)
         for name in _closing_tensors(content):
             recipe.add_quantization_config(
                 f"^{re.escape(name)};$", TFLOperationName.ALL_SUPPORTED, algorithm_key="no_quantize"
             )
         vendor = quantizer.Quantizer(content, recipe.get_quantization_recipe())
-        ranges = _ranges(recipe, request, calibration) if vendor.need_calibration else None
+    ranges = _ranges(recipe, request, calibration) if vendor.need_calibration else None
+    with _refused(request):
         result = vendor.quantize(ranges, enable_progress_report=False)
-    except (RuntimeError, ValueError) as error:
-        raise refusal("ai-edge-quantizer cannot quantize the model", error, request.model.path) from error
     return bytes(result.quantized_model)
 
 
@@ -141,6 +141,11 @@ def _closing_tensors(content: bytes) -> list[str]:
     return []
 
 
+def _refused(request: BuildRequest) -> AbstractContextManager[None]:
+    """Around a call of ai-edge-quantizer."""
+    return vendor_call("ai-edge-quantizer cannot quantize the model", request.model.path, errors=_ERRORS)
+
+
 def _ranges(recipe: Any, request: BuildRequest, calibration: Calibration) -> Any:
     """Tensor name → the smallest and the largest value over all images.
 
@@ -156,9 +161,11 @@ def _ranges(recipe: Any, request: BuildRequest, calibration: Calibration) -> Any
     content = _floats(request, 1)
     ((signature, names),) = Interpreter(model_content=content).get_signature_list().items()
     (name,) = names["inputs"]
-    observer = calibrator.Calibrator(content, num_threads=request.threads, qsv_update_func=min_max_update)
+    with _refused(request):
+        observer = calibrator.Calibrator(content, num_threads=request.threads, qsv_update_func=min_max_update)
     for image in calibration:
-        observer.calibrate({signature: [{name: image}]}, recipe)
+        with _refused(request):
+            observer.calibrate({signature: [{name: image}]}, recipe)
     return observer.get_model_qsvs()
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from lowbit.core.adapter import BuildRequest, Built, ToolchainInfo
 from lowbit.core.recipe import Recipe
-from lowbit.core.refusal import refusal
+from lowbit.core.refusal import vendor_call
 from lowbit.toolchains._edge import Calibration, metadata
 
 INFO = ToolchainInfo(
@@ -28,6 +28,8 @@ INFO = ToolchainInfo(
     },
 )
 
+_REFUSED = "NNCF cannot quantize the model"
+
 
 def build(request: BuildRequest) -> Built:
     """Write `model.xml` and `model.bin`."""
@@ -38,17 +40,15 @@ def build(request: BuildRequest) -> Built:
 
     recipe = request.recipe
     calibration = Calibration(request, 1)
-    model = ov.Core().read_model(request.model.path)
+    with vendor_call("OpenVINO cannot read the model", request.model.path):
+        model = ov.Core().read_model(request.model.path)
     given = {node.get_friendly_name() for node in model.get_ops() if node.get_friendly_name() != node.get_name()}
     fold_constants(model)
     number_by_place(model, given)  # NNCF makes names out of names
-    try:
-        if "preset" in recipe.options:
-            model = _quantize(model, recipe, calibration, len(request.calibration))
-        elif "mode" in recipe.options:
-            model = _compress(model, recipe)
-    except Exception as error:  # NNCF's own exceptions share no base class
-        raise refusal("NNCF cannot quantize the model", error, request.model.path) from error
+    if "preset" in recipe.options:
+        model = _quantize(model, request, calibration)
+    elif "mode" in recipe.options:
+        model = _compress(model, request)
     number_by_place(model, given)
     for key, value in metadata(request.preprocess).items():
         model.set_rt_info(value, key.split("."))
@@ -57,20 +57,19 @@ def build(request: BuildRequest) -> Built:
     return Built(main, calibration_s=calibration.seconds or None)
 
 
-def _quantize(model: Any, recipe: Recipe, calibration: Calibration, count: int) -> Any:
+def _quantize(model: Any, request: BuildRequest, calibration: Calibration) -> Any:
     """Static quantization; `performance` is symmetric throughout, `mixed` has asymmetric activations."""
     import nncf
 
-    return nncf.quantize(
-        model,
-        nncf.Dataset(calibration),
-        preset=nncf.QuantizationPreset(recipe.options["preset"]),
-        subset_size=count,
-    )
+    data, preset = nncf.Dataset(calibration), nncf.QuantizationPreset(request.recipe.options["preset"])
+    with vendor_call(_REFUSED, request.model.path):
+        return nncf.quantize(model, data, preset=preset, subset_size=len(request.calibration))
 
 
-def _compress(model: Any, recipe: Recipe) -> Any:
+def _compress(model: Any, request: BuildRequest) -> Any:
     """Weights in 8 bits on disk, scale and zero point a channel, for convolutions as for matrix products."""
     import nncf
 
-    return nncf.compress_weights(model, mode=nncf.CompressWeightsMode(recipe.options["mode"]))
+    mode = nncf.CompressWeightsMode(request.recipe.options["mode"])
+    with vendor_call(_REFUSED, request.model.path):
+        return nncf.compress_weights(model, mode=mode)

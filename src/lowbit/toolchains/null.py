@@ -40,7 +40,7 @@ INFO = ToolchainInfo(
 
 
 def build(request: BuildRequest) -> Built:
-    """Write a few bytes of JSON: how many scores the null runtime shall give, at which width, and how it behaves."""
+    """Write a few bytes of JSON: what the null runtime shall give, play at, and how it shall behave."""
     if request.recipe.options.get("build") == "bad-input":
         raise BadInput("the null toolchain was told to find its input bad; name another recipe")
     if request.recipe.options.get("build") == "crash":
@@ -49,6 +49,7 @@ def build(request: BuildRequest) -> Built:
     content = {
         "outputs": request.model.outputs,
         "weight_bits": request.recipe.weight_bits,
+        "macs": sum(layer.macs for layer in request.model.layer_macs),
         "behaviour": request.recipe.options.get("behaviour", "well"),
     }
     main.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from lowbit.core.adapter import BuildRequest, Built, Floats, ToolchainInfo
 from lowbit.core.files import TEMPORARY
 from lowbit.core.recipe import Recipe
-from lowbit.core.refusal import refusal
+from lowbit.core.refusal import vendor_call
 from lowbit.measure.host import facts, int8_sums_saturate
 from lowbit.toolchains._edge import Calibration, metadata
 
@@ -75,14 +76,11 @@ def build(request: BuildRequest) -> Built:
     else:
         with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=request.out) as folder:
             prepared, quantized = Path(folder) / "prepared.onnx", Path(folder) / "quantized.onnx"
-            try:
-                _prepare(request.model.path, prepared)
-                if recipe.claim == "dynamic":
-                    _quantize_dynamic(request, prepared, quantized)
-                else:
-                    notes = _quantize_static(request, calibration, prepared, quantized)
-            except (RuntimeError, ValueError) as error:
-                raise refusal("ONNX Runtime cannot quantize the model", error, request.model.path) from error
+            _prepare(request.model.path, prepared)
+            if request.recipe.claim == "dynamic":
+                _quantize_dynamic(request, prepared, quantized)
+            else:
+                notes = _quantize_static(request, calibration, prepared, quantized)
             model = onnx.load(quantized)
         _shorten(model)
     onnx.helper.set_model_props(model, metadata(request.preprocess))
@@ -116,13 +114,21 @@ def _prepare(path: Path, prepared: Path) -> None:
     del model.graph.value_info[:]
     model.graph.value_info.extend(stated)
     onnx.save(model, prepared)  # given a model instead of a file, the tool moves its weights out and loses them
-    quant_pre_process(str(prepared), str(prepared), skip_symbolic_shape=True)
+    with _refused(path):
+        quant_pre_process(str(prepared), str(prepared), skip_symbolic_shape=True)
+
+
+def _refused(path: Path) -> AbstractContextManager[None]:
+    """Around a call of ONNX Runtime's quantization tool for the model in `path`."""
+    return vendor_call("ONNX Runtime cannot quantize the model", path, errors=(RuntimeError, ValueError))
 
 
 def _quantize_dynamic(request: BuildRequest, prepared: Path, quantized: Path) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    quantize_dynamic(prepared, quantized, weight_type=QuantType[request.recipe.options["weight_type"]])
+    weight_type = QuantType[request.recipe.options["weight_type"]]
+    with _refused(request.model.path):
+        quantize_dynamic(prepared, quantized, weight_type=weight_type)
 
 
 def _quantize_static(
@@ -137,18 +143,14 @@ def _quantize_static(
 
     from lowbit.graph.scores import closing_nodes
 
-    closing = closing_nodes(onnx.load(prepared))
+    closing = list(closing_nodes(onnx.load(prepared)))
     reduce_range = int8_sums_saturate(facts())
-    quantize_static(
-        prepared,
-        quantized,
-        _Reader(request.model.input_name, calibration),
-        per_channel=True,
-        reduce_range=reduce_range,
-        activation_type=QuantType[request.recipe.options["activation_type"]],
-        weight_type=QuantType[request.recipe.options["weight_type"]],
-        nodes_to_exclude=list(closing),
-    )
+    reader = _Reader(request.model.input_name, calibration)
+    types = {name: QuantType[request.recipe.options[name]] for name in ("activation_type", "weight_type")}
+    with _refused(request.model.path):
+        quantize_static(
+            prepared, quantized, reader, per_channel=True, reduce_range=reduce_range, nodes_to_exclude=closing, **types
+        )
     return ("7-bit weights (reduce_range): this CPU has no int8 dot product",) if reduce_range else ()
 
 

@@ -5,6 +5,7 @@ Quantization by torch.ao is deprecated in favour of torchao's; this file stays t
 
 import warnings
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile, ZipInfo
@@ -12,7 +13,7 @@ from zipfile import ZipFile, ZipInfo
 from lowbit.core.adapter import BuildRequest, Built, ToolchainInfo
 from lowbit.core.errors import UnsupportedError
 from lowbit.core.recipe import Recipe
-from lowbit.core.refusal import refusal
+from lowbit.core.refusal import vendor_call
 from lowbit.toolchains._edge import Calibration, metadata
 
 INFO = ToolchainInfo(
@@ -97,17 +98,21 @@ def _static(module: Any, example: Any, calibration: Calibration, request: BuildR
     if backend not in torch.backends.quantized.supported_engines:
         raise UnsupportedError(f"this build of torch has no quantized engine {backend!r}")
     torch.backends.quantized.engine = backend
-    settings = get_default_qconfig_mapping(backend)
+    mapping = get_default_qconfig_mapping(backend)
     for name in closing_nodes(onnx.load(request.model.path)):
-        settings.set_module_name(name, None)  # modules bear the names of the graph's nodes
-    try:
-        observed = prepare_fx(module, settings, (example,))
-        with torch.inference_mode():
-            for batch in calibration:
-                observed(torch.from_numpy(batch))
+        mapping.set_module_name(name, None)  # modules bear the names of the graph's nodes
+    refused = partial(
+        vendor_call, "torch's FX quantization refuses the model", request.model.path, errors=(RuntimeError,)
+    )
+    with refused():
+        observed = prepare_fx(module, mapping, (example,))
+    with torch.inference_mode():
+        for batch in calibration:
+            images = torch.from_numpy(batch)
+            with refused():
+                observed(images)
+    with refused():
         return convert_fx(observed)
-    except RuntimeError as error:
-        raise refusal("torch's FX quantization refuses the model", error, request.model.path) from error
 
 
 def _save(module: Any, example: Any, path: Path, request: BuildRequest) -> None:
@@ -118,11 +123,9 @@ def _save(module: Any, example: Any, path: Path, request: BuildRequest) -> None:
     import torch
 
     jit: Any = torch.jit  # carries no types
-    try:
-        with torch.no_grad():
-            frozen = jit.freeze(jit.trace(module, example, check_trace=False))
-    except RuntimeError as error:
-        raise refusal("torch.jit.trace refuses the model", error, request.model.path) from error
+    refused = vendor_call("torch.jit.trace refuses the model", request.model.path, errors=(RuntimeError,))
+    with torch.no_grad(), refused:
+        frozen = jit.freeze(jit.trace(module, example, check_trace=False))
     graph = frozen.inlined_graph.copy()
     graph.eraseInput(0)  # self: after freezing nobody asks for it
     function: Any = torch._C._create_function_from_graph("forward", graph)

@@ -1,4 +1,4 @@
-"""Job `accuracy`: one artifact in one runtime over every evaluation image, and what it executed."""
+"""Job `accuracy`: one artifact in one runtime over every evaluation image."""
 
 import os
 from pathlib import Path
@@ -45,8 +45,6 @@ def run(job: AccuracyJob) -> Accuracy:
         else:
             reference = np.load(job.reference / SCORES, mmap_mode="r")
             answers = answer(predict, pictures, samples.labels, job.task, reference=reference)
-        doing(f"asking {job.runtime} what it executed of {job.artifact.path.name}")
-        precision = tuple(session.executed_precision())
     _save(job.out, answers)
     float_folder = job.reference or job.out
     float_right = np.load(float_folder / RIGHT)
@@ -61,7 +59,6 @@ def run(job: AccuracyJob) -> Accuracy:
         b=b,
         c=c,
         p_value=mcnemar(b, c),
-        precision=precision,
     )
 
 

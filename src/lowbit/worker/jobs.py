@@ -15,7 +15,7 @@ from lowbit.core.cell import End, Outcome
 from lowbit.core.codec import from_plain, load_json, save_json, to_plain
 from lowbit.core.errors import DamagedFile
 from lowbit.core.inspected import Inspected
-from lowbit.core.model import FloatModel
+from lowbit.core.model import FloatModel, LayerMacs
 from lowbit.core.outcome import Accuracy, Timing
 from lowbit.core.preprocess import Preprocess
 from lowbit.core.recipe import Recipe
@@ -185,8 +185,33 @@ class AccuracyJob:
 
 
 @dataclass(frozen=True, slots=True)
+class PrecisionJob:
+    """Open one artifact in one runtime as a SpeedJob would, and leave what it executes (`Executed`) in the file `out`.
+
+    layers: of the float graph, to which the runtime's list is held.
+    """
+
+    KIND: ClassVar[str] = "precision"
+
+    artifact: Artifact
+    runtime: str
+    settings: Settings
+    layers: tuple[LayerMacs, ...]
+    out: Path
+
+    @property
+    def result_type(self) -> type[Nothing]:
+        """Nothing."""
+        return Nothing
+
+
+@dataclass(frozen=True, slots=True)
 class SpeedJob:
-    """Time one artifact in one runtime under LoadGen, once; its logs go to `logs`. Leaves a Timing."""
+    """Time one artifact in one runtime under LoadGen, once; its logs go to `logs`. Leaves a Timing.
+
+    executed: where to leave what the session that was timed executes (`Executed`), and the float graph's layers to
+    which that is held; None where it is known already.
+    """
 
     KIND: ClassVar[str] = "speed"
 
@@ -196,6 +221,8 @@ class SpeedJob:
     preprocess: Preprocess
     settings: Settings
     logs: Path
+    executed: Path | None = None
+    layers: tuple[LayerMacs, ...] = ()
 
     @property
     def result_type(self) -> type[Timing]:
@@ -227,7 +254,8 @@ class VerifyJob:
 
 
 KINDS: dict[str, type[Any]] = {
-    cls.KIND: cls for cls in (SamplesJob, ModelJob, BuildJob, PlanJob, InspectJob, VerifyJob, AccuracyJob, SpeedJob)
+    cls.KIND: cls
+    for cls in (SamplesJob, ModelJob, BuildJob, PlanJob, InspectJob, VerifyJob, AccuracyJob, PrecisionJob, SpeedJob)
 }
 
 

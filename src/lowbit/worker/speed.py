@@ -1,11 +1,11 @@
-"""Job `speed`: one round of LoadGen, with the memory that loading takes and what else the machine did."""
+"""Job `speed`: one round of LoadGen, with the memory that loading takes, what else ran, and what was executed."""
 
 import time
 from contextlib import ExitStack
 
 import numpy as np
 
-from lowbit.core.adapter import Session, SessionOptions
+from lowbit.core.adapter import Session
 from lowbit.core.outcome import Timing
 from lowbit.data.cache import open_samples
 from lowbit.data.preprocess import to_input
@@ -17,6 +17,7 @@ from lowbit.measure.speed import run_loadgen
 from lowbit.runtimes import find
 from lowbit.worker.doing import doing
 from lowbit.worker.jobs import SpeedJob
+from lowbit.worker.precision import save_executed, timed_options
 
 _LIBRARY_BYTES = 64 * 2**20  # of preprocessed images that LoadGen draws from
 _LIBRARY_IMAGES = 256
@@ -26,7 +27,7 @@ _PAUSE_S = 0.1
 def run(job: SpeedJob) -> Timing:
     """Warm the runtime up, load the file, measure the memory it took, then let LoadGen time it."""
     runtime = find.runtimes((job.runtime,))[job.runtime]
-    options = SessionOptions(threads=job.settings.threads, batch_size=job.settings.batch_size)
+    options = timed_options(job.settings)
     samples = open_samples(job.samples, "evaluation")
     first = to_input(samples.images[:1], job.preprocess)
     doing(f"loading {job.runtime}")
@@ -53,6 +54,9 @@ def run(job: SpeedJob) -> Timing:
         start = load.now()
         result = run_loadgen(predict, images, job.settings, job.logs)
         end = load.now()
+        after = load.pause(_PAUSE_S)
+        if job.executed is not None:
+            save_executed(opened[0], job.layers, job.executed)
     return Timing(
         latency_p50_ms=result.latency_p50_ms,
         latency_p90_ms=result.latency_p90_ms,
@@ -66,6 +70,6 @@ def run(job: SpeedJob) -> Timing:
         import_s=imports.seconds,
         load_before=before,
         load_during=load.others(start, end),
-        load_after=load.pause(_PAUSE_S),
+        load_after=after,
         disturbed=load.disturbed(start, end, job.settings.threads),
     )

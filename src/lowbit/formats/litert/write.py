@@ -16,7 +16,7 @@ import onnx_ir as ir
 
 from lowbit.core.errors import BadInput, UnsupportedError
 from lowbit.core.files import aside
-from lowbit.core.refusal import refusal
+from lowbit.core.refusal import vendor_call
 from lowbit.formats.litert.file import TFLiteFile
 from lowbit.formats.litert.forms import Forms, IntegerGrid
 from lowbit.formats.litert.match import match
@@ -128,20 +128,17 @@ def _convert(graph: Path, shape: tuple[int, ...], path: Path) -> None:
 
     from lowbit.torchgraph.importer import import_graph
 
-    try:
-        litert_torch.convert(import_graph(graph), (torch.zeros(shape),)).export(str(path))
-    except (RuntimeError, ValueError) as error:
-        raise refusal("litert-torch cannot convert the model", error, graph) from error
+    module = import_graph(graph)
+    with vendor_call("litert-torch cannot convert the model", graph, errors=(RuntimeError, ValueError)):
+        litert_torch.convert(module, (torch.zeros(shape),)).export(str(path))
 
 
 def _check(path: Path) -> None:
     """A file that the interpreter refuses is not written."""
     from ai_edge_litert.interpreter import Interpreter
 
-    try:
+    with vendor_call("LiteRT cannot load the model", path, errors=(RuntimeError, ValueError)):
         Interpreter(model_path=str(path), num_threads=1).allocate_tensors()
-    except (RuntimeError, ValueError) as error:
-        raise refusal("LiteRT cannot load the model", error, path) from error
 
 
 def _rename(file: TFLiteFile, names: dict[int, tuple[str, ...]]) -> None:
