@@ -2,10 +2,12 @@
 
 import argparse
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from lowbit.cli.main import parser
+from lowbit.cli.values import names
 
 MODEL = ("m.onnx", "--data", "d")
 
@@ -22,7 +24,7 @@ def options_with_values() -> list[tuple[str, str]]:
         (name, action.option_strings[0])
         for name, command in commands()
         for action in command._actions
-        if action.option_strings and callable(action.type) and action.type.__name__ not in ("Path", "names")
+        if action.option_strings and action.type not in (None, Path, names)
     ]
 
 

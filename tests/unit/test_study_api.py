@@ -67,9 +67,10 @@ def test_the_command_to_repeat_asks_for_the_same(asked: list[Any], options: dict
 def test_every_argument_of_compare_is_in_the_command(asked: list[Any]) -> None:
     """An argument that is added later must not be forgotten there."""
     others: dict[str, Any] = {
-        "preprocess": "raw", "weights": "w.pt", "labels": "l.json", "among": "data", "calibration_samples": 7, "seed": 3,
-        "limit": 9, "toolchains": ("a",), "recipes": ("b",), "bits": (4,), "runtimes": ("c",), "scenario": "offline",
-        "threads": 2, "batch_size": 5, "min_duration": 0.1, "rounds": 2, "official": True, "timing": False,
+        "preprocess": "raw", "weights": "w.pt", "labels": "l.json", "among": "data", "calibration_samples": 7,
+        "seed": 3, "limit": 9, "toolchains": ("a",), "recipes": ("b",), "bits": (4,), "runtimes": ("c",),
+        "scenario": "offline", "threads": 2, "batch_size": 5, "min_duration": 0.1, "rounds": 2, "official": True,
+        "timing": False,
         "optimize": "size", "max_drop": 2.5, "time_limit": 60.0, "out": "s",
     }  # fmt: skip
     named = {

@@ -11,9 +11,9 @@ _TENSORFLOW = "python -m tf2onnx.convert"
 
 _BY_SUFFIX = {
     ".keras": "is a Keras model; in Keras 3: model.export('model.onnx', format='onnx')",
-    ".h5": "is a Keras model; keras.models.load_model('FILE'), then in Keras 3: model.export('model.onnx', format='onnx')",
-    ".pb": "is a TensorFlow graph; python -m tf2onnx.convert --graphdef FILE --inputs … --outputs … --output model.onnx",
-    ".tflite": f"is a LiteRT model; {_TENSORFLOW} --tflite FILE --output model.onnx, of a float file, not a quantized one",
+    ".h5": "is a Keras model; model = keras.models.load_model('FILE'); model.export('model.onnx', format='onnx')",
+    ".pb": f"is a TensorFlow graph; {_TENSORFLOW} --graphdef FILE --inputs A --outputs B --output model.onnx",
+    ".tflite": f"is a LiteRT model; {_TENSORFLOW} --tflite FILE --output model.onnx, where it is float",
     ".pt": f"{_WEIGHTS}; of a whole module or a TorchScript file: {_TORCH_EXPORT}",
     ".safetensors": _WEIGHTS,
     ".pt2": "is an exported program; torch.onnx.export(torch.export.load('FILE'), f='model.onnx', dynamo=True)",
@@ -22,7 +22,7 @@ _BY_SUFFIX = {
     ".engine": "is made by TensorRT for one GPU; give the ONNX file that it was built from",
     ".ort": "is in ONNX Runtime's own form; give the .onnx file that it was made from",
     ".pdmodel": "is a Paddle model; paddle2onnx --model_dir FOLDER --model_filename FILE --save_file model.onnx",
-    ".pkl": "is a pickle, which may run any code when it is read; give the code as file.py:name, weights with --weights",
+    ".pkl": "is a pickle, which may run any code when it is read; give file.py:name, and weights with --weights",
     ".py": "is Python code; say which callable in it makes the network: FILE:name",
 }
 _LIKE = {
@@ -53,7 +53,5 @@ def _of_folder(path: Path) -> str:
     if graphs:
         return f"it is a folder; give the file in it: {path / graphs[0]}"
     if "config.json" in there:
-        return (
-            f"it is a folder of Hugging Face's; optimum-cli export onnx --model {path} FOLDER, then FOLDER/model.onnx"
-        )
+        return f"it is Hugging Face's; optimum-cli export onnx --model {path} FOLDER, then FOLDER/model.onnx"
     return "it is a folder; give the file of the model itself"
