@@ -577,7 +577,7 @@ def test_check_lets_a_tie_change_places() -> None:
         ([[1.0, 2.0]], [[1.0, 2.1]], r"differ from its source's by up to 0\.1"),
         ([[1.0, 1.0005]], [[1.0003, 1.0]], "another class than its source for 1 of 1"),
         ([[np.nan, 1.0]], [[0.0, 1.0]], "the float graph gives NaN"),
-        ([[0.0, 1.0]], [[np.inf, 1.0]], "the source gives NaN"),
+        ([[0.0, 1.0]], [[np.inf, 1.0]], "the model gives NaN"),
         ([[0.0, 1.0, 2.0]], [[0.0, 1.0]], r"scores \[1, 3\], its source \[1, 2\]"),
     ],
 )

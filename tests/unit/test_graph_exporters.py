@@ -162,8 +162,7 @@ def test_tf2onnx() -> None:
 @pytest.mark.parametrize("mode", ["nearest", "linear"])
 @pytest.mark.parametrize(
     ("op_type", "opset", "scale"),
-    [("Upsample", 8, 1.5), ("Upsample", 9, 1.5), ("Upsample", 9, 3.0)]
-    + [("Resize", 10, 0.5), ("Resize", 10, 1.5), ("Resize", 10, 3.0)],
+    [("Upsample", 8, 1.5), ("Upsample", 9, 3.0), ("Resize", 10, 0.5), ("Resize", 10, 1.5), ("Resize", 10, 3.0)],
 )
 def test_resizing_of_before_operator_set_11(op_type: str, opset: int, scale: float, mode: str) -> None:
     """Where samples lie was not said then, and the default has changed since."""

@@ -165,3 +165,9 @@ def test_whiskers_are_explained_only_where_they_are_drawn() -> None:
     for report, drawn in ((base, True), (replace(base, rows=once), False)):
         html = page(report)
         assert ('class="whisker"' in html) == ("Whiskers span" in html) == drawn
+
+
+def test_what_the_float_graph_does_otherwise_than_the_model_is_said() -> None:
+    base = example.report()
+    noted = replace(base, model=replace(base.model, notes=("the model takes images as [N, H, W, C]",)))
+    assert "the model takes images as [N, H, W, C]" in page(noted)

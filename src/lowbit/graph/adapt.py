@@ -53,8 +53,8 @@ def adapt(
     if _fix_size(image_input(adapted), where, layout, sample_shape, size):
         forget_shapes(adapted.graph)
         adapted = _inferred(adapted, where)
-        height, width = sample_shape[1:] if size is None else size
-        notes.append(f"the model leaves height and width free: fixed at {height} × {width}")
+        fixed = " × ".join(map(str, size or ()))
+        notes.append(f"the model leaves height and width free: fixed at {fixed}")
     batch = (dims(image_input(adapted)) or [None])[0]
     if isinstance(batch, int) and batch > 1:
         notes.append(f"the model takes {batch} images at a time: made free")
@@ -113,7 +113,7 @@ def _fix_size(
     size: tuple[int, int] | None,
 ) -> bool:
     """Write the missing sides into the input's shape; whether height or width was missing."""
-    channels, height, width = sample_shape if size is None else (sample_shape[0], *size)
+    channels, (height, width) = sample_shape[0], size or sample_shape[1:]
     sides = {"NCHW": (channels, height, width), "NHWC": (height, width, channels), "NHW": (height, width)}[layout]
     axes = value.type.tensor_type.shape.dim
     missing = [axis for axis in range(1, len(axes)) if axes[axis].dim_value <= 0]

@@ -27,8 +27,8 @@ def clean(model: onnx.ModelProto, where: str = "the model") -> onnx.ModelProto:
     The same model gives the same bytes. BadInput, naming `where`, when its batch size or its operator set cannot be
     brought there.
     """
-    given, model = model, free_batch(raise_opset(model, where))
-    graph = ir.from_proto(model)
+    exported = (dims(image_input(model)) or [None])[0]
+    graph = ir.from_proto(free_batch(raise_opset(model, where)))
     graph.ir_version = max(graph.ir_version, OLDEST_IR)
     common.RemoveInitializersFromInputsPass()(graph)
     fold_constants(graph, where)
@@ -45,8 +45,7 @@ def clean(model: onnx.ModelProto, where: str = "the model") -> onnx.ModelProto:
     common.ShapeInferencePass()(graph)
 
     cleaned = ir.to_proto(graph)
-    fixed = (dims(image_input(given)) or [None])[0]
-    outputs = check_batch(cleaned, where, fixed if isinstance(fixed, int) else None)
+    outputs = check_batch(cleaned, where, exported if isinstance(exported, int) else None)
     _declare_output(cleaned, outputs)
     onnx.checker.check_model(cleaned)
     return cleaned
