@@ -18,6 +18,13 @@ def test_the_help_page_is_current() -> None:
     assert done.stdout == page, "run `make docs`"
 
 
+def test_the_table_of_operators_is_current() -> None:
+    page = (ROOT / "docs" / "operators.md").read_text()
+    code = "import runpy; print(runpy.run_path('docs/operators.py')['render'](), end='')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == page, "run `make docs`"
+
+
 def test_every_dependency_has_its_reason() -> None:
     project = (ROOT / "pyproject.toml").read_text()
     reasons = (ROOT / "docs" / "dependencies.md").read_text()
