@@ -37,6 +37,7 @@ bench: setup
 
 docs: setup
 	$(BIN)/python docs/make.py
+	$(BIN)/python docs/operators.py
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -18,6 +18,13 @@ def test_the_help_page_is_current() -> None:
     assert done.stdout == page, "run `make docs`"
 
 
+def test_the_table_of_operators_is_current() -> None:
+    page = (ROOT / "docs" / "operators.md").read_text()
+    code = "import runpy; print(runpy.run_path('docs/operators.py')['render'](), end='')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == page, "run `make docs`"
+
+
 def test_the_table_of_adapters_is_what_their_files_say() -> None:
     toolchains = adapters("lowbit.toolchains", "lowbit.toolchains")
     table = re.findall(r"^\| (.+?) \|$", (ROOT / "docs" / "adapters.md").read_text(), re.MULTILINE)

@@ -54,7 +54,7 @@ OPERATORS: dict[str, Handler] = {
 
 VALUES = "onnx_values"  # key in an fx node's meta: names of the ONNX values that its result is
 
-_OLDEST_OPSET = 13  # Softmax got its present meaning; Squeeze, Unsqueeze, Split and ReduceSum their inputs
+OLDEST_OPSET = 13  # Softmax got its present meaning; Squeeze, Unsqueeze, Split and ReduceSum their inputs
 
 
 def import_graph(path: Path) -> fx.GraphModule:
@@ -66,9 +66,9 @@ def import_graph(path: Path) -> fx.GraphModule:
     """
     model = ir.load(path)
     opset = model.opset_imports.get("", 0)
-    if opset < _OLDEST_OPSET:
+    if opset < OLDEST_OPSET:
         raise BadInput(
-            f"{path} has ONNX opset {opset}; expected {_OLDEST_OPSET} or newer, since older operators mean other "
+            f"{path} has ONNX opset {opset}; expected {OLDEST_OPSET} or newer, since older operators mean other "
             "things by the same name: convert it with onnx.version_converter"
         )
     builder = Builder()
