@@ -51,10 +51,11 @@ def arguments(words: list[str], more: list[str]) -> list[str]:
 README = blocks((ROOT / "README.md").read_text())
 
 
+@pytest.mark.timeout(700)  # the demo trains its network, which takes seconds on an idle machine
 @pytest.mark.parametrize("commands", [*blocks(DEMO), *README], ids=lambda commands: " ".join(commands[0][:2]))
 def test_commands_run_as_they_stand(commands: list[list[str]], tmp_path: Path) -> None:
     for words in commands:
-        done = lowbit(*words, cwd=tmp_path)
+        done = lowbit(*words, cwd=tmp_path, time_limit_s=600)
         assert done.returncode == 0, f"lowbit {shlex.join(words)}\n{done.stderr}"
 
 
