@@ -1,10 +1,11 @@
 """A runtime of somebody else's, in one file, without touching lowbit."""
 
+import os
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.command import compare, make_project, rows
+from tests.e2e.command import compare, lowbit, make_project, rows
 
 TOY = '''
 """A toy: it reads ONNX files, and guesses from the mean colour of the image."""
@@ -18,14 +19,15 @@ INFO = RuntimeInfo(name="toy", packages=(), extra=None, reads=("onnx",))
 
 
 class Toy:
-    def __init__(self, outputs):
+    def __init__(self, outputs, batch_size):
         self.outputs = outputs
+        self.batch_size = batch_size
 
     def predict(self, images):
         return np.outer(images.mean(axis=(1, 2, 3)), np.arange(self.outputs)).astype(np.float32)
 
     def executed_precision(self):
-        return [OpPrecision("guess", "Guess", "f32", False)]
+        return [OpPrecision("guess", f"GuessOf{self.batch_size}", "f32", False)]
 
 
 def warm_up(options):
@@ -34,7 +36,7 @@ def warm_up(options):
 
 @contextmanager
 def open_session(artifact, options):
-    yield Toy(artifact.outputs)
+    yield Toy(artifact.outputs, options.batch_size)
 '''
 
 
@@ -54,10 +56,14 @@ def install(folder: Path, name: str, source: str, group: str) -> Path:
     return site
 
 
+def path_with(site: Path) -> str:
+    return os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
 def test_a_runtime_in_one_file_appears_in_the_table(project: Path) -> None:
     site = install(project, "toy", TOY, "lowbit.runtimes")
     words = ("--toolchains", "onnxruntime", "--recipes", "fp32", "--runtimes", "toy,onnxruntime", "--max-drop", "100")
-    done = compare(*words, cwd=project, PYTHONPATH=str(site))
+    done = compare(*words, cwd=project, PYTHONPATH=path_with(site))
     assert done.returncode == 0, done.stderr
     found = {row["runtime"]: row for row in rows(project)}
     assert found["toy"]["intended"] is False
@@ -67,11 +73,14 @@ def test_a_runtime_in_one_file_appears_in_the_table(project: Path) -> None:
     assert found["toy"]["top1"] == 21 / 80  # always the last of four classes: 21 of the 80 pictures that are left
     assert found["toy"]["latency_p50_ms"] > 0
     assert found["toy"]["int8_share"] == 0.0  # it tells of no product, so that nothing of the graph is found
+    why = lowbit("report", "study", "--why", "onnxruntime/fp32@toy", cwd=project).stdout
+    assert "GuessOf1 " in why  # of the session that is timed, image by image; accuracy passes take more at once
+    assert why.count("not listed") == 3  # both convolutions and the classifier, by their names
 
 
 def test_an_entry_point_that_is_broken_is_named(project: Path) -> None:
     site = install(project, "broken", "import no_such_vendor_package\n", "lowbit.runtimes")
-    done = compare("--runtimes", "broken", cwd=project, PYTHONPATH=str(site))
+    done = compare("--runtimes", "broken", cwd=project, PYTHONPATH=path_with(site))
     assert done.returncode == 2
     assert "no_such_vendor_package" in done.stderr
     assert "Traceback" not in done.stderr

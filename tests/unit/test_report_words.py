@@ -131,7 +131,7 @@ def test_why_names_the_operators_heaviest_first_with_their_reasons() -> None:
     console.print(why("torch/int8-static@torch", operators))
     assert isinstance(console.file, StringIO)
     text = console.file.getvalue()
-    assert "90.0 % of 1,000" in text
+    assert "90.0 % of the graph's 1,000" in text
     assert text.index("conv1") < text.index("fc ") < text.index("AveragePool")
     assert "no integer kernel for [this] shape" in text
     console.print(why("x/y@z", []))

@@ -12,7 +12,7 @@ from lowbit.core.adapter import OpPrecision
 
 
 def why(row_name: str, precisions: Sequence[OpPrecision]) -> RenderableType:
-    """Operators with multiply-accumulates one by one; the others counted by type, precision and reason."""
+    """Operators with multiply–accumulates one by one; the others counted by type, precision and reason."""
     if not precisions:
         return Text(f"{row_name}: this runtime does not tell what it executes")
     total = sum(op.macs for op in precisions)
@@ -27,7 +27,7 @@ def why(row_name: str, precisions: Sequence[OpPrecision]) -> RenderableType:
         parts += [Text(), _heavy(heavy, total)]
     light = [op for op in precisions if not op.macs]
     if light:
-        parts += [Text("\nwithout multiply-accumulates"), _light(light)]
+        parts += [Text("\nwithout multiply–accumulates"), _light(light)]
     return Group(*parts)
 
 
