@@ -11,13 +11,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from cattrs.errors import BaseValidationError
-
 from lowbit.core import digest
 from lowbit.core.artifact import Manifest
 from lowbit.core.codec import from_plain, load_json, save_json
 from lowbit.core.discover import require
-from lowbit.core.errors import BadInput, DamagedFile, LowbitError
+from lowbit.core.errors import BadInput, DamagedFile, LowbitError, WrongField
 from lowbit.core.files import aside
 from lowbit.core.model import FloatModel
 from lowbit.core.preprocess import Preprocess
@@ -26,7 +24,7 @@ from lowbit.core.settings import Settings
 from lowbit.data.cache import open_samples
 from lowbit.data.datasets import open_dataset
 from lowbit.measure import host as hosts
-from lowbit.quant.plan.plan import QuantPlan
+from lowbit.quant.plan.plan import QuantPlan, not_a_plan
 from lowbit.quant.plan.scheme import Scheme, widths
 from lowbit.study import keys
 from lowbit.study.ask import StudyRequest
@@ -188,8 +186,8 @@ def _recipe(request: QuantizeRequest, ending: str) -> Recipe:
     weight_bits, activation_bits = widths(name.removesuffix(ending))
     try:  # says which widths and options there are, before any work
         from_plain(Scheme, {"weight_bits": weight_bits, "activation_bits": activation_bits, **request.options})
-    except BaseValidationError as error:
-        raise BadInput(f"how to quantize{_first_cause(error)}") from error
+    except WrongField as error:
+        raise BadInput(f"how to quantize: {error}") from error
     found = next(recipe for recipe in INFO.recipes if recipe.name == f"w{weight_bits}a{activation_bits}{ending}")
     return replace(found, options=dict(request.options) if request.plan is None else {"plan": str(request.plan)})
 
@@ -200,15 +198,7 @@ def _recipe_of(plan: Path) -> str:
     except OSError as error:
         raise BadInput(f"--plan {plan}: cannot be read ({error.strerror}); check the path") from error
     except DamagedFile as error:
-        cause = _first_cause(error.__cause__)
-        raise BadInput(f"--plan {plan}: no plan as --dry-run saves it{cause}") from error
-
-
-def _first_cause(error: BaseException | None) -> str:
-    """The innermost of the errors in which a value is told; empty where there is none."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return "" if error is None else f": {error}"
+        raise BadInput(f"--plan {plan}: {not_a_plan(error)}") from error
 
 
 @contextmanager
