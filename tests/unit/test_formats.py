@@ -168,6 +168,23 @@ def test_groups_have_a_size_and_nothing_else_has(arguments: dict[str, Any]) -> N
         Format(4, **arguments)
 
 
+def test_a_reduced_range_keeps_two_products_within_16_bits() -> None:
+    reduced = Format(8, signed=True, symmetric=True, reduced=True)
+    assert (reduced.lowest, reduced.highest) == (-64, 63)
+    assert 2 * 255 * reduced.farthest < 2**15 <= 2 * 255 * Format(8, signed=True, symmetric=True).farthest
+    assert Format(7, signed=True, symmetric=True).farthest == 64
+    assert Format(7).farthest == 127
+    qparams = qparams_of_range(reduced, -6.4, 1.0)
+    assert int(qparams.quantize(np.array([-6.4], np.float32))[0]) == -64
+    assert qparams.zero_point == 0
+
+
+@pytest.mark.parametrize("arguments", [(7, True, True), (8, False, True), (8, True, False)])
+def test_only_symmetric_weights_of_8_bits_have_a_reduced_range(arguments: tuple[int, bool, bool]) -> None:
+    with pytest.raises(BadInput, match="reduced range"):
+        Format(*arguments, reduced=True)
+
+
 def _joined(kind: Format, singles: list[QParams], axis: int) -> QParams:
     scale = np.array([single.scale for single in singles], np.float32)
     return QParams(kind, scale, np.array([single.zero_point for single in singles], np.int32), axis)

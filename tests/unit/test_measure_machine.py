@@ -1,5 +1,6 @@
 import builtins
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -71,3 +72,12 @@ def test_host_facts_name_this_processor() -> None:
     assert facts.cpu in Path("/proc/cpuinfo").read_text() or facts.cpu
     assert facts.id == host.facts().id
     assert host.int8_meaning(facts)
+
+
+@pytest.mark.parametrize(("isa", "saturates"), [
+    (("avx2", "fma"), True), (("avx2", "avx512f", "avx512bw"), True), ((), True), (("avx2", "avx_vnni"), False),
+    (("avx2", "avx512f", "avx512_vnni"), False), (("avx2", "amx_int8"), False), (("asimd",), False),
+    (("asimd", "asimddp"), False),
+])  # fmt: skip
+def test_int8_sums_saturate_on_x86_without_dot_products(isa: tuple[str, ...], saturates: bool) -> None:
+    assert host.int8_sums_saturate(replace(host.facts(), isa=isa)) == saturates

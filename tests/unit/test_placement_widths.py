@@ -1,5 +1,7 @@
 """Placement on small graphs: how wide layers and tensors are; first and last ones, and those that are named."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -67,6 +69,32 @@ def test_weights_are_asymmetric_below_4_bits_and_never_at_8(
     model = graph(conv("x", "c1"), conv("c1", "c2"), *head("c2"))
     found = plan(model, f"w{weight_bits}a8", symmetric=symmetric)
     assert layer(found, "c2").format == Format(weight_bits, True, expected, "channel")
+
+
+def test_a_reduced_range_is_for_8_bit_weights_whose_products_are_added() -> None:
+    """In depthwise convolutions and tables nothing saturates; beside 16-bit activations runtimes compute in float."""
+    turned = node("ConvTranspose", "c1 w2 b", "t", kernel_shape=[1, 1])
+    model = graph(conv("x", "c1"), turned, node("Conv", "t wd b", "d", group=4), conv("d", "c2"), *head("c2"),
+                  w2=np.ones((4, 4, 1, 1)), wd=np.ones((4, 1, 3, 3)))  # fmt: skip
+
+    def reduced(recipe: str, **scheme: Any) -> set[str]:
+        found = plan(model, recipe, reduce_range=True, **scheme)
+        return {layer.node for layer in found.layers if layer.format is not None and layer.format.reduced}
+
+    assert reduced("w8a8") == {"c1", "t", "c2", "y"}
+    assert reduced("w4a8") == {"c1", "y"}
+    assert reduced("w8a16") == set()
+    assert reduced("w4a8", ends=4) == set()
+    assert not any(layer.format.reduced for layer in plan(model, "w8a8").layers if layer.format is not None)
+
+
+@pytest.mark.parametrize(("bits_", "reduce_range", "symmetric"), [(7, False, False), (7, True, True), (6, True, False)])
+def test_asymmetric_weights_of_7_bits_reach_too_far_for_a_reduced_range(
+    bits_: int, reduce_range: bool, symmetric: bool
+) -> None:
+    model = graph(conv("x", "c1"), conv("c1", "c2"), *head("c2"))
+    found = plan(model, f"w{bits_}a8", symmetric=False, reduce_range=reduce_range)
+    assert layer(found, "c2").format == Format(bits_, True, symmetric, "channel")
 
 
 def test_groups_of_rows_are_for_matrix_products() -> None:

@@ -66,6 +66,11 @@ def test_what_is_no_recipe_is_refused(recipe: str, options: dict[str, Any], says
         plan_for(network(), DIGEST, recipe, options)
 
 
+def test_groups_that_do_not_fill_a_weight_are_refused_before_anything_is_measured() -> None:
+    with pytest.raises(BadInput, match="group size 3: layer 'y' has 4 inputs"):
+        plan_for(network(), DIGEST, "w4a8", {"group_size": 3})
+
+
 def _layer(plan: dict[str, Any], name: str = "c2") -> dict[str, Any]:
     return next(layer for layer in plan["layers"] if layer["node"] == name)
 
@@ -95,9 +100,24 @@ def _tensor(plan: dict[str, Any], name: str = "r1", role: str = "main") -> dict[
     (lambda plan: _layer(plan)["format"].update(bits=16), "layer 'c2'.*16 bits"),
     (lambda plan: _layer(plan)["format"].update(bits=1), "1 bits"),
     (lambda plan: _layer(plan)["format"].update(bits=9), "9 bits"),
-    (lambda plan: _layer(plan).update(rounding="up"), "not a plan"),
-    (lambda plan: plan.update(colour="red"), "not a plan"),
-    (lambda plan: plan.pop("layers"), "not a plan"),
+    (lambda plan: _layer(plan).update(rounding="up"), r"plan.layers.1..rounding: 'up', expected 'nearest' or 'cl"),
+    (lambda plan: plan.update(colour="red"), "not a plan.*no field is called 'colour'"),
+    (lambda plan: plan.pop("layers"), "plan.layers: missing"),
+    (lambda plan: _layer(plan)["format"].update(signed="false"), r"layers.1..format.signed: 'false', expected true"),
+    (lambda plan: _layer(plan)["format"].update(bits=4.9), r"plan.layers.1..format.bits: 4.9, expected a whole number"),
+    (lambda plan: _layer(plan)["format"].update(bits=True), r"plan.layers.1..format.bits: True, expected a whole"),
+    (lambda plan: _layer(plan).update(activation_bits="4"), r"plan.layers.1..activation_bits: '4', expected a whole"),
+    (lambda plan: _tensor(plan).update(range="fixed", limits=["0", "1"]), r"limits.0.: '0', expected a number"),
+    (lambda plan: plan.update(notes="none"), "plan.notes: 'none', expected a list"),
+    (lambda plan: _layer(plan).update(activation_bits=3), "'c2' has activation_bits 3, but .*'r1'.* format.bits 4"),
+    (lambda plan: _layer(plan).update(activation_bits=16), "'c2' has activation_bits 16, but .*'r1'.* format.bits 8"),
+    (lambda plan: _tensor(plan, role="product")["format"].update(bits=3), "'c2' has activation_bits 4.*format.bits 3"),
+    (lambda plan: _layer(plan).update(op_type="Gemm"), "'c2' is Gemm .*the model's is Conv"),
+    (lambda plan: _layer(plan).update(weight="w9"), "'c2' is Conv with weight 'w9'"),
+    (lambda plan: plan["floats"].clear(), "lacks floats s"),
+    (lambda plan: _tensor(plan).update(group="a"), "'r1' is in group 'a'.*leave it at 'r1'"),
+    (lambda plan: _tensor(plan)["format"].update(granularity="channel"), "'r1' has granularity 'channel'"),
+    (lambda plan: _layer(plan, "y")["format"].update(granularity="group", group_size=3), "size 3: layer 'y' has 4 in"),
 ])  # fmt: skip
 def test_a_plan_that_does_not_fit_is_refused(tmp_path: Path, change: Change, says: str) -> None:
     with pytest.raises(BadInput, match=says) as caught:

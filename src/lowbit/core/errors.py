@@ -40,6 +40,15 @@ class DamagedFile(LowbitError):  # noqa: N818 - the file is damaged
     """A file that lowbit wrote is not what it was: cut off, edited, or of another version."""
 
 
+class WrongField(LowbitError):  # noqa: N818 - the field is wrong
+    """Plain data in which one field is not what its class declares. `path`: where, `layers[3].format.bits`."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(f"{path}: {problem}" if path else problem)
+        self.path = path
+        self.problem = problem
+
+
 def with_remedy(reason: str, remedy: str) -> str:
     """One line: the reason and, where there is one, what to do."""
     return f"{reason}: {remedy}" if remedy else reason

@@ -10,14 +10,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from cattrs.errors import BaseValidationError
-
 from lowbit.core import digest
 from lowbit.core.artifact import PLAN, Manifest
 from lowbit.core.cell import Build, Outcome
 from lowbit.core.codec import from_plain, load_json, save_json
 from lowbit.core.discover import require
-from lowbit.core.errors import BadInput, DamagedFile, LowbitError, MissingPackage
+from lowbit.core.errors import BadInput, DamagedFile, LowbitError, MissingPackage, WrongField
 from lowbit.core.files import aside
 from lowbit.core.model import FloatModel
 from lowbit.core.preprocess import Preprocess
@@ -27,7 +25,7 @@ from lowbit.core.samples import Samples
 from lowbit.core.verified import Verified
 from lowbit.data.cache import open_samples
 from lowbit.data.datasets import open_dataset
-from lowbit.quant.plan.plan import QuantPlan
+from lowbit.quant.plan.plan import QuantPlan, not_a_plan
 from lowbit.quant.plan.scheme import Scheme, widths
 from lowbit.runtimes.find import runtimes
 from lowbit.study.ask import InputsAsk
@@ -227,8 +225,8 @@ def _recipe(request: QuantizeRequest, target: Target) -> Recipe:
     weight_bits, activation_bits = widths(name.removesuffix(target.ending))
     try:  # says which widths and options there are, before any work
         from_plain(Scheme, {"weight_bits": weight_bits, "activation_bits": activation_bits, **request.options})
-    except BaseValidationError as error:
-        raise BadInput(f"how to quantize{_first_cause(error)}") from error
+    except WrongField as error:
+        raise BadInput(f"how to quantize: {error}") from error
     wanted = recipe_name(weight_bits, activation_bits, target)
     found = next(recipe for recipe in INFO.recipes if recipe.name == wanted)
     if request.plan is None:
@@ -243,15 +241,7 @@ def _recipe_of(plan: Path) -> str:
     except OSError as error:
         raise BadInput(f"--plan {plan}: cannot be read ({error.strerror}); check the path") from error
     except DamagedFile as error:
-        cause = _first_cause(error.__cause__)
-        raise BadInput(f"--plan {plan}: no plan as --dry-run saves it{cause}") from error
-
-
-def _first_cause(error: BaseException | None) -> str:
-    """The innermost of the errors in which a value is told; empty where there is none."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return "" if error is None else f": {error}"
+        raise BadInput(f"--plan {plan}: {not_a_plan(error)}") from error
 
 
 @contextmanager

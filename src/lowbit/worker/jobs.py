@@ -8,12 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
-from cattrs.errors import BaseValidationError
-
 from lowbit.core.artifact import Artifact, Manifest
 from lowbit.core.cell import End, Outcome
 from lowbit.core.codec import from_plain, load_json, save_json, to_plain
-from lowbit.core.errors import DamagedFile
+from lowbit.core.errors import DamagedFile, WrongField
 from lowbit.core.inspected import Inspected
 from lowbit.core.model import FloatModel, LayerMacs
 from lowbit.core.outcome import Accuracy, Timing
@@ -294,7 +292,7 @@ def load_outcome(path: Path, result_type: type[Result], log: str | None = None) 
     if stored.end == "done":
         try:
             value = from_plain(result_type, stored.data)
-        except BaseValidationError as error:
+        except WrongField as error:
             raise DamagedFile(f"{path}: no result of this version of lowbit") from error
     return Outcome(stored.end, value, stored.reason, stored.remedy, log)
 

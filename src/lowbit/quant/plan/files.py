@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import onnx_ir as ir
-from cattrs.errors import BaseValidationError
 
 from lowbit.core.codec import from_plain, load_json
-from lowbit.core.errors import BadInput, DamagedFile
-from lowbit.quant.plan.placement import make_plan
-from lowbit.quant.plan.plan import LayerPlan, QuantPlan, TensorPlan, float_note
+from lowbit.core.errors import BadInput, DamagedFile, WrongField
+from lowbit.quant.plan import kinds
+from lowbit.quant.plan.placement import as_read, check_groups, make_plan, narrow_group
+from lowbit.quant.plan.plan import LayerPlan, QuantPlan, TensorPlan, float_note, not_a_plan
 from lowbit.quant.plan.scheme import Scheme, widths
 
 _NAMED = 4  # layers named in a note
@@ -29,11 +29,8 @@ def plan_for(model: ir.Model, graph_digest: str, recipe: str, options: Mapping[s
     plain = {"weight_bits": weight_bits, "activation_bits": activation_bits, **options}
     try:
         scheme = from_plain(Scheme, plain)
-    except BaseValidationError as error:
-        bad = next((e for e in error.exceptions if isinstance(e, BadInput)), None)
-        if bad is not None:
-            raise bad from error
-        raise BadInput(f"quantization options {dict(options)}: expected fields of a Scheme") from error
+    except WrongField as error:
+        raise BadInput(f"quantization options: {error}") from error
     return make_plan(model, graph_digest, scheme)
 
 
@@ -43,26 +40,37 @@ def read_plan(path: Path, model: ir.Model, graph_digest: str) -> QuantPlan:
         plan = load_json(QuantPlan, path)
     except OSError as error:
         raise BadInput(f"plan {path}: cannot be read ({error.strerror}); check the path") from error
-    except (DamagedFile, AttributeError, TypeError) as error:  # the last two: JSON, but no object
-        cause = f" ({_cause(error.__cause__)})" if error.__cause__ else ""
-        raise BadInput(f"plan {path}: not a plan as lowbit writes it{cause}; start from a saved one") from error
+    except DamagedFile as error:
+        raise BadInput(f"plan {path}: {not_a_plan(error)}") from error
     if plan.graph_digest != graph_digest:
         raise BadInput(
             f"plan {path} was made for another model (graph {plan.graph_digest[:12]}, not {graph_digest[:12]}); "
             "make one for this model with --dry-run"
         )
     fresh = make_plan(model, graph_digest, Scheme(8, 8))
-    tensors = {tensor.tensor for tensor in fresh.tensors}
+    tensors = {tensor.tensor: tensor for tensor in fresh.tensors}
     _check_names(path, "layers", [layer.node for layer in plan.layers], {layer.node for layer in fresh.layers})
-    _check_names(path, "tensors", [tensor.tensor for tensor in plan.tensors if tensor.role == "main"], tensors)
-    _check_names(path, "tensors", [t.tensor for t in plan.tensors if t.role == "product"], tensors, lacks=False)
+    _check_names(path, "tensors", [tensor.tensor for tensor in plan.tensors if tensor.role == "main"], set(tensors))
+    _check_names(path, "tensors", [t.tensor for t in plan.tensors if t.role == "product"], set(tensors), lacks=False)
+    _check_names(path, "floats", [entry.node for entry in plan.floats], {entry.node for entry in fresh.floats})
+    nodes = {str(node.name): node for node in model.graph}
     expected = {layer.node: layer for layer in fresh.layers}
     for layer in plan.layers:
-        _check_layer(path, layer, expected[layer.node])
+        _check_layer(path, layer, expected[layer.node], nodes[layer.node])
     groups: dict[str, TensorPlan] = {}
     for tensor in plan.tensors:
-        _check_tensor(path, tensor, groups.setdefault(tensor.group, tensor))
+        _check_tensor(path, tensor, tensors[tensor.tensor], groups.setdefault(tensor.group, tensor))
+    for layer, read in zip(plan.layers, as_read(plan, model).layers, strict=True):
+        if layer.activation_bits != read.activation_bits:
+            raise BadInput(
+                f"plan {path}: layer {layer.node!r} has activation_bits {layer.activation_bits}, but what it reads "
+                f"({_reads(nodes[layer.node])}) has format.bits {read.activation_bits}; change both alike"
+            )
     return plan
+
+
+def _reads(node: ir.Node) -> str:
+    return ", ".join(repr(value.name) for value in kinds.inputs_of(node))
 
 
 def _check_names(path: Path, what: str, found: list[str], expected: set[str], *, lacks: bool = True) -> None:
@@ -77,9 +85,12 @@ def _check_names(path: Path, what: str, found: list[str], expected: set[str], *,
             )
 
 
-def _check_layer(path: Path, layer: LayerPlan, fresh: LayerPlan) -> None:
+def _check_layer(path: Path, layer: LayerPlan, fresh: LayerPlan, node: ir.Node) -> None:
     """What a layer of this kind can have: `group` for matrix products, weights that fit int8."""
     where, found, usual = f"plan {path}: layer {layer.node!r}", layer.format, fresh.format
+    if (layer.op_type, layer.weight) != (fresh.op_type, fresh.weight):
+        raise BadInput(f"{where} is {layer.op_type} with weight {layer.weight!r}; the model's is {fresh.op_type} with "
+                       f"{fresh.weight!r}: leave these names")  # fmt: skip
     if (found is None) != (usual is None):
         raise BadInput(f"{where} has format {found}; expected {'none' if usual is None else 'one'}: it multiplies "
                        f"{'two activations' if usual is None else 'with a weight'}")  # fmt: skip
@@ -91,10 +102,21 @@ def _check_layer(path: Path, layer: LayerPlan, fresh: LayerPlan) -> None:
     if found.bits > 8 or (found.bits == 8 and not (found.signed and found.symmetric)):
         raise BadInput(f"{where} has weights of {found.bits} bits, signed={found.signed}, symmetric={found.symmetric}; "
                        "expected 8 bits, signed and symmetric, or fewer")  # fmt: skip
+    try:
+        check_groups(node, found)
+    except BadInput as error:
+        raise BadInput(f"plan {path}: {error}") from error
 
 
-def _check_tensor(path: Path, tensor: TensorPlan, first: TensorPlan) -> None:
-    """Limits that are a range, and nothing that the first tensor of the same group has otherwise."""
+def _check_tensor(path: Path, tensor: TensorPlan, fresh: TensorPlan, first: TensorPlan) -> None:
+    """One scale, the group that placement found, limits that are a range, all as the group's first tensor has it."""
+    group = fresh.group if tensor.role == "main" else narrow_group(tensor.tensor)
+    if tensor.group != group:
+        raise BadInput(f"plan {path}: tensor {tensor.tensor!r} is in group {tensor.group!r}, but which tensors share a "
+                       f"range follows from the model; leave it at {group!r}")  # fmt: skip
+    if tensor.format.granularity != "tensor" or tensor.format.reduced:
+        raise BadInput(f"plan {path}: tensor {tensor.tensor!r} has granularity {tensor.format.granularity!r}, reduced="
+                       f"{tensor.format.reduced}; activations have one scale and their full range")  # fmt: skip
     lo, hi = tensor.limits or (0.0, 0.0)
     if tensor.range == "fixed" and not -inf < lo < hi < inf:
         raise BadInput(
@@ -107,13 +129,6 @@ def _check_tensor(path: Path, tensor: TensorPlan, first: TensorPlan) -> None:
             f"plan {path}: tensors {first.tensor!r} and {tensor.tensor!r} share one range (group {tensor.group!r}), "
             "but not its format, method and limits; change them alike"
         )
-
-
-def _cause(error: BaseException) -> BaseException:
-    """The deepest of what went wrong while a plan was read: "9 bits: expected …"."""
-    while isinstance(error, BaseExceptionGroup) and error.exceptions:
-        error = error.exceptions[0]
-    return error
 
 
 def notes_of(plan: QuantPlan) -> tuple[str, ...]:

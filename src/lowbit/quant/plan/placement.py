@@ -9,9 +9,11 @@
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import onnx_ir as ir
 
+from lowbit.core.errors import BadInput
 from lowbit.graph.values import constant
 from lowbit.quant.formats import Format, Granularity
 from lowbit.quant.plan import kinds
@@ -25,13 +27,50 @@ def make_plan(model: ir.Model, graph_digest: str, scheme: Scheme) -> QuantPlan:
     """The plan for a prepared graph. Pure: nothing is measured, so ranges have a method but no limits yet."""
     places = _Places(model.graph)
     layers = {layer.node: layer for layer in _layers(model.graph, scheme)}
-    return QuantPlan(
+    plan = QuantPlan(
         graph_digest=graph_digest,
         recipe=scheme.name,
         layers=tuple(layers.values()),
         tensors=tuple(_tensors(model.graph, places, layers, scheme)),
         floats=tuple(_floats(model.graph, places)),
     )
+    return as_read(plan, model)
+
+
+def as_read(plan: QuantPlan, model: ir.Model) -> QuantPlan:
+    """The plan with each layer's `activation_bits` as the tensors say: the widest of those that the layer reads.
+
+    A layer may have asked for fewer bits than a tensor has that others read as well. One that reads no quantized tensor
+    (a table's indices, float numbers) keeps what it asked for.
+    """
+    bits = {(tensor.tensor, tensor.role): tensor.format.bits for tensor in plan.tensors}
+    nodes = {str(node.name): node for node in model.graph}
+
+    def read(layer: LayerPlan) -> int:
+        names = [str(value.name) for value in kinds.inputs_of(nodes[layer.node])]
+        main = {name: bits[name, "main"] for name in names if (name, "main") in bits}
+        narrow = {name: bits[name, "product"] for name in main if (name, "product") in bits}
+        return max((main | narrow if layer.activation_bits < _WIDE else main).values(), default=layer.activation_bits)
+
+    return replace(plan, layers=tuple(replace(layer, activation_bits=read(layer)) for layer in plan.layers))
+
+
+def narrow_group(tensor: str) -> str:
+    """The group of a tensor's narrower copy, which is alone in it."""
+    return f"{tensor} narrow"
+
+
+def check_groups(node: ir.Node, kind: Format) -> None:
+    """BadInput where groups of inputs do not fill the weight [O, K] of a matrix product."""
+    weight = constant(node.inputs[1]) if kind.group_size is not None else None
+    if weight is None or kind.group_size is None:
+        return
+    inputs = weight.shape[1 if node.attributes.get_int("transB", 0) else 0]
+    if inputs % kind.group_size:
+        raise BadInput(
+            f"group size {kind.group_size}: layer {str(node.name)!r} has {inputs} inputs, which it does not divide; "
+            "choose a divisor of every matrix product's inputs"
+        )
 
 
 class _Places:
@@ -180,7 +219,7 @@ def _weight_format(node: ir.Node, scheme: Scheme, bits: int, activation_bits: in
     elif scheme.group_size is not None and node.op_type == "Gemm":
         granularity = "group"
     within_64 = scheme.reduce_range and activation_bits <= _WIDE and kinds.adds_products(node)
-    return Format(
+    form = Format(
         bits,
         signed=True,
         symmetric=scheme.is_symmetric(bits) or (within_64 and bits == 7),  # asymmetric ones reach ±127
@@ -188,6 +227,8 @@ def _weight_format(node: ir.Node, scheme: Scheme, bits: int, activation_bits: in
         group_size=scheme.group_size if granularity == "group" else None,
         reduced=within_64 and bits == 8,
     )
+    check_groups(node, form)
+    return form
 
 
 def _first(graph: ir.Graph) -> set[ir.Node]:
@@ -230,7 +271,7 @@ def _tensors(graph: ir.Graph, places: _Places, layers: dict[str, LayerPlan], sch
         if narrow:
             width = max(narrow)
             why = f"read at {width} bits by layers; others read {bits}"
-            yield TensorPlan(name, Format(width), "product", _range(scheme, width), f"{name} narrow", why=why)
+            yield TensorPlan(name, Format(width), "product", _range(scheme, width), narrow_group(name), why=why)
 
 
 def _group_bits(values: list[ir.Value], graph: ir.Graph, layers: dict[str, LayerPlan]) -> tuple[int, str]:

@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
+from lowbit.core.errors import DamagedFile, WrongField
 from lowbit.quant.formats import Format
 
 Rounding = Literal["nearest", "closed-form"]
@@ -15,7 +16,8 @@ Role = Literal["main", "product"]
 class LayerPlan:
     """One convolution, matrix product or embedding. `format` is its weights' (None: both operands are activations).
 
-    activation_bits: width of the activations as this layer reads them.
+    activation_bits: width of the activations as this layer reads them; below 8 it reads their narrower copy (role
+    `product`) where there is one. It follows from the tensors' formats; `read_plan` refuses a plan where it does not.
     """
 
     node: str
@@ -71,3 +73,11 @@ def float_note(plan: QuantPlan) -> str:
     """What of the plan stays in float, as a note: "in float: 2 Gelu, 1 Softmax"; empty where nothing does."""
     kinds = Counter(entry.op_type for entry in plan.floats)
     return "in float: " + ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items())) if kinds else ""
+
+
+def not_a_plan(error: DamagedFile) -> str:
+    """What is wrong with the file of a plan: "plan.layers[3].format.bits: 4.9, expected a whole number"."""
+    cause = error.__cause__
+    if isinstance(cause, WrongField) and cause.path:
+        return f"plan.{cause.path}: {cause.problem}"
+    return f"not a plan as lowbit writes it ({cause}); start from a saved one"
