@@ -56,6 +56,7 @@ def read_plan(path: Path, model: ir.Model, graph_digest: str) -> QuantPlan:
     _check_names(path, "layers", [layer.node for layer in plan.layers], {layer.node for layer in fresh.layers})
     _check_names(path, "tensors", [tensor.tensor for tensor in plan.tensors if tensor.role == "main"], tensors)
     _check_names(path, "tensors", [t.tensor for t in plan.tensors if t.role == "product"], tensors, lacks=False)
+    _check_names(path, "undecided Concat nodes", list(plan.undecided), set(fresh.undecided), lacks=False)
     expected = {layer.node: layer for layer in fresh.layers}
     for layer in plan.layers:
         _check_layer(path, layer, expected[layer.node])

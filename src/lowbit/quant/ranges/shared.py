@@ -76,7 +76,7 @@ class _Parts:
         self._tensors, self._limits = tensors, limits
         self._parts = {name: frozenset([name]) for name in tensors}
         for node in model.graph:
-            if node not in joins:
+            if node not in joins and (kinds.is_passing(node) or kinds.is_clamp(node)):
                 names = [str(value.name) for value in (*kinds.inputs_of(node), *node.outputs)]
                 for first, name in ((a, b) for a in names for b in names if a < b):
                     if self._share_a_group(first, name):
