@@ -40,7 +40,8 @@ def dense() -> Network:
 def _even(outputs: int, features: int, seed: int = 3) -> Array:
     """Weights that make equally much of features that reach further than others."""
     array = random(outputs, features * GROWTH, 3, 3, seed=seed + features)
-    return (array / np.repeat(REACH[:features], GROWTH)[None, :, None, None]).astype(np.float32)
+    even: Array = (array / np.repeat(REACH[:features], GROWTH)[None, :, None, None]).astype(np.float32)
+    return even
 
 
 def _undivided(plan: QuantPlan) -> QuantPlan:
@@ -93,6 +94,28 @@ def test_openvino_convolves_codes(recipe: str, form: str, tmp_path: Path) -> Non
     assert len(primitives) == 6
     assert all(primitive.lower().endswith("_i8") for primitive in primitives.values())
     assert np.abs(found - wanted).mean() < 0.05 * wanted.std()
+
+
+def test_openvino_meets_one_quantizer_behind_a_concat(tmp_path: Path) -> None:
+    """Two crash it: j has a narrower copy beside operands on other grids; the Relu behind k has a quantizer."""
+    nodes = [
+        conv("x", "a", "f0"), node("Add", "f0 f0", "s"), conv("x", "b", "f1"), node("Concat", "f0 f1", "j", axis=1),
+        conv("j", "v", "c"), node("AveragePool", "j", "p", kernel_shape=[3, 3]), conv("p", "u", "d", pads=[2] * 4),
+        node("Concat", "c d s", "k", axis=1), node("Relu", "k", "r"), *head("r"),
+    ]  # fmt: skip
+    given = {
+        "a": random(8, 3, 3, 3), "b": 9 * random(8, 3, 3, 3, seed=1), "v": random(8, 16, 3, 3, seed=2),
+        "u": random(8, 16, 3, 3, seed=3), "g": random(5, 24, seed=4),
+    }  # fmt: skip
+    given |= {f"{name}.b": np.zeros(len(array), np.float32) for name, array in given.items()}
+    model = Network(nodes, {}, given).quantized(tmp_path, "w4a4", pictures(64), rounding="nearest", ends=4)
+    assert "j" in model.product
+    assert float(model.main["f0"].scale) < 0.5 * float(model.main["j"].scale)
+    export_onnx(model, tmp_path / "model.onnx")
+    fresh = pictures(30, seed=2)
+    wanted = simulated(model, fresh)
+    for run in (run_ort, run_ov):
+        assert np.abs(run(tmp_path / "model.onnx", fresh) - wanted).mean() < 0.02 * wanted.std()
 
 
 def test_litert_brings_every_part_to_the_grid_of_the_whole(tmp_path: Path, made: QuantizedModel) -> None:

@@ -48,7 +48,8 @@ class SmallTransformer(nn.Module):
 def torchvisions(**options: Any) -> Callable[[], nn.Module]:
     def make() -> nn.Module:
         declare_torchvision_operators()
-        return pytest.importorskip("torchvision").models.VisionTransformer(**options)
+        module: nn.Module = pytest.importorskip("torchvision").models.VisionTransformer(**options)
+        return module
 
     return make
 

@@ -199,9 +199,11 @@ def test_a_clamp_is_not_absorbed_where_the_world_reads_what_it_reads() -> None:
     [node("Flatten", "m", "v")], [node("Unsqueeze", "m axis", "v1"), node("Transpose", "v1", "v")],
 ])  # fmt: skip
 def test_a_clamp_is_the_quantizers_through_what_only_moves_entries(between: list[NodeProto], clamp: str) -> None:
-    found = plan(graph(node("Gemm", "x g c", "m", transB=1), *between, node(clamp, "v zero"[: 6 * (clamp == "Clip") or 1], "r"),
-                       node("Reshape", "r back", "s"), node("Gemm", "s g c", "t", transB=1), node("Gemm", "t g c", "y", transB=1),
-                       shape=(4,), zero=0.0, sizes=np.array([-1, 2, 2]), axis=np.array([2]), back=np.array([-1, 4])))  # fmt: skip
+    limits = "v zero" if clamp == "Clip" else "v"
+    found = plan(graph(node("Gemm", "x g c", "m", transB=1), *between, node(clamp, limits, "r"),
+                       node("Reshape", "r back", "s"), node("Gemm", "s g c", "t", transB=1),
+                       node("Gemm", "t g c", "y", transB=1), shape=(4,), zero=0.0, sizes=np.array([-1, 2, 2]),
+                       axis=np.array([2]), back=np.array([-1, 4])))  # fmt: skip
     moved = {value for entry in between for value in entry.output}
     assert frozenset({"m", "r", "s"} | moved) in groups(found)
     assert {main(found)[name] for name in ("m", "r", "s")} == {4}
@@ -335,10 +337,10 @@ def test_every_layer_that_the_input_reaches_first_is_a_first_layer() -> None:
 
 
 def test_a_shape_carries_no_picture_to_the_layers_behind_it() -> None:
-    found = plan(graph(node("Flatten", "x", "f"), node("Gemm", "f big c", "m", transB=1), node("Shape", "x", "n", end=1),
-                       node("Concat", "n four", "sizes", axis=0), node("Expand", "token sizes", "t"),
-                       node("Concat", "t m", "j", axis=0), node("Gemm", "j g c", "h", transB=1),
-                       node("Gemm", "h g c", "y", transB=1),
+    found = plan(graph(node("Flatten", "x", "f"), node("Gemm", "f big c", "m", transB=1),
+                       node("Shape", "x", "n", end=1), node("Concat", "n four", "sizes", axis=0),
+                       node("Expand", "token sizes", "t"), node("Concat", "t m", "j", axis=0),
+                       node("Gemm", "j g c", "h", transB=1), node("Gemm", "h g c", "y", transB=1),
                        big=np.ones((4, 256)), four=np.array([4]), token=np.ones((1, 4))))  # fmt: skip
     assert bits(found) == {"m": (8, 8), "h": (4, 4), "y": (8, 8)}
     assert main(found)["t"] == main(found)["j"] == 4
@@ -360,10 +362,10 @@ def test_who_reads_only_a_size_widens_nothing() -> None:
 
 
 def test_arithmetic_on_sizes_is_not_quantized() -> None:
-    found = plan(graph(node("Shape", "x", "n", start=2), node("Add", "n one", "more"), node("Cast", "more", "real", to=1),
-                       node("Mul", "real half", "smaller"), node("Cast", "smaller", "whole", to=7),
-                       node("Concat", "two whole", "sizes", axis=0), conv("x", "c1"), node("Expand", "c1 sizes", "e"),
-                       conv("e", "c2"), *head("c2"),
+    found = plan(graph(node("Shape", "x", "n", start=2), node("Add", "n one", "more"),
+                       node("Cast", "more", "real", to=1), node("Mul", "real half", "smaller"),
+                       node("Cast", "smaller", "whole", to=7), node("Concat", "two whole", "sizes", axis=0),
+                       conv("x", "c1"), node("Expand", "c1 sizes", "e"), conv("e", "c2"), *head("c2"),
                        one=np.array([1, 1]), half=np.array([1.0, 1.0]), two=np.array([1, 1])))  # fmt: skip
     assert set(main(found)) == {"x", "c1", "e", "c2", "pool", "flat"}
     assert {entry.node: entry.why for entry in found.floats} == {

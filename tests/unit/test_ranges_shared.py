@@ -30,8 +30,8 @@ def decided(model: ir.Model, reach: dict[str, float], found: QuantPlan | None = 
 
 def dense() -> ir.Model:
     """c1, c2 and c3 read all that came before: c2 as j1, c3 as j2, the head as j3."""
-    return graph(conv("x", "c0"), conv("c0", "c1"), node("Concat", "c0 c1", "j1", axis=1), node("Conv", "j1 w2 b", "c2"),
-                 node("Concat", "c0 c1 c2", "j2", axis=1), node("Conv", "j2 w3 b", "c3"),
+    return graph(conv("x", "c0"), conv("c0", "c1"), node("Concat", "c0 c1", "j1", axis=1),
+                 node("Conv", "j1 w2 b", "c2"), node("Concat", "c0 c1 c2", "j2", axis=1), node("Conv", "j2 w3 b", "c3"),
                  node("Concat", "c0 c1 c2 c3", "j3", axis=1), node("Conv", "j3 w4 b", "c4"), *head("c4"),
                  w2=np.ones((4, 8, 1, 1)), w3=np.ones((4, 12, 1, 1)), w4=np.ones((4, 16, 1, 1)))  # fmt: skip
 

@@ -1,7 +1,8 @@
 """The engine: from a prepared float graph and a plan to codes and scales, in one walk through the network.
 
-Ranges are observed in float, and what quantized activations alone cost is looked at once. Then layers are rounded in order, each from the statistics of what it reads in the float
-network and in the network quantized so far, so that later layers make up for the error of earlier ones.
+Ranges are observed in float, and what quantizing activations costs by itself is looked at. Then layers are rounded in
+order, each from the statistics of what it reads in the float network and in the network quantized so far, so that later
+layers make up for the error of earlier ones.
 """
 
 import tempfile

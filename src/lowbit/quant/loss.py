@@ -33,15 +33,16 @@ class ActivationLoss:
         """What a user should know of it; None where it is little."""
         if self.changed <= _MOST_CHANGED * self.images and self.signal >= _LEAST_SIGNAL:
             return None
+        share = 100 * self.changed / self.images
         return (
-            f"quantizing activations alone, with float weights, changes {100 * self.changed / self.images:.1f} % of the "
-            f"answers on {self.images} calibration images, and scores lie {self.signal:.0f} dB above the error: more "
-            "bits for activations, or for single layers, or other ranges (--range)"
+            f"quantizing activations alone, with float weights, changes {share:.1f} % of the answers on "
+            f"{self.images} calibration images, and scores lie {self.signal:.0f} dB above the error: more bits for "
+            "activations, or for single layers, or other ranges (--range)"
         )
 
 
 def activation_loss(floats: Simulator, quantized: Simulator, images: Images, size: int, workers: int) -> ActivationLoss:
-    """Compare both on the first calibration images, `size` at a time; the weights of `quantized` must still be float."""
+    """Compare both on the first calibration images, `size` at a time; the weights of both must be float."""
     count = min(IMAGES, images.count)
 
     def look(chunk: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -130,13 +130,24 @@ class _Export:
         if name in self.skipped:
             made = [self.read(node, node.inputs[0])]
         elif layer is None:
-            made = self.copy(node, [self.read(node, value) for value in node.inputs])
+            made = self.copy(node, self.operands(node))
         elif node.op_type == "Gather":
             made = [self.embedding(node, layer)]
         else:
             made = [self.layer(node, layer, self.read(node, node.inputs[0]))]
         for value, written in zip(node.outputs, made, strict=True):
             self.floats[str(value.name)] = written
+
+    def operands(self, node: ir.Node) -> list[str]:
+        """What the node reads. Where codes are joined, each operand is on the grid of the whole already."""
+        seen = [self.read(node, value) for value in node.inputs]
+        if not self._joined(node.outputs[0]):
+            return seen
+        own = self.model.main[str(node.outputs[0].name)]
+        return [
+            given if value is None or _is_equal(self.model.read_as(node, value), own) else self.quantized(given, own)
+            for value, given in zip(node.inputs, seen, strict=True)
+        ]
 
     def read(self, node: ir.Node | None, value: ir.Value | None) -> str:
         """The float that `node` (None: the world outside) sees of `value`, through the quantizers in between."""
@@ -233,12 +244,16 @@ class _Export:
         return self.writer.finish(inputs, outputs, opsets, ir_version)
 
     def _joined(self, value: ir.Value) -> bool:
-        """Whether `value` is a Concat of tensors that have its quantizer, and layers read it with fewer bits.
+        """Whether `value` is a Concat of codes on its own grid, with no quantizer behind it but those of its readers.
 
-        Quantizing it once more would change nothing, and OpenVINO 2026.4 crashes on two quantizers behind a Concat.
+        OpenVINO 2026.4 crashes on two quantizers behind a Concat: its own, and one for layers with fewer bits or behind
+        a Relu. So the first one stands before it, where its operands have another. All
+        other Concats are quantized behind, which ONNX Runtime does in one go.
         """
         node = value.producer()
-        return node is not None and node.op_type == "Concat" and value.name in self.model.product and self._moved(value)
+        if node is None or node.op_type != "Concat" or value.name not in self.model.main:
+            return False
+        return value.name in self.model.product or any(kinds.is_clamp(reader) for reader, _ in value.uses())
 
     def _is_new(self) -> bool:
         quantizers = (*self.model.main.values(), *self.model.product.values())
