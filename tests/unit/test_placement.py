@@ -193,6 +193,44 @@ def test_a_clamp_is_not_absorbed_where_the_world_reads_what_it_reads() -> None:
     assert floats(found) == {"r"}
 
 
+@pytest.mark.parametrize("clamp", ["Relu", "Clip"])
+@pytest.mark.parametrize("between", [
+    [node("Reshape", "m sizes", "v")], [node("Transpose", "m", "v")], [node("Squeeze", "m axis", "v")],
+    [node("Flatten", "m", "v")], [node("Unsqueeze", "m axis", "v1"), node("Transpose", "v1", "v")],
+])  # fmt: skip
+def test_a_clamp_is_the_quantizers_through_what_only_moves_entries(between: list[NodeProto], clamp: str) -> None:
+    limits = "v zero" if clamp == "Clip" else "v"
+    found = plan(graph(node("Gemm", "x g c", "m", transB=1), *between, node(clamp, limits, "r"),
+                       node("Reshape", "r back", "s"), node("Gemm", "s g c", "t", transB=1),
+                       node("Gemm", "t g c", "y", transB=1), shape=(4,), zero=0.0, sizes=np.array([-1, 2, 2]),
+                       axis=np.array([2]), back=np.array([-1, 4])))  # fmt: skip
+    moved = {value for entry in between for value in entry.output}
+    assert frozenset({"m", "r", "s"} | moved) in groups(found)
+    assert {main(found)[name] for name in ("m", "r", "s")} == {4}
+    assert floats(found) == set()
+
+
+def test_a_clamp_behind_a_max_pooling_is_the_quantizers() -> None:
+    found = plan(graph(conv("x", "c1"), node("MaxPool", "c1", "p", kernel_shape=[2, 2]), node("Relu", "p", "r"),
+                       conv("r", "c2"), *head("c2")))  # fmt: skip
+    assert frozenset({"c1", "p", "r"}) in groups(found)
+    assert floats(found) == set()
+
+
+@pytest.mark.parametrize(("between", "outputs"), [
+    ([node("Reshape", "m sizes", "v"), node("Add", "v v", "also")], "y"),  # somebody else reads in between
+    ([node("Reshape", "m sizes", "v")], "y v"),
+    ([node("Pad", "m edges", "v")], "y"),  # its zeros are cut too
+])  # fmt: skip
+def test_a_clamp_stays_where_what_it_reads_is_read_otherwise(between: list[NodeProto], outputs: str) -> None:
+    found = plan(graph(node("Gemm", "x g c", "m", transB=1), *between, node("Relu", "v", "r"),
+                       node("Reshape", "r back", "s"), node("Gemm", "s g c", "y", transB=1),
+                       outputs=outputs, shape=(4,), sizes=np.array([-1, 4]), back=np.array([-1, 4]),
+                       edges=np.array([0, 0, 0, 0])))  # fmt: skip
+    assert floats(found) == {"r"}
+    assert not any({"m", "r"} <= group for group in groups(found))
+
+
 def test_a_clamp_with_limits_that_are_computed_stays() -> None:
     found = plan(graph(conv("x", "c1"), node("ReduceMax", "x", "top", keepdims=0), node("Clip", "c1  top", "r"),
                        conv("r", "c2"), *head("c2")))  # fmt: skip
@@ -293,6 +331,46 @@ def test_attention_multiplies_integers_around_a_softmax_in_float() -> None:
 
 def test_every_layer_that_the_input_reaches_first_is_a_first_layer() -> None:
     assert {name for name, widths in bits(plan(attention())).items() if widths == (8, 8)} == {"q", "k", "v", "y"}
+
+
+# -- sizes are no activations
+
+
+def test_a_shape_carries_no_picture_to_the_layers_behind_it() -> None:
+    found = plan(graph(node("Flatten", "x", "f"), node("Gemm", "f big c", "m", transB=1),
+                       node("Shape", "x", "n", end=1), node("Concat", "n four", "sizes", axis=0),
+                       node("Expand", "token sizes", "t"), node("Concat", "t m", "j", axis=0),
+                       node("Gemm", "j g c", "h", transB=1), node("Gemm", "h g c", "y", transB=1),
+                       big=np.ones((4, 256)), four=np.array([4]), token=np.ones((1, 4))))  # fmt: skip
+    assert bits(found) == {"m": (8, 8), "h": (4, 4), "y": (8, 8)}
+    assert main(found)["t"] == main(found)["j"] == 4
+    assert floats(found) == set()
+
+
+def test_a_layer_whose_result_only_gives_a_size_is_not_the_last() -> None:
+    found = plan(graph(conv("x", "c1"), conv("c1", "c2"), node("Shape", "c2", "n", end=1),
+                       node("Concat", "n four", "sizes", axis=0), node("GlobalAveragePool", "c2", "p"),
+                       node("Flatten", "p", "f"), node("Gemm", "f g c", "h", transB=1),
+                       node("Reshape", "h sizes", "y"), four=np.array([4])))  # fmt: skip
+    assert bits(found) == {"c1": (8, 8), "c2": (4, 4), "h": (8, 8)}
+
+
+def test_who_reads_only_a_size_widens_nothing() -> None:
+    found = plan(graph(conv("x", "c1"), node("Shape", "c1", "n"), conv("c1", "c2"), node("Reshape", "c2 n", "v"),
+                       conv("v", "c3"), *head("c3")))  # fmt: skip
+    assert main(found)["c1"] == 4
+
+
+def test_arithmetic_on_sizes_is_not_quantized() -> None:
+    found = plan(graph(node("Shape", "x", "n", start=2), node("Add", "n one", "more"),
+                       node("Cast", "more", "real", to=1), node("Mul", "real half", "smaller"),
+                       node("Cast", "smaller", "whole", to=7), node("Concat", "two whole", "sizes", axis=0),
+                       conv("x", "c1"), node("Expand", "c1 sizes", "e"), conv("e", "c2"), *head("c2"),
+                       one=np.array([1, 1]), half=np.array([1.0, 1.0]), two=np.array([1, 1])))  # fmt: skip
+    assert set(main(found)) == {"x", "c1", "e", "c2", "pool", "flat"}
+    assert {entry.node: entry.why for entry in found.floats} == {
+        "smaller": "it computes from sizes and constants alone, and nothing of the picture"
+    }
 
 
 # -- what the world reads

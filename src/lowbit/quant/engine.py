@@ -1,7 +1,8 @@
 """The engine: from a prepared float graph and a plan to codes and scales, in one walk through the network.
 
-Ranges are observed in float. Then layers are rounded in order, each from the statistics of what it reads in the float
-network and in the network quantized so far, so that later layers make up for the error of earlier ones.
+Ranges are observed in float, and what quantizing activations costs by itself is looked at. Then layers are rounded in
+order, each from the statistics of what it reads in the float network and in the network quantized so far, so that later
+layers make up for the error of earlier ones.
 """
 
 import tempfile
@@ -20,10 +21,11 @@ from lowbit.graph.values import constant
 from lowbit.quant.columns import from_matrix, to_matrix
 from lowbit.quant.finish import absorbed_nodes, quantize_constants, widened, with_bias
 from lowbit.quant.formats import Format, QParams, qparams_of_range
+from lowbit.quant.loss import activation_loss
 from lowbit.quant.model import QTensor, QuantizedLayer, QuantizedModel
 from lowbit.quant.parallel import one_thread_an_operator
 from lowbit.quant.plan.plan import LayerPlan, QuantPlan, Role
-from lowbit.quant.ranges.observe import Images, observe_ranges
+from lowbit.quant.ranges.observe import Images, chunk_size, observe_ranges
 from lowbit.quant.rounding.closed_form import closed_form
 from lowbit.quant.rounding.nearest import nearest
 from lowbit.quant.rounding.scales import Doubles, Rounded
@@ -69,8 +71,10 @@ def quantize(
             absorbed=frozenset(),
         )
         simulated = _runner(draft, Path(folder))
+        loss = activation_loss(floats, simulated, images, chunk_size(floats, images), workers).note
         walk = Walk(floats, simulated, images, seed, Path(folder), workers)
         layers, notes = _round_layers(draft, walk, simulated, progress)
+        notes = [*([] if loss is None else [loss]), *notes]
         finished = replace(draft, layers=layers, plan=replace(plan, notes=(*plan.notes, *notes)))
     return replace(finished, absorbed=absorbed_nodes(finished))
 

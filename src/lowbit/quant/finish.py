@@ -93,13 +93,16 @@ def _bias_scale(weight: QTensor, outputs: int, reads: QParams) -> npt.NDArray[np
 def absorbed_nodes(model: QuantizedModel) -> frozenset[str]:
     """Relu and Clip nodes that change nothing once their result is quantized from what they read.
 
-    That is so where the quantizer's limits lie within theirs, and nobody else reads what they read.
+    That is so where the quantizer's limits lie within theirs, and what they read has that quantizer already, or none
+    and no other reader.
     """
     found = set()
     for node in model.graph.graph:
         qparams = model.main.get(str(node.outputs[0].name))
         x = node.inputs[0] if node.inputs else None
-        if qparams is None or x is None or not kinds.is_clamp(node) or x.name in model.main or len(x.uses()) > 1:
+        if qparams is None or x is None or not kinds.is_clamp(node):
+            continue
+        if not (model.main[str(x.name)].equals(qparams) if x.name in model.main else len(x.uses()) == 1):
             continue
         lo, hi = (
             float(qparams.scale) * (code - int(qparams.zero_point))

@@ -98,6 +98,11 @@ class QParams:
         scale, zero_point = self._along(codes.ndim)
         return ((codes.astype(np.int32) - zero_point) * scale).astype(np.float32)
 
+    def equals(self, other: "QParams") -> bool:
+        """Whether both give every number the same code."""
+        same = (self.format, self.axis) == (other.format, other.axis)
+        return same and np.array_equal(self.scale, other.scale) and np.array_equal(self.zero_point, other.zero_point)
+
     def _along(self, rank: int) -> tuple[Floats, Codes]:
         if self.format.group_size is not None:
             rows = self.format.group_size

@@ -94,7 +94,7 @@ def layer_file(model: QuantizedModel, node: str, *, cut: Cut = "codes") -> onnx.
         given = export.quantized(given, reads, clip=False)  # OpenVINO keeps to integers only where it finds a quantizer
     made = export.layer(found, model.layers[node], given)
     for clamp in behind:
-        if clamp.name not in model.absorbed and clamp.outputs[0].name not in export.ends:
+        if clamp.name not in export.skipped:
             made = export.copy(clamp, [made, *(export.source(value) for value in clamp.inputs[1:])])[0]
     if gives is not None:
         made = export.quantize(made, gives, export.ends.get(str(result.name)))
@@ -120,23 +120,34 @@ class _Export:
         self.packed = packed
         self.cut = cut
         self.narrow = model.narrow
-        self.ends = _clamped(model) if cut == "codes" else {}
+        self.ends, self.skipped = _clamped(model) if cut == "codes" else ({}, model.absorbed)
         self.floats = {str(value.name): str(value.name) for value in model.graph.graph.inputs}
 
     def node(self, node: ir.Node) -> None:
         """One node of the model, and the quantizers of what it reads."""
         name = str(node.name)
         layer = self.model.layers.get(name)
-        if name in self.model.absorbed or node.outputs[0].name in self.ends:
+        if name in self.skipped:
             made = [self.read(node, node.inputs[0])]
         elif layer is None:
-            made = self.copy(node, [self.read(node, value) for value in node.inputs])
+            made = self.copy(node, self.operands(node))
         elif node.op_type == "Gather":
             made = [self.embedding(node, layer)]
         else:
             made = [self.layer(node, layer, self.read(node, node.inputs[0]))]
         for value, written in zip(node.outputs, made, strict=True):
             self.floats[str(value.name)] = written
+
+    def operands(self, node: ir.Node) -> list[str]:
+        """What the node reads. Where codes are joined, each operand is on the grid of the whole already."""
+        seen = [self.read(node, value) for value in node.inputs]
+        if not self._joined(node.outputs[0]):
+            return seen
+        own = self.model.main[str(node.outputs[0].name)]
+        return [
+            given if value is None or _is_equal(self.model.read_as(node, value), own) else self.quantized(given, own)
+            for value, given in zip(node.inputs, seen, strict=True)
+        ]
 
     def read(self, node: ir.Node | None, value: ir.Value | None) -> str:
         """The float that `node` (None: the world outside) sees of `value`, through the quantizers in between."""
@@ -233,12 +244,16 @@ class _Export:
         return self.writer.finish(inputs, outputs, opsets, ir_version)
 
     def _joined(self, value: ir.Value) -> bool:
-        """Whether `value` is a Concat of tensors that have its quantizer, and layers read it with fewer bits.
+        """Whether `value` is a Concat of codes on its own grid, with no quantizer behind it but those of its readers.
 
-        Quantizing it once more would change nothing, and OpenVINO 2026.4 crashes on two quantizers behind a Concat.
+        OpenVINO 2026.4 crashes on two quantizers behind a Concat: its own, and one for layers with fewer bits or behind
+        a Relu. So the first one stands before it, where its operands have another. All
+        other Concats are quantized behind, which ONNX Runtime does in one go.
         """
         node = value.producer()
-        return node is not None and node.op_type == "Concat" and value.name in self.model.product and self._moved(value)
+        if node is None or node.op_type != "Concat" or value.name not in self.model.main:
+            return False
+        return value.name in self.model.product or any(kinds.is_clamp(reader) for reader, _ in value.uses())
 
     def _is_new(self) -> bool:
         quantizers = (*self.model.main.values(), *self.model.product.values())
@@ -260,24 +275,31 @@ class _Export:
         return [self.writer.constant(qparams.scale), self.writer.constant(zero_point, owner=owner)]
 
 
-def _clamped(model: QuantizedModel) -> dict[str, Ends]:
-    """Results of a Relu or Clip behind a layer that their quantizer's saturation does not do → its limits as codes.
+def _clamped(model: QuantizedModel) -> tuple[dict[str, Ends], frozenset[str]]:
+    """Where codes are cut for a Relu or Clip behind a layer that its quantizer's saturation does not do, and to which
+    limits; and all Relus and Clips that need not be written.
 
     They are those that share a range, with a Concat's other tensors say, which reaches further than they do.
     """
     found = {}
+    skipped = set(model.absorbed)
     for node in model.graph.graph:
-        layer = node.inputs[0].producer() if node.inputs and node.inputs[0] is not None else None
-        qparams = model.main.get(str(node.outputs[0].name))
+        cut = kinds.before_clamp(node) if kinds.is_clamp(node) else []
+        layer = cut[0].producer() if cut else None
+        result = str(node.outputs[0].name)
+        qparams = model.main.get(result)
         if node.name in model.absorbed or layer is None or layer.name not in model.layers or qparams is None:
             continue
         if qparams.axis is not None or qparams.format.bits > 8:  # there are no kernels to keep, and no Max of 16 bits
             continue
-        x = layer.outputs[0]
-        if kinds.is_clamp(node) and kinds.clamp_behind(x) is node and x.name not in model.main:
+        name = str(cut[0].name)
+        if name in model.main and not _is_equal(model.main[name], qparams):
+            continue
+        if name in model.main or len(cut) == 1:
             low, high = (int(code) for code in qparams.quantize(np.array(clamp_limits(node))))
-            found[str(node.outputs[0].name)] = low, high
-    return found
+            found[name if name in model.main else result] = low, high
+            skipped.add(str(node.name))
+    return found, frozenset(skipped)
 
 
 def _check_same_meaning(model: ir.Model) -> None:
@@ -293,7 +315,7 @@ def _check_same_meaning(model: ir.Model) -> None:
 
 
 def _is_equal(a: QParams | None, b: QParams) -> bool:
-    return a is not None and (a.format, a.scale, a.zero_point, a.axis) == (b.format, b.scale, b.zero_point, b.axis)
+    return a is not None and a.equals(b)
 
 
 def _declared(value: ir.Value, name: str, codes: QParams | None) -> onnx.ValueInfoProto:

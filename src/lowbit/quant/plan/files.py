@@ -53,6 +53,7 @@ def read_plan(path: Path, model: ir.Model, graph_digest: str) -> QuantPlan:
     _check_names(path, "tensors", [tensor.tensor for tensor in plan.tensors if tensor.role == "main"], set(tensors))
     _check_names(path, "tensors", [t.tensor for t in plan.tensors if t.role == "product"], set(tensors), lacks=False)
     _check_names(path, "floats", [entry.node for entry in plan.floats], {entry.node for entry in fresh.floats})
+    _check_names(path, "undecided Concat nodes", list(plan.undecided), set(fresh.undecided), lacks=False)
     nodes = {str(node.name): node for node in model.graph}
     expected = {layer.node: layer for layer in fresh.layers}
     for layer in plan.layers:

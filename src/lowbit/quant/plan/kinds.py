@@ -1,5 +1,7 @@
 """What kind of operator a node is to a quantizer."""
 
+from collections.abc import Container
+
 import onnx_ir as ir
 
 from lowbit.graph.values import constant
@@ -10,6 +12,11 @@ PASSING = frozenset(
     | {"MaxPool", "Pad", "ReduceMax", "ReduceMin", "Reshape", "Slice", "SpaceToDepth", "Split", "Squeeze", "Tile"}
     | {"Transpose", "Unsqueeze"}
 )  # the result holds nothing but entries of the inputs (and zeros): codes and scale stay
+_COMMUTING = frozenset(
+    {"DepthToSpace", "Flatten", "GlobalMaxPool", "Identity", "MaxPool", "Reshape", "Slice", "SpaceToDepth", "Squeeze"}
+    | {"Transpose", "Unsqueeze"}
+)  # of those, the ones with one input that a Relu or Clip may stand before or behind (a Pad's zeros are no Clip's)
+SIZES = frozenset({"Shape", "Size"})  # they read how large a tensor is, and none of its numbers
 ARITHMETIC = frozenset({"Add", "AveragePool", "GlobalAveragePool", "Mul", "ReduceMean", "Sub"})
 POINTWISE = frozenset(
     {"Abs", "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "Ceil", "Celu", "Clip", "Cos", "Cosh", "Elu", "Erf"}
@@ -29,6 +36,16 @@ def is_float(value: ir.Value | None) -> bool:
 def inputs_of(node: ir.Node) -> list[ir.Value]:
     """The float tensors that the node computes from: no constants, sizes or indices."""
     return [value for value in node.inputs if value is not None and is_float(value) and constant(value) is None]
+
+
+def seen_in(node: ir.Node, values: Container[ir.Value]) -> list[ir.Value]:
+    """What the node hands on of `values`: its float results where it reads one of them.
+
+    Sizes and indices are integers, and carry nothing on: a shape that is computed from a tensor says nothing of it.
+    """
+    if not any(value in values for value in node.inputs if value is not None):
+        return []
+    return [value for value in node.outputs if is_float(value)]
 
 
 def float_constants(node: ir.Node) -> list[ir.Value]:
@@ -106,8 +123,41 @@ def is_pointwise(node: ir.Node) -> bool:
 
 def clamp_behind(value: ir.Value) -> ir.Node | None:
     """The Relu or Clip that alone reads `value`."""
+    reader = _only_reader(value)
+    return reader if reader is not None and reader.op_type in ("Relu", "Clip") else None
+
+
+def before_clamp(clamp: ir.Node) -> list[ir.Value]:
+    """What a Relu or Clip cuts, followed back through nodes that only move entries: the first one computed, the last
+    one read by the clamp. Empty where somebody else reads one of them.
+    """
+    value, found = clamp.inputs[0], list[ir.Value]()
+    while value is not None and _only_reader(value) is not None:
+        found.insert(0, value)
+        mover = value.producer()
+        if mover is None or not _commutes(mover):
+            return found
+        value = mover.inputs[0]
+    return []
+
+
+def clamp_of(value: ir.Value) -> ir.Node | None:
+    """The Relu or Clip that alone becomes of `value`, behind nodes that only move entries."""
+    reader = _only_reader(value)
+    while reader is not None and _commutes(reader):
+        reader = _only_reader(reader.outputs[0])
+    return reader if reader is not None and is_clamp(reader) else None
+
+
+def _commutes(node: ir.Node) -> bool:
+    """Whether a Relu or Clip may stand before or behind it. Places of maxima are others where numbers are cut alike."""
+    return node.op_type in _COMMUTING and not any(value.uses() for value in node.outputs[1:])
+
+
+def _only_reader(value: ir.Value) -> ir.Node | None:
+    """The one node that reads `value`, as its first input."""
     uses = value.uses()
     if len(uses) != 1 or value.is_graph_output():
         return None
-    reader = next(iter(uses)).node
-    return reader if reader.op_type in ("Relu", "Clip") and reader.inputs[0] is value else None
+    reader, place = next(iter(uses))
+    return reader if place == 0 else None

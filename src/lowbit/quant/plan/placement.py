@@ -2,10 +2,12 @@
 
 1. Layers, additions, products and averages compute on integers; what they read and give is quantized. What only moves
    entries about (Reshape, Concat, MaxPool …) keeps the codes, so its inputs and outputs share one range.
-2. A Relu or Clip right behind such an operator is done by the quantizer's saturation.
+2. A Relu or Clip behind such an operator is done by the quantizer's saturation, through what only moves entries too.
 3. A function of one tensor, entry by entry (Sigmoid, x · Sigmoid(x), GELU …), stays float between integer tensors.
 4. A tensor that only convolutions and matrix products read has the width they ask for. The network's input, and what
    an addition, a pooling or a float operator reads, has 8 bits; layers below 8 bits read a narrower copy of it.
+5. What a Concat joins shares a range until the range pass has seen whether that costs precision (`undecided`).
+6. Sizes are no activations: what is computed from them, and from constants alone, is not quantized.
 """
 
 from collections.abc import Iterable
@@ -33,6 +35,7 @@ def make_plan(model: ir.Model, graph_digest: str, scheme: Scheme) -> QuantPlan:
         layers=tuple(layers.values()),
         tensors=tuple(_tensors(model.graph, places, layers, scheme)),
         floats=tuple(_floats(model.graph, places)),
+        undecided=tuple(str(node.name) for node in model.graph if places.joins(node)),
     )
     return as_read(plan, model)
 
@@ -77,10 +80,13 @@ class _Places:
     """What is known of a graph's values: which are quantized, and which share a range."""
 
     def __init__(self, graph: ir.Graph) -> None:
-        self.absorbed: set[ir.Node] = set()
+        self.absorbed: dict[ir.Node, list[ir.Value]] = {}  # clamp → what it cuts, from where that is computed
         self.roots: dict[ir.Value, ir.Value] = {}
         self.quantized: dict[ir.Value, None] = {}  # in order
         self._parent: dict[ir.Value, ir.Value] = {}
+        self._of_picture: set[ir.Value] = set(graph.inputs)
+        for node in graph:
+            self._of_picture.update(kinds.seen_in(node, self._of_picture))
         self._regions(graph)
         self._needed: dict[ir.Value, bool] = {}
         self._quantize(graph)
@@ -95,17 +101,27 @@ class _Places:
         """Whether it is part of a function of one tensor (and no clamp that a quantizer does)."""
         return node.outputs[0] in self.roots and node not in self.absorbed
 
+    def joins(self, node: ir.Node) -> bool:
+        """Whether it is a Concat of quantized tensors."""
+        return node.op_type == "Concat" and kinds.is_passing(node) and node.outputs[0] in self.quantized
+
+    def computes(self, node: ir.Node) -> bool:
+        """Whether it is arithmetic on numbers that depend on the picture, for integer kernels."""
+        if not kinds.is_arithmetic(node) or self.inside(node):
+            return False
+        return any(value in self._of_picture for value in kinds.inputs_of(node))
+
     def _regions(self, graph: ir.Graph) -> None:
         """roots[value]: the tensor that `value` is a function of, entry by entry."""
         for node in graph:
             inputs = kinds.inputs_of(node)
             if not inputs:
                 continue
-            producer = inputs[0].producer()
-            alone = len(inputs[0].uses()) == 1 and not inputs[0].is_graph_output()
+            cut = kinds.before_clamp(node) if kinds.is_clamp(node) else []
+            producer = cut[0].producer() if cut else None
             computes = producer is not None and (kinds.is_product(producer) or kinds.is_arithmetic(producer))
-            if kinds.is_clamp(node) and alone and computes and inputs[0] not in self.roots:
-                self.absorbed.add(node)
+            if computes and cut[0] not in self.roots:
+                self.absorbed[node] = cut
             elif kinds.is_pointwise(node):
                 found = {self.roots.get(value, value) for value in inputs}
                 if len(found) == 1:
@@ -121,7 +137,7 @@ class _Places:
 
     def _quantize(self, graph: ir.Graph) -> None:
         for node in graph:
-            if kinds.is_product(node) or (kinds.is_arithmetic(node) and not self.inside(node)):
+            if kinds.is_product(node) or self.computes(node):
                 for value in kinds.inputs_of(node):
                     self._add(value)
                 self._add_result(node)
@@ -133,11 +149,15 @@ class _Places:
                     self._add(value)
                     self._join(values[0], value)
             elif node in self.absorbed:
-                before = node.inputs[0].producer() if node.inputs[0] is not None else None
-                self._add_result(node if before is None else before, node.outputs[0])
+                first, *moved = self.absorbed[node]
+                maker = first.producer()
+                self._add_result(node if maker is None else maker, node.outputs[0])
+                if moved:  # the quantizer that cuts stands where the numbers are computed; what follows moves codes
+                    self._join(first, node.outputs[0])
+                else:
+                    self.quantized.pop(first, None)
         for value in list(self.quantized):
-            reader = next(iter(value.uses())).node if len(value.uses()) == 1 else None
-            if reader in self.absorbed or (value.is_graph_output() and not self._is_needed(value)):
+            if value.is_graph_output() and not self._is_needed(value):
                 del self.quantized[value]
 
     def _add(self, value: ir.Value) -> None:
@@ -161,7 +181,7 @@ class _Places:
         if value not in self._needed:
             self._needed[value] = any(
                 kinds.is_product(reader)
-                or (kinds.is_arithmetic(reader) and not self.inside(reader))
+                or self.computes(reader)
                 or (
                     (kinds.is_passing(reader) or self.inside(reader) or reader in self.absorbed)
                     and any(self._is_needed(output) for output in reader.outputs)
@@ -236,11 +256,11 @@ def _first(graph: ir.Graph) -> set[ir.Node]:
     found: set[ir.Node] = set()
     seen = set(graph.inputs)
     for node in graph:
-        if any(value in seen for value in node.inputs):
-            if kinds.is_product(node) and not kinds.is_scale_and_shift(node):
-                found.add(node)
-            else:
-                seen.update(node.outputs)
+        handed_on = kinds.seen_in(node, seen)
+        if handed_on and kinds.is_product(node) and not kinds.is_scale_and_shift(node):
+            found.add(node)
+        else:
+            seen.update(handed_on)
     return found
 
 
@@ -253,7 +273,7 @@ def _last(graph: ir.Graph) -> set[ir.Node]:
             if kinds.is_product(node) and not kinds.is_scale_and_shift(node):
                 found.add(node)
             else:
-                seen.update(value for value in node.inputs if value is not None)
+                seen.update(kinds.inputs_of(node))
     return found
 
 
@@ -284,13 +304,18 @@ def _group_bits(values: list[ir.Value], graph: ir.Graph, layers: dict[str, Layer
         for reader, _ in value.uses():
             if reader.name in layers:
                 widths.append(layers[reader.name].activation_bits)
-            elif not (kinds.is_passing(reader) and set(values) & set(reader.outputs)):
+            elif reader.op_type not in kinds.SIZES and not _hands_on(reader, values):
                 wide = wide or f"{reader.op_type} reads it"
     if not widths:
         return _WIDE, wide or "no layer reads it"
     if wide:
         return max(_WIDE, *widths), wide
     return max(widths), ""
+
+
+def _hands_on(reader: ir.Node, values: list[ir.Value]) -> bool:
+    """Whether the reader gives one of `values` again, which then says who reads it."""
+    return (kinds.is_passing(reader) or kinds.is_clamp(reader)) and bool(set(values) & set(reader.outputs))
 
 
 def _layer_readers(value: ir.Value, layers: dict[str, LayerPlan]) -> list[tuple[str, int]]:
@@ -313,7 +338,7 @@ _WHY_FLOAT = {
 
 def _floats(graph: ir.Graph, places: _Places) -> Iterable[FloatNode]:
     for node in graph:
-        computes = kinds.is_product(node) or kinds.has_weight(node) or kinds.is_arithmetic(node)
+        computes = kinds.is_product(node) or kinds.has_weight(node) or places.computes(node)
         if not _computes_floats(node) or node in places.absorbed:
             continue
         if places.inside(node):
@@ -324,6 +349,8 @@ def _floats(graph: ir.Graph, places: _Places) -> Iterable[FloatNode]:
             why = "it adds a mask, whose numbers are too far away for a range of 8 bits"
         elif kinds.is_passing(node):
             why = "it moves float numbers that no integer operator reads"
+        elif node.op_type in kinds.ARITHMETIC:
+            why = "it computes from sizes and constants alone, and nothing of the picture"
         else:
             why = _WHY_FLOAT.get(node.op_type, "no integer kernel for it in ONNX Runtime or OpenVINO")
         yield FloatNode(str(node.name), node.op_type, why)

@@ -59,7 +59,11 @@ class FloatNode:
 
 @dataclass(frozen=True, slots=True)
 class QuantPlan:
-    """The whole of it. `graph_digest` names the float graph that it was made for, `recipe` what the user asked."""
+    """The whole of it. `graph_digest` names the float graph that it was made for, `recipe` what the user asked.
+
+    undecided: Concat nodes whose operands and result have one group, until the range pass gives those ranges of their
+    own for which a shared one would be too coarse. It is empty in a plan that was carried out.
+    """
 
     graph_digest: str
     recipe: str
@@ -67,6 +71,7 @@ class QuantPlan:
     tensors: tuple[TensorPlan, ...]
     floats: tuple[FloatNode, ...]
     notes: tuple[str, ...] = ()
+    undecided: tuple[str, ...] = ()
 
 
 def float_note(plan: QuantPlan) -> str:

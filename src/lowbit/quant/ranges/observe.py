@@ -1,6 +1,6 @@
 """The range pass: limits of every tensor that a plan quantizes, from one pass of the float network."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from queue import SimpleQueue
 
@@ -10,11 +10,11 @@ import onnx_ir as ir
 import torch
 
 from lowbit.graph.values import constant
-from lowbit.quant.finish import constants_of
 from lowbit.quant.parallel import in_order
-from lowbit.quant.plan import kinds
-from lowbit.quant.plan.plan import QuantPlan, TensorPlan
+from lowbit.quant.plan.plan import QuantPlan, RangeMethod, TensorPlan
 from lowbit.quant.ranges.observers import Observers
+from lowbit.quant.ranges.origins import Origins, origins
+from lowbit.quant.ranges.shared import with_own_ranges
 from lowbit.quant.simulate import Simulator
 
 LARGEST_TENSOR = 2_500_000  # numbers: what a chunk's largest tensor should have at most, to stay in the cache
@@ -39,32 +39,24 @@ def observe_ranges(
 ) -> QuantPlan:
     """The plan with the limits of every tensor whose range is not fixed already; `workers` chunks go side by side.
 
-    Tensors that share a range are observed where they are computed, not again where they are only moved about.
+    What was still undecided of it is decided, from the same pass.
     """
-    producers = {str(value.name): node for node in model.graph for value in node.outputs}
-    wanted: dict[str, list[TensorPlan]] = {}
-    for tensor in plan.tensors:
-        producer = producers.get(tensor.tensor)
-        moved = tensor.role == "main" and producer is not None and kinds.is_passing(producer)
-        if tensor.range != "fixed" and not moved:
-            wanted.setdefault(tensor.tensor, []).append(tensor)
-    methods = {tensor.group: tensor.range for tensor in plan.tensors if tensor.range != "fixed"}
+    needed = _needed(model, plan)
     pool = SimpleQueue[Observers]()  # one for each chunk that is under way; merging is exact in any order
     for _ in range(workers):
-        pool.put(Observers(methods))
-    observers = Observers(methods)
-    groups = {tensor.tensor: tensor.group for tensor in plan.tensors if tensor.role == "main"}
-    for node, value in constants_of(model, plan):
-        array = constant(value)
-        if node.op_type == "Concat" and array is not None:
-            observers.observe(groups[str(node.outputs[0].name)], torch.from_numpy(array.astype(np.float32)))
+        pool.put(Observers(needed.methods))
+    observers = Observers(needed.methods)
+    for name in needed.methods:
+        array = constant(model.graph.initializers.get(name))
+        if array is not None:
+            observers.observe(name, torch.from_numpy(array.astype(np.float32)))
 
     def look(chunk: torch.Tensor) -> None:
         found = pool.get()
 
         def seen(name: str, x: torch.Tensor) -> None:
-            for tensor in wanted.get(name, ()):
-                found.observe(tensor.group, x)
+            if name in needed.methods:
+                found.observe(name, x)
 
         try:
             runner.run(runner.start(chunk), 0, len(runner.nodes), seen)
@@ -76,12 +68,41 @@ def observe_ranges(
     for _ in range(workers):
         observers.merge(pool.get())
 
-    def limited(tensor: TensorPlan) -> TensorPlan:
-        if tensor.range == "fixed":
-            return tensor
-        return replace(tensor, limits=observers.limits(tensor.group, tensor.format))
+    def limits(tensors: Iterable[TensorPlan]) -> tuple[float, float]:
+        first, *others = tensors
+        names = dict.fromkeys(name for tensor in (first, *others) for name in needed.of(tensor))
+        return observers.limits_of(tuple(names), first.format, first.range)
 
-    return replace(plan, tensors=tuple(limited(tensor) for tensor in plan.tensors))
+    plan = with_own_ranges(model, plan, limits)
+    groups: dict[str, list[TensorPlan]] = {}
+    for tensor in plan.tensors:
+        if tensor.range != "fixed":
+            groups.setdefault(tensor.group, []).append(tensor)
+    found = {group: limits(tensors) for group, tensors in groups.items()}
+    return replace(
+        plan, tensors=tuple(replace(tensor, limits=found.get(tensor.group, tensor.limits)) for tensor in plan.tensors)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Needed:
+    """What must be observed for a plan. methods: value or constant → `min-max` where two numbers of it are enough."""
+
+    origins: Origins
+    methods: dict[str, RangeMethod]
+
+    def of(self, tensor: TensorPlan) -> tuple[str, ...]:
+        """The values and constants that say the tensor's range. A narrower copy is looked at where it is read."""
+        return self.origins[tensor.tensor] if tensor.role == "main" else (tensor.tensor,)
+
+
+def _needed(model: ir.Model, plan: QuantPlan) -> _Needed:
+    needed = _Needed(origins(model, plan), {})
+    for tensor in plan.tensors:
+        for name in needed.of(tensor) if tensor.range != "fixed" else ():
+            if needed.methods.get(name, "min-max") == "min-max":
+                needed.methods[name] = tensor.range
+    return needed
 
 
 def chunk_size(runner: Simulator, images: Images) -> int:
