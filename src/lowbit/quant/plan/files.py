@@ -11,7 +11,7 @@ import onnx_ir as ir
 from lowbit.core.codec import from_plain, load_json
 from lowbit.core.errors import BadInput, DamagedFile, WrongField
 from lowbit.quant.plan import kinds
-from lowbit.quant.plan.placement import as_read, check_groups, make_plan, narrow_group
+from lowbit.quant.plan.placement import as_read, check_groups, least_groups, make_plan, narrow_group
 from lowbit.quant.plan.plan import LayerPlan, QuantPlan, TensorPlan, float_note, not_a_plan
 from lowbit.quant.plan.scheme import Scheme, widths
 
@@ -48,19 +48,20 @@ def read_plan(path: Path, model: ir.Model, graph_digest: str) -> QuantPlan:
             "make one for this model with --dry-run"
         )
     fresh = make_plan(model, graph_digest, Scheme(8, 8))
-    tensors = {tensor.tensor: tensor for tensor in fresh.tensors}
+    tensors = {tensor.tensor for tensor in fresh.tensors}
     _check_names(path, "layers", [layer.node for layer in plan.layers], {layer.node for layer in fresh.layers})
-    _check_names(path, "tensors", [tensor.tensor for tensor in plan.tensors if tensor.role == "main"], set(tensors))
-    _check_names(path, "tensors", [t.tensor for t in plan.tensors if t.role == "product"], set(tensors), lacks=False)
+    _check_names(path, "tensors", [tensor.tensor for tensor in plan.tensors if tensor.role == "main"], tensors)
+    _check_names(path, "tensors", [t.tensor for t in plan.tensors if t.role == "product"], tensors, lacks=False)
     _check_names(path, "floats", [entry.node for entry in plan.floats], {entry.node for entry in fresh.floats})
     _check_names(path, "undecided Concat nodes", list(plan.undecided), set(fresh.undecided), lacks=False)
     nodes = {str(node.name): node for node in model.graph}
     expected = {layer.node: layer for layer in fresh.layers}
     for layer in plan.layers:
         _check_layer(path, layer, expected[layer.node], nodes[layer.node])
+    _check_shared(path, plan, fresh, least_groups(model))
     groups: dict[str, TensorPlan] = {}
     for tensor in plan.tensors:
-        _check_tensor(path, tensor, tensors[tensor.tensor], groups.setdefault(tensor.group, tensor))
+        _check_tensor(path, tensor, groups.setdefault(tensor.group, tensor))
     for layer, read in zip(plan.layers, as_read(plan, model).layers, strict=True):
         if layer.activation_bits != read.activation_bits:
             raise BadInput(
@@ -109,12 +110,28 @@ def _check_layer(path: Path, layer: LayerPlan, fresh: LayerPlan, node: ir.Node) 
         raise BadInput(f"plan {path}: {error}") from error
 
 
-def _check_tensor(path: Path, tensor: TensorPlan, fresh: TensorPlan, first: TensorPlan) -> None:
-    """One scale, the group that placement found, limits that are a range, all as the group's first tensor has it."""
-    group = fresh.group if tensor.role == "main" else narrow_group(tensor.tensor)
-    if tensor.group != group:
-        raise BadInput(f"plan {path}: tensor {tensor.tensor!r} is in group {tensor.group!r}, but which tensors share a "
-                       f"range follows from the model; leave it at {group!r}")  # fmt: skip
+def _check_shared(path: Path, plan: QuantPlan, fresh: QuantPlan, least: Mapping[str, str]) -> None:
+    """Tensors share a range where the model wants it: neither fewer than must, nor more than may.
+
+    Only what a Concat reads may be in its group or not.
+    """
+    most = {tensor.tensor: tensor.group for tensor in fresh.tensors if tensor.role == "main"}
+    of_least: dict[str, str] = {}
+    of_group = dict(most)  # a group is called like the first of its tensors
+    for tensor in plan.tensors:
+        name, group = tensor.tensor, tensor.group
+        if tensor.role == "product":
+            usual, right = narrow_group(name), group == narrow_group(name)
+        else:
+            whole = group == of_least.setdefault(least[name], group)
+            usual, right = most[name], whole and most[name] == of_group.setdefault(group, most[name])
+        if not right:
+            raise BadInput(f"plan {path}: tensor {name!r} is in group {group!r}, but which tensors share a range "
+                           f"follows from the model; leave it at {usual!r}")  # fmt: skip
+
+
+def _check_tensor(path: Path, tensor: TensorPlan, first: TensorPlan) -> None:
+    """One scale and limits that are a range, as the first tensor of its group has them."""
     if tensor.format.granularity != "tensor" or tensor.format.reduced:
         raise BadInput(f"plan {path}: tensor {tensor.tensor!r} has granularity {tensor.format.granularity!r}, reduced="
                        f"{tensor.format.reduced}; activations have one scale and their full range")  # fmt: skip

@@ -76,10 +76,17 @@ def check_groups(node: ir.Node, kind: Format) -> None:
         )
 
 
+def least_groups(model: ir.Model) -> dict[str, str]:
+    """Quantized tensor → the first of those that must share its range, where every Concat requantizes what it reads."""
+    places = _Places(model.graph, concats_join=False)
+    return {str(value.name): str(places.group(value).name) for value in places.quantized}
+
+
 class _Places:
     """What is known of a graph's values: which are quantized, and which share a range."""
 
-    def __init__(self, graph: ir.Graph) -> None:
+    def __init__(self, graph: ir.Graph, *, concats_join: bool = True) -> None:
+        self._concats_join = concats_join
         self.absorbed: dict[ir.Node, list[ir.Value]] = {}  # clamp → what it cuts, from where that is computed
         self.roots: dict[ir.Value, ir.Value] = {}
         self.quantized: dict[ir.Value, None] = {}  # in order
@@ -147,6 +154,9 @@ class _Places:
                     values += kinds.float_constants(node)
                 for value in values:
                     self._add(value)
+                if node.op_type == "Concat" and not self._concats_join:
+                    values = values[len(kinds.inputs_of(node)) :]  # its result, and the constants among what it reads
+                for value in values:
                     self._join(values[0], value)
             elif node in self.absorbed:
                 first, *moved = self.absorbed[node]
