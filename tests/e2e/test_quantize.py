@@ -192,20 +192,25 @@ def test_a_model_whose_weights_are_not_finite_is_refused(project: Path) -> None:
 
 
 def test_an_operator_that_nobody_knows_is_named(project: Path) -> None:
+    numbers = {"row": [-1, 192, 1], "step": 64, "length": 64}
     nodes = [
-        helper.make_node("RandomNormalLike", ["input"], ["d"], "noise"),
-        helper.make_node("Flatten", ["d"], ["logits"]),
+        helper.make_node("Reshape", ["input", "row"], ["signal"]),
+        helper.make_node("STFT", ["signal", "step", "", "length"], ["spectrum"], "spectrum"),
+        helper.make_node("Flatten", ["spectrum"], ["logits"]),
     ]
-    value = helper.make_tensor_value_info
     graph = helper.make_graph(
-        nodes, "g", [value("input", 1, ["batch", 3, 8, 8])], [value("logits", 1, ["batch", 192])]
-    )  # fmt: skip
-    onnx.save(
-        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), project / "noise.onnx"
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("input", 1, ["batch", 3, 8, 8])],
+        [helper.make_tensor_value_info("logits", 1, ["batch", 198])],
+        [numpy_helper.from_array(np.array(value, np.int64), name) for name, value in numbers.items()],
     )
-    done = quantize(project, "--recipe", "w4a8", "-o", "no.onnx", model="noise.onnx")
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), project / "spectrum.onnx"
+    )
+    done = quantize(project, "--recipe", "w4a8", "-o", "no.onnx", model="spectrum.onnx")
     assert done.returncode == 2, done.stdout + done.stderr
-    assert "RandomNormalLike" in done.stderr and "Traceback" not in done.stderr
+    assert "STFT" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_the_terminal_shows_the_layer_at_work(quantized_project: Path) -> None:
