@@ -66,6 +66,8 @@ def compare(
     Finished jobs found in `out` are kept. Raises BadInput for what the caller must change; all else is a row with its
     reason.
     """
+    if timing and rounds < 1:
+        raise BadInput(f"--rounds {rounds}: expected 1 or more; --no-timing leaves speed and memory out")
     model, data = str(model), str(data)
     toolchains, recipes, bits, runtimes = tuple(toolchains), tuple(recipes), tuple(bits), tuple(runtimes)
     given: dict[str, object] = {

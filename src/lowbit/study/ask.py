@@ -91,7 +91,7 @@ class StudyRequest:
         _check(settings.seed >= 0, "--seed", settings.seed, "0 or more")
         _check(settings.threads >= 1, "--threads", settings.threads, "1 or more")
         _check(settings.batch_size >= 1, "--batch-size", settings.batch_size, "1 or more")
-        _check(settings.rounds >= 0, "--rounds", settings.rounds, "1 or more, or 0 for no timing")
+        _check(settings.rounds >= 0, "--rounds", settings.rounds, "1 or more, or 0 where nothing is timed")
         _check(0 < settings.min_duration_s < inf, "--min-duration", settings.min_duration_s, "seconds above 0")
         _check(self.max_drop >= 0, "--max-drop", self.max_drop, "points of top-1, 0 or more")
         _check(0 <= self.min_agreement <= 100, "--min-agreement", self.min_agreement, "a percentage from 0 to 100")
