@@ -289,8 +289,8 @@ def _calibration(request: QuantizeRequest) -> int:
     """As many pictures as were asked for, or as there are."""
     if request.calibration_samples < _FEWEST:
         raise BadInput(
-            f"--calibration-samples {request.calibration_samples}: expected at least {_FEWEST}: ranges of one image say "
-            "nothing about the others (1,024 is a good start)"
+            f"--calibration-samples {request.calibration_samples}: expected at least {_FEWEST}: ranges of one image "
+            "say nothing about the others (1,024 is a good start)"
         )
     data = open_dataset(request.data, labelled=False)
     there = len((data.train or data.test).labels)
