@@ -1,6 +1,7 @@
 """`lowbit compare` through a real process: what comes out, and how it says that something is wrong."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +11,10 @@ import onnxruntime
 import pytest
 
 from lowbit.core.row import COLUMNS
+from lowbit.toolchains.null import MISSING
 from tests.e2e.command import NULL, compare, environment, lowbit, make_project, rows
 from tests.models import tiny_model
+from tests.packages import install
 
 
 @pytest.fixture
@@ -240,3 +243,23 @@ def test_doctor_names_the_machine_and_every_adapter(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     for word in ("processor", "onnxruntime", "openvino", "nncf", "litert", "torch", "int8"):
         assert word in done.stdout
+
+
+def test_a_build_that_finds_its_input_bad_is_a_row_and_a_missing_package_is_asked_for_again(
+    project: Path, tmp_path: Path
+) -> None:
+    recipes = ("--recipes", "fp32,bad-build,crashed-build,needs-more")
+    words = ("--toolchains", "null", "--runtimes", "null", *recipes, "--max-drop", "100", "-o", "bad")
+    done = compare(*words, cwd=project)
+    assert done.returncode == 3, done.stderr
+    found = {row["recipe"]: row for row in json.loads((project / "bad" / "results.json").read_text())}
+    assert found["fp32"]["status"] == "measured"
+    assert found["bad-build"]["status"] == "failed" and "find its input bad" in found["bad-build"]["reason"]
+    assert found["crashed-build"]["status"] == "failed" and "SIGSEGV" in found["crashed-build"]["reason"]
+    lacking = found["needs-more"]
+    assert lacking["status"] == "unsupported" and "is not installed: pip install 'lowbit[litert]'" in lacking["reason"]
+    site = tmp_path / "site"
+    install(site, MISSING.replace("-", "_"))
+    again = compare(*words, cwd=project, PYTHONPATH=os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")]))
+    found = {row["recipe"]: row for row in json.loads((project / "bad" / "results.json").read_text())}
+    assert found["needs-more"]["status"] == "measured", again.stderr

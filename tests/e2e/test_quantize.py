@@ -14,6 +14,7 @@ from onnx import helper, numpy_helper
 import lowbit
 from lowbit.core.codec import save_json
 from lowbit.core.progress import LayerProgress
+from lowbit.measure.host import facts, int8_sums_saturate
 from lowbit.study.execute.local import PlacedJob
 from lowbit.study.quantize import LayerWatch
 from lowbit.worker.jobs import BuildJob, load_job
@@ -291,3 +292,32 @@ def test_a_half_precision_file_with_channels_last_and_free_sizes(project: Path) 
         assert any(said in note for note in notes), notes
     written = onnx.load(project / "keras-w8.onnx")
     assert "Transpose" not in {node.op_type for node in written.graph.node}
+
+
+def test_two_formats_of_one_name_keep_their_own_plans_and_manifests(quantized_project: Path) -> None:
+    words = ("--recipe", "w4a8", "--cache", "cache", "--data", "data.npz", "--preprocess", "unit", "--threads", "1")
+    for name in ("both.onnx", "both.tflite"):
+        assert command("quantize", "tiny.onnx", "-o", name, *words, cwd=quantized_project).returncode == 0
+    for name, recipe in (("both.onnx", "w4a8"), ("both.tflite", "w4a8-tflite")):
+        manifest = json.loads((quantized_project / f"{name}.manifest.json").read_text())
+        assert (manifest["main"], manifest["recipe"]["name"]) == (name, recipe)
+        looked = command("inspect", name, cwd=quantized_project)
+        assert looked.returncode == 0 and recipe in looked.stdout, looked.stderr
+        assert "no manifest" not in looked.stdout
+
+
+def test_a_dry_run_decodes_two_pictures_and_takes_a_network_with_random_weights(project: Path) -> None:
+    words = ("--data", "data.npz", "--preprocess", "unit,resize=32,crop=32", "--recipe", "w4a8", "--cache", "dry")
+    done = command("quantize", "torchvision:squeezenet1_1", *words, "--dry-run", cwd=project)
+    assert done.returncode == 0, done.stderr
+    (images,) = (project / "dry" / "cache").glob("samples-*/calibration/images.npy")
+    assert len(np.load(images, mmap_mode="r")) == 2
+
+
+@pytest.mark.skipif(not int8_sums_saturate(facts()), reason="needs a processor without int8 dot products")
+def test_a_file_that_this_processor_computes_wrongly_is_told_loudly(quantized_project: Path) -> None:
+    done = quantize(quantized_project, "--recipe", "w8a8", "--full-range", "-o", "wide.onnx")
+    assert done.returncode == 3
+    assert "wide.onnx should not be shipped: onnxruntime: Conv Conv_" in done.stderr
+    manifest = json.loads((quantized_project / "wide.onnx.manifest.json").read_text())
+    assert min(layer["equal"] for layer in manifest["verified"][0]["layers"]) < 0.99

@@ -59,7 +59,6 @@ def test_commands_run_as_they_stand(commands: list[list[str]], tmp_path: Path) -
         assert done.returncode == 0, f"lowbit {shlex.join(words)}\n{done.stderr}"
 
 
-@pytest.mark.xfail(strict=True, reason="no block of the README is marked yet")
 def test_the_readme_has_commands_that_run() -> None:
     assert README
 
