@@ -27,7 +27,7 @@ OURS_IN_RUNTIMES = {
 OURS_IN_TOOLCHAINS = {
     "litert": "lowbit.toolchains.litert._ranges",
     "nncf": "lowbit.formats.openvino.tidy.number_by_place",
-    "onnxruntime": "lowbit.toolchains.onnxruntime.has_int8_dot_product",
+    "onnxruntime": "lowbit.toolchains.onnxruntime.int8_sums_saturate",
     "torch": "lowbit.torchgraph.importer.import_graph",
 }
 READING_IMAGES = "lowbit.toolchains._edge.batches"  # called from inside the vendor's call

@@ -23,7 +23,17 @@ def test_for_another_reason():
 def test_a_missing_package_fails(tmp_path: Path) -> None:
     (tmp_path / "test_vendor.py").write_text(TESTS)
     (tmp_path / "test_whole.py").write_text("import pytest\npytest.importorskip('no_such_vendor')\n")
-    words = ["-c", os.devnull, "--rootdir", str(tmp_path), "-p", "tests.conftest", "--continue-on-collection-errors"]
+    words = [
+        "-W",
+        "ignore",
+        "-c",
+        os.devnull,
+        "--rootdir",
+        str(tmp_path),
+        "-p",
+        "tests.conftest",
+        "--continue-on-collection-errors",
+    ]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *words, str(tmp_path)],
         cwd=ROOT,

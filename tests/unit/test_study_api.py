@@ -70,7 +70,7 @@ def test_every_argument_of_compare_is_in_the_command(asked: list[Any]) -> None:
         "preprocess": "raw", "weights": "w.pt", "labels": "l.json", "among": "data", "calibration_samples": 7,
         "seed": 3, "limit": 9, "toolchains": ("a",), "recipes": ("b",), "bits": (4,), "runtimes": ("c",),
         "scenario": "offline", "threads": 2, "batch_size": 5, "min_duration": 0.1, "rounds": 2, "official": True,
-        "timing": False,
+        "timing": False, "input_size": "8x8", "threshold": 0.25, "min_agreement": 80.0,
         "optimize": "size", "max_drop": 2.5, "time_limit": 60.0, "out": "s",
     }  # fmt: skip
     named = {
