@@ -1,10 +1,11 @@
 """Which tensors of a Concat keep a range of their own, decided from what the range pass has seen.
 
 A tensor that only one Concat reads had best have that Concat's range: it is rounded once. One that others read too (the
-feature maps of a dense block, which every later layer concatenates again) would reach them with the Concat's coarser
-steps. Rounding to steps of s costs an error of s² / 12. With a range of its own, a tensor of steps s costs its readers
-s², and behind the Concat, where it is rounded once more, s² more than sharing would. So a shared range with steps S is
-given up where S² > 2 s².
+feature maps of a dense block, which every later layer concatenates again) reaches them with that Concat's coarser steps
+then. Rounding to steps of s costs a squared error of s² / 12 on the average. With the range of a Concat, steps S, each
+reader of the tensor sees S². With one of its own, steps s, it sees s², or behind a Concat, which rounds once more,
+s² + S². The sum over all readers, in units of what the tensor's own steps cost, is what is compared: sharing is given
+up where it costs noticeably more.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -19,9 +20,8 @@ from lowbit.quant.plan.plan import QuantPlan, TensorPlan
 Limits = Callable[[Iterable[TensorPlan]], tuple[float, float]]
 """The limits that one quantizer for all these tensors would have."""
 
-_COARSEST = 2**0.5  # steps of a shared range, in steps of the tensor's own
-_WORTH_SAYING = 1.05  # times
-_OTHERS = ""  # stands for every reader that is no Concat
+_NOTICEABLE = 1.25  # times the error (1 dB): less is not worth the rounding again, which takes time too
+_WORTH_SAYING = 1.05  # times the step
 
 
 def with_own_ranges(model: ir.Model, plan: QuantPlan, limits: Limits) -> QuantPlan:
@@ -38,7 +38,7 @@ def with_own_ranges(model: ir.Model, plan: QuantPlan, limits: Limits) -> QuantPl
         for node, sources in joins.items():
             for source in sources:
                 found |= parts.join(source, str(node.outputs[0].name))
-    wider = parts.wider()
+    wider = parts.settle()
     groups: dict[frozenset[str], str] = {}
 
     def decided(tensor: TensorPlan) -> TensorPlan:
@@ -82,7 +82,13 @@ class _Parts:
                     if self._share_a_group(first, name):
                         self._unite(self._parts[first] | self._parts[name])
         self._first = dict(self._parts)
-        self._readers = self._all_readers(model, joins)
+        self._operands = {str(node.outputs[0].name): names for node, names in joins.items()}
+        # Of each part, the results of the Concats that read it.
+        self._joined_by: dict[frozenset[str], list[str]] = {part: [] for part in self._first.values()}
+        for result, names in self._operands.items():
+            for name in names:
+                self._joined_by[self._first[name]].append(result)
+        self._others = self._count_others(model, joins)
         self._steps: dict[frozenset[str], float] = {}
 
     def part(self, name: str) -> frozenset[str]:
@@ -90,37 +96,64 @@ class _Parts:
         return self._parts[name]
 
     def join(self, source: str, result: str) -> bool:
-        """Let an operand of a Concat and its result share a range, where they do not yet and that is not too coarse."""
-        joined = self._parts[source] | self._parts[result]
+        """Let an operand of a Concat and its result share a range, where they do not yet and no error grows by it."""
         if result in self._parts[source] or not self._share_a_group(source, result):
             return False
-        for first in {self._first[name] for name in joined}:
-            seen_outside = any(reader not in joined for name in first for reader in self._readers[name])
-            if seen_outside and self._step(joined) > _COARSEST * self._step(first):
-                return False
+        apart = self._parts[source], self._parts[result]
+        joined = apart[0] | apart[1]
+        read = (name for result in joined & self._operands.keys() for name in self._operands[result])
+        seen = {self._first[name] for name in (*joined, *read)}
+        before = self._error(seen)
         self._unite(joined)
-        return True
+        if self._error(seen) <= before:
+            return True
+        for part in apart:
+            self._unite(part)
+        return False
 
-    def wider(self) -> dict[str, float]:
-        """Tensor of a group that fell apart → the steps of one range for the whole group, in steps of its own."""
+    def settle(self) -> dict[str, float]:
+        """Put groups together again whose parts are not worth it. Tensor of another group → the steps of one range for
+        the whole group, in steps of its own.
+        """
         groups: dict[str, set[str]] = {}
         for name, tensor in self._tensors.items():
             groups.setdefault(tensor.group, set()).add(name)
-        apart = [frozenset(names) for names in groups.values() if names not in self._parts.values()]
-        return {name: self._step(names) / self._step(self._parts[name]) for names in apart for name in names}
+        found: dict[str, float] = {}
+        for names in (frozenset(names) for names in groups.values() if names not in self._parts.values()):
+            first, parts = {self._first[name] for name in names}, {self._parts[name] for name in names}
+            error = self._error(first)
+            self._unite(names)
+            if self._error(first) > _NOTICEABLE * error:
+                for part in parts:
+                    self._unite(part)
+                found |= {name: self._step(names) / self._step(self._parts[name]) for name in names}
+        return found
 
-    def _all_readers(self, model: ir.Model, joins: Mapping[ir.Node, list[str]]) -> dict[str, set[str]]:
-        """Tensor → the results of the Concats that read it, and _OTHERS if anything else does but to move it about."""
-        found: dict[str, set[str]] = {name: set() for name in self._tensors}
-        for name in (str(value.name) for value in model.graph.outputs if value.name in found):
-            found[name].add(_OTHERS)
+    def _error(self, first: Iterable[frozenset[str]]) -> float:
+        """The error that the readers of these tensors see, each in units of what its own steps would cost."""
+        total = 0.0
+        for part in first:
+            name = next(iter(part))
+            own, step = self._step(part), self._step(self._parts[name])
+            error = self._others[part] * step**2
+            for result in self._joined_by[part]:
+                again = 0.0 if result in self._parts[name] else step**2
+                error += self._step(self._parts[result]) ** 2 + again
+            total += error / own**2
+        return total
+
+    def _count_others(self, model: ir.Model, joins: Mapping[ir.Node, list[str]]) -> dict[frozenset[str], int]:
+        """Part → how many read it and neither join nor move it; 0 for a Concat's result: its operands count."""
+        found = dict.fromkeys(self._first.values(), 0)
+        reads = [(str(value.name), frozenset[str]()) for value in model.graph.outputs]
         for node in model.graph:
-            results = {str(value.name) for value in node.outputs}
-            for name in (str(value.name) for value in node.inputs if value is not None and value.name in found):
-                if node in joins:
-                    found[name] |= results
-                elif node.op_type not in kinds.SIZES and not results & self._first[name]:
-                    found[name].add(_OTHERS)
+            if node not in joins and node.op_type not in kinds.SIZES:
+                results = frozenset(str(value.name) for value in node.outputs)
+                reads += [(str(value.name), results) for value in node.inputs if value is not None]
+        for name, results in reads:
+            part = self._first.get(name)
+            if part is not None and not results & part and not part & self._operands.keys():
+                found[part] += 1
         return found
 
     def _share_a_group(self, a: str, b: str) -> bool:
