@@ -1,6 +1,7 @@
 """Operators over an image's height and width: pooling, resizing, depth to space."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -9,7 +10,7 @@ from torch import fx, nn
 from torch.nn import functional
 
 from lowbit.torchgraph.builder import Builder, Handler
-from lowbit.torchgraph.padding import pad, pad_or_defer, window
+from lowbit.torchgraph.padding import Window, pad, pad_or_defer, same_padding, window
 from lowbit.torchgraph.values import ImportedOp, Value
 
 _MAX_POOLS: dict[int, type[nn.Module]] = {3: nn.MaxPool1d, 4: nn.MaxPool2d, 5: nn.MaxPool3d}
@@ -34,23 +35,49 @@ def max_pool(b: Builder, op: ImportedOp) -> Value:
 
 
 def average_pool(b: Builder, op: ImportedOp) -> Value:
-    """AveragePool. What counts into the mean at the border is ONNX's count_include_pad."""
+    """AveragePool. What counts into the mean at the border is ONNX's count_include_pad.
+
+    torch's own layer stands where litert-torch has an operator for it; elsewhere x is padded by zeros, and the mean is
+    divided by the share of each window that counts.
+    """
     x = op.tensor(0)
     w = window(b, op, x, op.attribute("kernel_shape", []))
     if any(dilation != 1 for dilation in w.dilations):
         raise op.unsupported("torch averages no dilated window")
     ceil, include = bool(op.attribute("ceil_mode", 0)), bool(op.attribute("count_include_pad", 0))
-    pool = _AVERAGE_POOLS[b.rank(x)]
-    if w.even:
-        return b.layer(pool(w.kernel, w.strides, [begin for begin, _ in w.pads], ceil, include), x)
-    layer = pool(w.kernel, w.strides, 0, ceil)
-    y = b.layer(layer, pad(b, x, w.pads))
-    if include:
-        return y
-    # The zeros must not count: divide by the share of each window that lies on the image.
-    flat = [amount for pair in reversed(w.pads) for amount in pair]
-    share = layer(functional.pad(torch.ones(1, 1, *b.fixed_shape(x, 2)), flat))
-    return b.call(torch.div, y, b.buffer("share", share.numpy()))
+    pool, sizes = _AVERAGE_POOLS[b.rank(x)], b.fixed_shape(x, 2)
+    axes = zip(sizes, w.kernel, w.strides, w.pads, strict=True)
+    over = [_over(size, kernel, stride, pads, ceil=ceil) for size, kernel, stride, pads in axes]
+    ends = [(begin, end + more) for (begin, end), more in zip(w.pads, over, strict=True)]
+    begins = [begin for begin, _ in w.pads]
+    if w.even and (include or not any(map(any, ends))):
+        return b.layer(pool(w.kernel, w.strides, begins, ceil, include), x)
+    if b.rank(x) == 4 and not include and (w.even or not any(begins)) and _is_same(sizes, w, ends):
+        return b.layer(pool(w.kernel, w.strides, begins, ceil or not w.even, include), x)
+    layer = pool(w.kernel, w.strides)
+    counted = _padded(torch.ones(1, 1, *sizes), w.pads, float(include))
+    share = layer(_padded(counted, [(0, more) for more in over], 0.0))
+    y = b.layer(layer, pad(b, x, ends))
+    return y if bool((share == 1).all()) else b.call(torch.div, y, b.buffer("share", share.numpy()))
+
+
+def _over(size: int, kernel: int, stride: int, pads: tuple[int, int], *, ceil: bool) -> int:
+    """By how much the last window hangs over one padded axis, where the output's size is rounded up."""
+    free = size + sum(pads) - kernel
+    last = -(-free // stride) * stride if ceil else free // stride * stride
+    if last >= size + pads[0]:  # a window begins inside x or in the padding before it
+        last -= stride
+    return max(0, last - free)
+
+
+def _is_same(sizes: Sequence[int], w: Window, ends: Sequence[tuple[int, int]]) -> bool:
+    """Whether zeros at `ends` are what LiteRT calls SAME: it leaves them out of the mean."""
+    axes = zip(sizes, w.kernel, w.strides, ends, strict=True)
+    return all(same_padding(size, kernel, stride, 1, upper=True) == pair for size, kernel, stride, pair in axes)
+
+
+def _padded(x: torch.Tensor, pads: Sequence[tuple[int, int]], value: float) -> torch.Tensor:
+    return functional.pad(x, [amount for pair in reversed(pads) for amount in pair], value=value)
 
 
 def _global(layers: dict[int, type[nn.Module]]) -> Handler:
