@@ -362,6 +362,27 @@ def test_averages_of_their_own_entries_are_left_alone(tmp_path: Path, attributes
     assert set(only(model, "AveragePool").attributes) == {"kernel_shape", "strides", *attributes}
 
 
+def test_a_global_average_over_one_axis_is_one_over_two(tmp_path: Path) -> None:
+    model = prepared(tmp_path, [node("GlobalAveragePool", "x")], shape=(4, 7))
+    assert operators(model) == "Unsqueeze GlobalAveragePool Squeeze"
+
+
+# -- transposed convolutions
+
+
+@pytest.mark.parametrize("attributes", [
+    {"auto_pad": "SAME_UPPER"}, {"auto_pad": "SAME_LOWER"}, {"auto_pad": "VALID"}, {"output_shape": [11, 10]},
+    {"output_shape": [13, 9]}, {"output_shape": [12, 10], "auto_pad": "SAME_UPPER"},
+])  # fmt: skip
+@pytest.mark.parametrize("kernel", [3, 4])
+def test_a_transposed_convolution_says_its_padding_by_numbers(
+    tmp_path: Path, attributes: dict[str, Any], kernel: int
+) -> None:
+    transposed = node("ConvTranspose", "x w", strides=[2, 2], **attributes)
+    model = prepared(tmp_path, [transposed], {"w": floats(4, 3, kernel, kernel)})
+    assert not {"auto_pad", "output_shape"} & set(only(model, "ConvTranspose").attributes)
+
+
 # -- the whole
 
 

@@ -4,6 +4,7 @@ Converters fuse, reorder and rename, and change the layout; the sorted numbers o
 for layers with weights, but not for what lies between them.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,10 @@ _CLOSE = 1e-3  # of the largest number: float kernels differ by far less, other 
 Floats = npt.NDArray[np.float32]
 
 
-def match(content: bytes, graph: Path, images: Floats) -> dict[int, tuple[str, ...]]:
+def match(content: bytes, graph: Path, images: Sequence[Floats]) -> dict[int, tuple[str, ...]]:
     """Tensor → the names of the ONNX values that hold its numbers, in the graph's order; constants are left out.
 
-    content: the float .tflite file. graph: the ONNX file that it was made from. images: its input, one batch.
+    content: the float .tflite file. graph: the ONNX file that it was made from. images: a batch for each of its inputs.
     """
     values = _values(graph, images)
     sizes: dict[int, list[str]] = {}
@@ -34,7 +35,7 @@ def match(content: bytes, graph: Path, images: Floats) -> dict[int, tuple[str, .
     return found
 
 
-def _values(graph: Path, images: Floats) -> dict[str, Floats]:
+def _values(graph: Path, images: Sequence[Floats]) -> dict[str, Floats]:
     """ONNX value → its sorted numbers, by the importer's torch modules."""
     import torch
     from torch import fx
@@ -52,11 +53,11 @@ def _values(graph: Path, images: Floats) -> dict[str, Floats]:
             return result
 
     with torch.no_grad():
-        Watch(import_graph(graph)).run(torch.from_numpy(images))
+        Watch(import_graph(graph, inputs=len(images))).run(*map(torch.from_numpy, images))
     return found
 
 
-def _tensors(content: bytes, images: Floats) -> dict[int, Floats]:
+def _tensors(content: bytes, images: Sequence[Floats]) -> dict[int, Floats]:
     """Tensor → its sorted numbers, for the input and what operators write. A delegate would keep its own to itself."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
@@ -67,13 +68,14 @@ def _tensors(content: bytes, images: Floats) -> dict[int, Floats]:
         experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
     )
     interpreter.allocate_tensors()
-    (source,) = interpreter.get_input_details()
-    interpreter.set_tensor(source["index"], images)
+    sources = sorted(interpreter.get_input_details(), key=lambda detail: str(detail["name"]))  # …_args_0, …_args_1
+    for source, batch in zip(sources, images, strict=True):
+        interpreter.set_tensor(source["index"], batch)
     interpreter.invoke()
     written = [int(out) for operator in interpreter._get_ops_details() for out in operator["outputs"]]
     types = {detail["index"]: detail["dtype"] for detail in interpreter.get_tensor_details()}
     return {
         index: np.sort(interpreter.get_tensor(index), axis=None)
-        for index in [int(source["index"]), *written]
+        for index in [*(int(source["index"]) for source in sources), *written]
         if types[index] is np.float32
     }

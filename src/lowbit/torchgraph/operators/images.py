@@ -20,7 +20,6 @@ _GLOBAL_AVERAGE: dict[int, type[nn.Module]] = {
     4: nn.AdaptiveAvgPool2d,
     5: nn.AdaptiveAvgPool3d,
 }
-_GLOBAL_MAX: dict[int, type[nn.Module]] = {3: nn.AdaptiveMaxPool1d, 4: nn.AdaptiveMaxPool2d, 5: nn.AdaptiveMaxPool3d}
 
 
 def max_pool(b: Builder, op: ImportedOp) -> Value:
@@ -80,8 +79,15 @@ def _padded(x: torch.Tensor, pads: Sequence[tuple[int, int]], value: float) -> t
     return functional.pad(x, [amount for pair in reversed(pads) for amount in pair], value=value)
 
 
-def _global(layers: dict[int, type[nn.Module]]) -> Handler:
-    return lambda b, op: b.layer(layers[b.rank(op.tensor(0))](1), op.tensor(0))
+def global_average_pool(b: Builder, op: ImportedOp) -> Value:
+    """GlobalAveragePool."""
+    return b.layer(_GLOBAL_AVERAGE[b.rank(op.tensor(0))](1), op.tensor(0))
+
+
+def global_max_pool(b: Builder, op: ImportedOp) -> Value:
+    """GlobalMaxPool; litert-torch knows no adaptive pooling of maxima."""
+    x = op.tensor(0)
+    return b.call(torch.amax, x, tuple(range(2, b.rank(x))), keepdim=True)
 
 
 def resize(b: Builder, op: ImportedOp) -> Value:
@@ -171,8 +177,8 @@ def space_to_depth(b: Builder, op: ImportedOp) -> Value:
 OPERATORS: dict[str, Handler] = {
     "MaxPool": max_pool,
     "AveragePool": average_pool,
-    "GlobalAveragePool": _global(_GLOBAL_AVERAGE),
-    "GlobalMaxPool": _global(_GLOBAL_MAX),
+    "GlobalAveragePool": global_average_pool,
+    "GlobalMaxPool": global_max_pool,
     "Resize": resize,
     "DepthToSpace": depth_to_space,
     "SpaceToDepth": space_to_depth,

@@ -194,8 +194,11 @@ def pad(b: Builder, op: ImportedOp) -> Value:
     torch_mode = {"reflect": "reflect", "edge": "replicate", "wrap": "circular"}[mode]
     if any(pair != (0, 0) for pair in pairs[:2]):
         raise op.unsupported(f"mode {mode} on the batch or channel axis")
-    flat = [amount for pair in reversed(pairs[2:]) for amount in pair]
-    return b.call(functional.pad, x, flat, mode=torch_mode)
+    if min(amounts) < 0:
+        cut = tuple(slice(max(0, -begin), end if end < 0 else None) for begin, end in pairs)
+        x = b.call(operator.getitem, x, cut)
+    flat = [max(0, amount) for pair in reversed(pairs[2:]) for amount in pair]
+    return b.call(functional.pad, x, flat, mode=torch_mode) if any(flat) else x
 
 
 def _trailing(pairs: list[tuple[int, int]]) -> list[tuple[int, int]]:
