@@ -136,7 +136,7 @@ def test_a_layer_alone_computes_on_codes_what_exact_arithmetic_says(node: str, b
 
 @pytest.mark.parametrize("node", ["relu1", "nowhere"])
 def test_a_layer_file_of_what_is_no_layer_is_refused(node: str) -> None:
-    with pytest.raises(BadInput, match="no Conv, ConvTranspose or Gemm"):
+    with pytest.raises(BadInput, match="computes nothing on codes that could run alone: expected one of conv1"):
         layer_file(small_model(), node)
 
 

@@ -1,7 +1,7 @@
 """The engine's files agree with the integer reference in every runtime, and what does not agree is seen."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import numpy.typing as npt
 import onnx
 import pytest
 
+from lowbit.core.adapter import Codes, RunCodes
 from lowbit.core.artifact import Artifact
 from lowbit.core.codec import from_plain, to_plain
 from lowbit.core.errors import BadInput, MeasurementError, UnsupportedError
@@ -124,33 +125,33 @@ def test_a_runtime_that_cannot_run_a_layer_alone_says_so(tmp_path: Path) -> None
 
 
 def test_layers_are_compared_code_by_code() -> None:
-    def runtime(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        other = codes.copy()
+    def runtime(codes: Sequence[Codes]) -> Codes:
+        other = codes[0].copy()
         other[0, :2] += np.array([1, 3], np.uint8)
         return other
 
-    found = check_layer("n", "Conv", CODES, {"float": lambda codes: codes}, runtime)
+    found = check_layer("n", "Conv", [CODES], {"float": lambda codes: codes[0]}, runtime)
     assert found == LayerCheck("n", "Conv", codes=200, equal=198 / 200, largest=3, requantize="float")
 
 
 def test_the_other_way_of_requantizing_counts_where_the_first_fails() -> None:
-    ways = {"float": lambda codes: codes, "fixed-point": lambda codes: codes + 1}
-    assert check_layer("n", "Conv", CODES, ways, lambda codes: codes).requantize == "float"
-    other = check_layer("n", "Conv", CODES, ways, lambda codes: codes + 1)
+    ways: dict[str, RunCodes] = {"float": lambda codes: codes[0], "fixed-point": lambda codes: codes[0] + 1}
+    assert check_layer("n", "Conv", [CODES], ways, lambda codes: codes[0]).requantize == "float"
+    other = check_layer("n", "Conv", [CODES], ways, lambda codes: codes[0] + 1)
     assert (other.requantize, other.equal, other.largest) == ("fixed-point", 1, 0)
 
 
 def test_float_results_are_compared_in_steps_of_their_range() -> None:
     scores = np.linspace(0, 255, 200, dtype=np.float32).reshape(4, 50)
-    ways = {"float": lambda _: scores}
-    assert check_layer("n", "Gemm", CODES, ways, lambda _: scores + np.float32(1e-4)).equal == 1
-    assert check_layer("n", "Gemm", CODES, ways, lambda _: scores + np.float32(2)).largest == 2
-    assert check_layer("n", "Gemm", CODES, ways, lambda _: np.full_like(scores, np.nan)).equal == 0
+    ways: dict[str, RunCodes] = {"float": lambda _: scores}
+    assert check_layer("n", "Gemm", [CODES], ways, lambda _: scores + np.float32(1e-4)).equal == 1
+    assert check_layer("n", "Gemm", [CODES], ways, lambda _: scores + np.float32(2)).largest == 2
+    assert check_layer("n", "Gemm", [CODES], ways, lambda _: np.full_like(scores, np.nan)).equal == 0
 
 
 def test_shapes_that_differ_are_no_agreement() -> None:
     with pytest.raises(MeasurementError, match=r"n: the runtime gives \[2, 50\], the reference \[4, 50\]"):
-        check_layer("n", "Conv", CODES, {"float": lambda codes: codes}, lambda codes: codes[:2])
+        check_layer("n", "Conv", [CODES], {"float": lambda codes: codes[0]}, lambda codes: codes[0][:2])
 
 
 def test_scores() -> None:

@@ -3,9 +3,11 @@
 from fractions import Fraction
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -16,11 +18,12 @@ from lowbit.core.model import FloatModel
 from lowbit.core.samples import Samples
 from lowbit.formats.onnx.write import export_onnx
 from lowbit.reference.graph import IntegerGraph, load_integer_graph
+from lowbit.reference.op import real
 from lowbit.reference.products import convolution, exact_matrix_product, exactly, transposed_convolution
 from lowbit.reference.values import Codes, Lookup, Sums, by_fixed_point, by_fixed_point_ties_up, by_float, in_int32
 from lowbit.reference.windows import windows
 from tests.contract.adapters import expected, images
-from tests.quantized import small_model
+from tests.quantized import random_images, small_model
 
 FLOAT = TensorProto.FLOAT
 
@@ -193,6 +196,48 @@ def test_an_operator_that_nobody_knows_is_named() -> None:
     graph = qdq([helper.make_node("Nonsense", ["x"], ["y"], "n1")], {"x": (0.1, 0)}, ["y"])
     with pytest.raises(UnsupportedError, match="Nonsense n1"):
         graph.run({"x": np.ones((1, 2), np.uint8)})
+
+
+@pytest.mark.parametrize("pads", [[0, 0, -1, 2, 0, 0, 1, -2], [0, -1, 0, 0, 0, 2, -3, 0]])
+@pytest.mark.parametrize("fill", [None, 0.0, 1.5])
+def test_padding_may_cut(pads: list[int], fill: float | None) -> None:
+    nodes = [
+        helper.make_node("DequantizeLinear", ["x", "scale", "zero"], ["f"]),
+        helper.make_node("Pad", ["f", "pads"] + ["fill"] * (fill is not None), ["y"]),
+    ]
+    constants: dict[str, Any] = {
+        "scale": np.array(0.5, np.float32),
+        "zero": np.array(3, np.uint8),
+        "pads": np.array(pads),
+    }
+    if fill is not None:
+        constants["fill"] = np.array(fill, np.float32)
+    graph = helper.make_graph(
+        nodes,
+        "pad",
+        [helper.make_tensor_value_info("x", TensorProto.UINT8, [1, 3, 5, 6])],
+        [helper.make_tensor_value_info("y", FLOAT, None)],
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    x = np.random.default_rng(0).integers(0, 256, (1, 3, 5, 6)).astype(np.uint8)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    wanted = ort.InferenceSession(model.SerializeToString(), options).run(None, {"x": x})[0]
+    np.testing.assert_array_equal(real(load_integer_graph(model).run({"x": x})["y"]), wanted)
+
+
+def test_codes_that_nodes_read_are_kept_for_the_first_images(tmp_path: Path) -> None:
+    export_onnx(small_model(), tmp_path / "m.onnx")
+    graph = load_integer_graph(onnx.load(tmp_path / "m.onnx"))
+    x = random_images(4, seed=2)
+    values, kept = graph.run_and_keep({"x": x}, [("add", 0), ("add", 1), ("fc", 0)], 2 * 8 * 64)
+    assert {read: (codes.dtype.name, codes.shape) for read, codes in kept.items()} == {
+        ("add", 0): ("uint8", (2, 8, 8, 8)), ("add", 1): ("uint8", (2, 8, 8, 8)), ("fc", 0): ("uint8", (4, 8)),
+    }  # fmt: skip
+    assert set(values) == set(graph.outputs)
+    with pytest.raises(BadInput, match=r"read no codes in the file: fc \(input 7\)"):
+        graph.run_and_keep({"x": x}, [("fc", 7)], 1)
 
 
 def test_asking_for_a_layer_that_is_not_there() -> None:

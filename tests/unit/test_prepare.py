@@ -324,10 +324,63 @@ def test_an_average_that_counts_its_padding_is_padded_apart(
     assert set(only(model, "AveragePool").attributes) == {"kernel_shape", "strides"}
 
 
-@pytest.mark.parametrize("attributes", [{"pads": [1] * 4}, {"count_include_pad": 1}, {"ceil_mode": 1}])
-def test_other_averages_are_left_alone(tmp_path: Path, attributes: dict[str, Any]) -> None:
+@pytest.mark.parametrize("pads", [[0, 0, 0, 0], [1, 1, 1, 1], [0, 1, 1, 1]])
+@pytest.mark.parametrize(("shape", "kernel", "stride"), [((4, 8, 7), 3, 2), ((4, 7, 7), 2, 2), ((4, 10, 7), 2, 3)])
+def test_an_average_that_counts_its_padding_and_hangs_over_divides_by_what_is_inside(
+    tmp_path: Path, pads: list[int], shape: tuple[int, ...], kernel: int, stride: int
+) -> None:
+    counted: dict[str, Any] = {"pads": pads, "ceil_mode": 1, "count_include_pad": 1}
+    pool = node("AveragePool", "x", kernel_shape=[kernel] * 2, strides=[stride] * 2, **counted)
+    model = prepared(tmp_path, [pool], shape=shape)
+    assert operators(model) == ("Pad AveragePool" if any(pads) else "AveragePool")
+    assert set(only(model, "AveragePool").attributes) <= {"kernel_shape", "strides", "pads"}
+
+
+@pytest.mark.parametrize("auto_pad", ["SAME_UPPER", "SAME_LOWER", "VALID"])
+def test_padding_that_is_counted_may_be_stated_by_a_word(tmp_path: Path, auto_pad: str) -> None:
+    pool = node("AveragePool", "x", kernel_shape=[3, 2], strides=[2, 1], auto_pad=auto_pad, count_include_pad=1)
+    model = prepared(tmp_path, [pool])
+    assert operators(model) == ("AveragePool" if auto_pad == "VALID" else "Pad AveragePool")
+
+
+@pytest.mark.parametrize("op_type", ["AveragePool", "MaxPool"])
+@pytest.mark.parametrize("pads", [[0, 0, 0, 0], [1, 1, 1, 1], [0, 1, 1, 0]])
+@pytest.mark.parametrize(("shape", "kernel", "stride"), [((4, 8, 7), 3, 2), ((4, 7, 7), 2, 2), ((4, 10, 7), 2, 3)])
+def test_a_pooling_that_rounds_its_size_up_is_padded_at_the_end(
+    tmp_path: Path, op_type: str, pads: list[int], shape: tuple[int, ...], kernel: int, stride: int
+) -> None:
+    pool = node(op_type, "x", "p", kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=pads, ceil_mode=1)
+    model = prepared(tmp_path, [pool, node("Relu", "p")], shape=shape)
+    assert set(only(model, op_type).attributes) == {"kernel_shape", "strides", "pads"}
+
+
+@pytest.mark.parametrize("attributes", [{"pads": [1] * 4}, {}])
+def test_averages_of_their_own_entries_are_left_alone(tmp_path: Path, attributes: dict[str, Any]) -> None:
     pool = node("AveragePool", "x", kernel_shape=[3, 3], strides=[2, 2], **attributes)
-    assert operators(prepared(tmp_path, [pool])) == "AveragePool"
+    model = prepared(tmp_path, [pool])
+    assert operators(model) == "AveragePool"
+    assert set(only(model, "AveragePool").attributes) == {"kernel_shape", "strides", *attributes}
+
+
+def test_a_global_average_over_one_axis_is_one_over_two(tmp_path: Path) -> None:
+    model = prepared(tmp_path, [node("GlobalAveragePool", "x")], shape=(4, 7))
+    assert operators(model) == "Unsqueeze GlobalAveragePool Squeeze"
+
+
+# -- transposed convolutions
+
+
+@pytest.mark.parametrize("attributes", [
+    {"auto_pad": "SAME_UPPER"}, {"auto_pad": "SAME_LOWER"}, {"auto_pad": "VALID"}, {"output_shape": [11, 10]},
+    {"output_shape": [13, 9]}, {"output_shape": [12, 10], "auto_pad": "SAME_UPPER"},
+])  # fmt: skip
+@pytest.mark.parametrize("kernel", [3, 4])
+def test_a_transposed_convolution_says_its_padding_by_numbers(
+    tmp_path: Path, attributes: dict[str, Any], kernel: int
+) -> None:
+    transposed = node("ConvTranspose", "x w", strides=[2, 2], **attributes)
+    model = prepared(tmp_path, [transposed], {"w": floats(4, 3, kernel, kernel)})
+    assert not {"auto_pad", "output_shape"} & set(only(model, "ConvTranspose").attributes)
 
 
 # -- the whole

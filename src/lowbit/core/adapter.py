@@ -1,6 +1,6 @@
 """The faces of adapters: what a toolchain makes, what a runtime reads, what a session does."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,7 +17,7 @@ from lowbit.core.samples import Samples
 
 Floats = npt.NDArray[np.float32]
 Codes = npt.NDArray[Any]
-RunCodes = Callable[[Codes], Codes]  # one layer alone: codes as it reads them → codes of its result, or its floats
+RunCodes = Callable[[Sequence[Codes]], Codes]  # a part alone: codes, an array an input → codes of its result, or floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +129,18 @@ class SessionOptions:
 
     threads: int = 1
     batch_size: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class CodePorts:
+    """How a part of a model is read and written: for a file that holds shifted codes.
+
+    inputs: name and zero point of each input, in the order of the codes; result: the zero point of the result, None
+    where that is float.
+    """
+
+    inputs: tuple[tuple[str, int], ...]
+    result: int | None
 
 
 class Session(Protocol):

@@ -1,8 +1,9 @@
-"""Small edits of a graph that every rewrite needs: a fresh constant, one node in the place of another."""
+"""Small edits of a graph that every rewrite needs: a fresh constant, one node in the place of another, sizes anew."""
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
+from onnx_ir.passes import common
 
 
 def initializer(graph: ir.Graph, name: str, array: npt.NDArray[np.generic]) -> ir.Value:
@@ -28,3 +29,15 @@ def only_reader(value: ir.Value) -> ir.Node | None:
     """The node that alone reads `value`; None where there are several, none, or the graph gives the value out."""
     uses = list(value.uses())
     return uses[0].node if len(uses) == 1 and not value.is_graph_output() else None
+
+
+def infer_shapes_again(model: ir.Model) -> None:
+    """Forget every inferred size, since a wrong one spreads; an output keeps its own where none is found."""
+    declared = [(value, value.shape) for value in model.graph.outputs]
+    for node in model.graph:
+        for value in node.outputs:
+            value.shape = None
+    common.ShapeInferencePass()(model)
+    for value, shape in declared:
+        if value.shape is None:
+            value.shape = shape

@@ -4,7 +4,7 @@ Layers are compared alone, on equal input codes, since a difference of one code 
 end to end, the scores say what is left of it for the user.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import floor
 from typing import Any
 
@@ -26,12 +26,13 @@ _STEPS = 255  # of a float result: what 8 bits would resolve
 
 
 def check_layer(
-    node: str, op_type: str, codes: Array, references: Mapping[str, RunCodes], runtime: RunCodes
+    node: str, op_type: str, codes: Sequence[Array], references: Mapping[str, RunCodes], runtime: RunCodes
 ) -> LayerCheck:
-    """One layer on `codes` [N, …] against the first of the `references` (way of requantizing → the layer in that way).
+    """One part of a model on `codes` (an array [N, …] an input) against the first of the `references`.
 
-    Where that falls short of 99.9 % of equal codes the others are tried, and the best is told: kernels differ in how
-    they requantize, and each way is a whole specification. Raises MeasurementError where shapes differ.
+    references: way of requantizing → the part in that way. Where the first falls short of 99.9 % of equal codes the
+    others are tried, and the best is told: kernels differ in how they requantize, and each way is a whole
+    specification. Raises MeasurementError where shapes differ.
     """
     found, checks = runtime(codes), []
     for way, reference in references.items():

@@ -157,7 +157,11 @@ def _round_layer(
     assert bias is not None
     assert value is not None
     reads = draft.read_as(node, value)
-    assert reads is not None, node.name
+    if reads is None:
+        raise BadInput(
+            f"the plan gives no quantizer to {value.name!r}, which layer {plan.node!r} reads as integers; "
+            "expected an entry under tensors"
+        )
     layer = walk.layer(plan.node)
     matrix = to_matrix(layer, array.astype(np.float64))
     rows = bias.astype(np.float64).reshape(len(matrix), -1)

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from lowbit.core.errors import UnsupportedError
 from lowbit.graph.values import constant
 from lowbit.quant.formats import Format, QParams, qparams_of_range
 from lowbit.quant.model import QTensor, QuantizedLayer, QuantizedModel
@@ -45,7 +46,12 @@ def with_bias(node: str, weight: QTensor, bias: Doubles, reads: QParams) -> Quan
     """The layer with its bias [O] in int32, in units of scale_x · scale_w (Jacob et al. 2018, section 2.4)."""
     scale = _bias_scale(weight, len(bias), reads)
     codes = np.rint(bias / scale)
-    assert np.abs(codes).max(initial=0) < 2**31, node
+    largest = np.abs(codes).max(initial=0)
+    if not largest < 2**31:
+        raise UnsupportedError(
+            f"{node}: its bias is {largest:.3g} steps of its products, expected less than 2^31, what int32 holds",
+            "leave the layer in float, or give its weights more bits",
+        )
     return QuantizedLayer(node, weight, codes.astype(np.int32), scale)
 
 

@@ -6,7 +6,10 @@
 | BatchNormalization with no layer before it                   | Conv, depthwise, 1 × 1: exact at 8 bits            |
 | MatMul with a constant matrix, and the Add of a bias behind  | Gemm [O, K], between Reshapes where rank > 2       |
 | ReduceMean over height and width                             | GlobalAveragePool, and a Reshape where axes go     |
-| AveragePool that counts its padding (wrong in OpenVINO)      | Pad, and AveragePool without padding               |
+| GlobalAveragePool over one axis (wrong in OpenVINO)           | GlobalAveragePool over two, between Reshapes       |
+| AveragePool that counts its padding (wrong in both runtimes) | Pad, and AveragePool that counts its own entries   |
+| MaxPool or AveragePool that rounds its output size up        | the same with more padding at the end              |
+| ConvTranspose with auto_pad or output_shape                  | ConvTranspose with pads                            |
 | Gemm with alpha, beta, or a weight [K, O]                    | Gemm [O, K] (transB), alpha = beta = 1             |
 | a convolution or Gemm without bias                           | the same with a bias of zeros                      |
 
@@ -23,8 +26,11 @@ from onnx_ir.passes import common
 from lowbit.graph.passes.average_pool import pad_average_pool
 from lowbit.graph.passes.batchnorm import fold_batchnorm
 from lowbit.graph.passes.bias import add_bias
+from lowbit.graph.passes.ceil_mode import pad_instead_of_ceil_mode
+from lowbit.graph.passes.conv_transpose import pads_of_conv_transpose
 from lowbit.graph.passes.depthwise import batchnorm_to_depthwise
 from lowbit.graph.passes.gemm import plain_gemm
+from lowbit.graph.passes.global_pool import widen_global_average_pool
 from lowbit.graph.passes.matmul import matmul_to_gemm
 from lowbit.graph.passes.mean import mean_to_pool
 from lowbit.graph.passes.names import name_all
@@ -37,7 +43,10 @@ _PASSES: tuple[Callable[[ir.Model], object], ...] = (
     batchnorm_to_depthwise,
     matmul_to_gemm,
     mean_to_pool,
+    widen_global_average_pool,
     pad_average_pool,
+    pad_instead_of_ceil_mode,
+    pads_of_conv_transpose,
     plain_gemm,
     add_bias,
     common.RemoveUnusedNodesPass(),

@@ -6,7 +6,7 @@ and never wraps. QuantizeLinear turns sums into codes by a `Requantize`, since r
 "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", section 2.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import onnx
@@ -16,8 +16,9 @@ from lowbit.core.errors import BadInput, UnsupportedError
 from lowbit.reference.floats.evaluate import evaluate
 from lowbit.reference.op import ReferenceOp
 from lowbit.reference.operators import apply
-from lowbit.reference.values import Array, Requantize, Value, by_float
+from lowbit.reference.values import Array, Codes, Requantize, Value, by_float
 
+Read = tuple[str, int]  # a node's name, and which of its inputs
 Observe = Callable[[onnx.NodeProto, Sequence[Value | None], Sequence[Value]], None]
 
 
@@ -69,6 +70,28 @@ class IntegerGraph:
         if maker is None:
             raise BadInput(f"{node} reads no codes: no DequantizeLinear stands before its first input")
         return str(maker.input[0])
+
+    def run_and_keep(
+        self, feeds: Mapping[str, Array], reads: Collection[Read], most: int
+    ) -> tuple[dict[str, Value], dict[Read, Array]]:
+        """The graph's outputs, and the codes that nodes read: (node, place among its inputs) → of the first images.
+
+        most: numbers a read at most, in whole images, but one image always. Raises BadInput where a node is missing, or
+        reads no codes at that place.
+        """
+        kept: dict[Read, Array] = {}
+
+        def keep(node: onnx.NodeProto, inputs: Sequence[Value | None], _: Sequence[Value]) -> None:
+            for place, value in enumerate(inputs):
+                if (node.name, place) in reads and isinstance(value, Codes):
+                    count = max(1, most * len(value.array) // max(1, value.array.size))
+                    kept[node.name, place] = value.array[:count].copy()
+
+        values = self.run(feeds, observe=keep)
+        missing = ", ".join(f"{node} (input {place})" for node, place in reads if (node, place) not in kept)
+        if missing:
+            raise BadInput(f"these read no codes in the file: {missing}; expected nodes behind a DequantizeLinear")
+        return values, kept
 
 
 def load_integer_graph(model: onnx.ModelProto) -> IntegerGraph:

@@ -13,6 +13,8 @@
 | Softmax, LayerNormalization, …    | float32, from the dequantized numbers                                       |
 """
 
+from typing import Any
+
 import numpy as np
 import onnx
 
@@ -51,7 +53,8 @@ def _quantize_linear(op: ReferenceOp, inputs: Inputs) -> list[Value] | None:
     if zero_point is None:
         kind = op.attributes.get("output_dtype", 0) or onnx.TensorProto.UINT8
         zero_point = np.zeros(scale.shape, onnx.helper.tensor_dtype_to_np_dtype(kind))
-    assert isinstance(zero_point, np.ndarray)
+    if not isinstance(zero_point, np.ndarray):
+        return None
     rank = x.ndim if isinstance(x, np.ndarray) else _array(x).ndim
     step, origin, axis = _parameters(op, scale, zero_point, rank)
     return [quantize(x, step, origin, axis, op.requantize)]
@@ -225,12 +228,20 @@ def _move(op: ReferenceOp, inputs: Inputs) -> list[Value] | None:
 
 
 def _pad(op: ReferenceOp, inputs: Inputs) -> list[Value] | None:
-    """Zeros around codes are zero points."""
-    x, pads, value, axes = padded(inputs, 4)
-    if not isinstance(x, Codes) or x.axis is not None or (isinstance(value, np.ndarray) and value.any()):
+    """Zeros around codes are zero points; other numbers make floats of them. Negative amounts cut."""
+    x, pads, value, axes = (value if place == 0 else real(value) for place, value in enumerate(padded(inputs, 4)))
+    codes = x if isinstance(x, Codes) and x.axis is None and not np.any(real(value) or 0) else None
+    array = real(x) if codes is None else codes.array
+    if array is None or not isinstance(pads, np.ndarray):
         return None
-    zero = x.zero_point.astype(x.array.dtype)
-    return [x.with_array(op.in_float([x.array, real(pads), zero, *([real(axes)] if axes is not None else [])])[0])]
+    width = np.zeros((array.ndim, 2), np.int64)
+    width[range(array.ndim) if axes is None else np.ravel(np.asarray(real(axes)))] = pads.reshape(2, -1).T
+    array = array[tuple(slice(max(0, -b), n - max(0, -a)) for n, (b, a) in zip(array.shape, width, strict=True))]
+    more: dict[str, Any] = {"mode": op.attributes.get("mode", b"constant").decode()}
+    if more["mode"] == "constant":
+        more["constant_values"] = (0 if value is None else real(value)) if codes is None else codes.zero_point
+    result = np.pad(array, np.maximum(width, 0), **more)
+    return [result if codes is None else codes.with_array(result)]
 
 
 def _pointwise(op: ReferenceOp, inputs: Inputs) -> list[Value] | None:

@@ -139,6 +139,18 @@ def by_float(total: Totals, ratio: Floats) -> Totals:
     return np.rint(total.astype(np.float32) * ratio.astype(np.float32)).astype(np.int64)
 
 
+def nudged(by: float) -> Requantize:
+    """`by_float` of numbers moved by so many steps: a code between those of two small, opposite moves is a tie's.
+
+    The mean of two by two codes ends in a half a quarter of the time, and then a kernel's last bit decides.
+    """
+
+    def requantize(total: Totals, ratio: Floats) -> Totals:
+        return np.rint(total.astype(np.float64) * ratio + by).astype(np.int64)
+
+    return requantize
+
+
 def by_fixed_point(total: Totals, ratio: Floats) -> Totals:
     """Multiply by an int32 and shift right: eq. 5 and 6 as gemmlowp and TFLite's reference kernels round them.
 

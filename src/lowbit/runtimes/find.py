@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol, cast, runtime_checkable
 
-from lowbit.core.adapter import RunCodes, RuntimeInfo, Session, SessionOptions
+from lowbit.core.adapter import CodePorts, RunCodes, RuntimeInfo, Session, SessionOptions
 from lowbit.core.artifact import Artifact
 from lowbit.core.discover import adapters
 
@@ -28,10 +28,9 @@ class Runtime(Protocol):
 class OpensCodes(Protocol):
     """What a runtime's module offers besides where our own engine's files can be verified in it."""
 
-    def open_codes(self, path: Path, zero_points: tuple[int, int], options: SessionOptions) -> RunCodes:
-        """A one-layer file, opened: codes as the layer reads them → the codes of its result (or its floats).
+    def open_codes(self, path: Path, ports: CodePorts, options: SessionOptions) -> RunCodes:
+        """The file of one part, opened: codes as it reads them → the codes of its result (or its floats).
 
-        zero_points: of the layer's input and result as the engine writes them, where the file may hold shifted codes.
         Raises UnsupportedError where the vendor refuses the file, also when the returned function is called.
         """
         ...

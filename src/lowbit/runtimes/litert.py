@@ -1,7 +1,7 @@
 """The LiteRT runtime: `.tflite` files in ai-edge-litert's interpreter, XNNPACK where it takes an operator."""
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lowbit.core.adapter import Codes, Floats, OpPrecision, RunCodes, RuntimeInfo, SessionOptions
+from lowbit.core.adapter import CodePorts, Codes, Floats, OpPrecision, RunCodes, RuntimeInfo, SessionOptions
 from lowbit.core.artifact import Artifact
 from lowbit.core.errors import LowbitError, UnsupportedError
 from lowbit.core.refusal import vendor_call
@@ -108,32 +108,31 @@ class LiteRTSession:
         return [_precision(op, tensors, dequantized, batch) for op in operators if op["op_name"] != _DELEGATE]
 
 
-def open_codes(path: Path, zero_points: tuple[int, int], options: SessionOptions) -> RunCodes:
-    """A one-layer file of codes. It holds the engine's codes shifted into int8; the zero points say by how much."""
+def open_codes(path: Path, ports: CodePorts, options: SessionOptions) -> RunCodes:
+    """The file of one part. It holds the engine's codes shifted into int8; the zero points say by how much."""
     from ai_edge_litert.interpreter import Interpreter
 
     with vendor_call("LiteRT cannot load it", path, errors=_ERRORS):
         interpreter = Interpreter(model_path=str(path), num_threads=options.threads)
         interpreter.allocate_tensors()
-    (source,), (target,) = interpreter.get_input_details(), interpreter.get_output_details()
-    zero_x, zero_y = zero_points
-    size = int(source["shape"][0])
+    sources = {detail["name"]: detail for detail in interpreter.get_input_details()}
+    (target,) = interpreter.get_output_details()
+    size = int(next(iter(sources.values()))["shape"][0])
 
-    def invoke() -> Codes:
-        with vendor_call("LiteRT cannot run it", path, errors=_ERRORS):
-            interpreter.invoke()
-        return np.asarray(interpreter.get_tensor(target["index"]))
-
-    def run(codes: Codes) -> Codes:
-        integers = (codes.astype(np.int32) - zero_x + source["quantization"][1]).astype(source["dtype"])
+    def run(codes: Sequence[Codes]) -> Codes:
         results = []
-        for first in range(0, len(codes), size):
-            interpreter.set_tensor(source["index"], integers[first : first + size])
-            results.append(invoke())
+        for first in range(0, len(codes[0]), size):
+            for (name, zero_point), array in zip(ports.inputs, codes, strict=True):
+                shift = sources[name]["quantization"][1] - zero_point
+                part = (array[first : first + size].astype(np.int32) + shift).astype(sources[name]["dtype"])
+                interpreter.set_tensor(sources[name]["index"], part)
+            with vendor_call("LiteRT cannot run it", path, errors=_ERRORS):
+                interpreter.invoke()
+            results.append(interpreter.get_tensor(target["index"]))
         found = np.concatenate(results)
-        if found.dtype.kind == "f":
+        if ports.result is None or found.dtype.kind == "f":
             return np.asarray(found)
-        return np.asarray(found.astype(np.int32) - target["quantization"][1] + zero_y)
+        return np.asarray(found.astype(np.int32) - target["quantization"][1] + ports.result)
 
     return run
 

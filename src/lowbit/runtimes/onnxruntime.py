@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lowbit.core.adapter import Codes, Floats, OpPrecision, RunCodes, RuntimeInfo, SessionOptions
+from lowbit.core.adapter import CodePorts, Codes, Floats, OpPrecision, RunCodes, RuntimeInfo, SessionOptions
 from lowbit.core.artifact import Artifact
 from lowbit.core.refusal import vendor_call
 
@@ -113,18 +113,19 @@ def open_session(artifact: Artifact, options: SessionOptions) -> Iterator[_Sessi
     yield _Session(artifact, options, session, inputs[0].name, outputs[0].name)
 
 
-def open_codes(path: Path, zero_points: tuple[int, int], options: SessionOptions) -> RunCodes:  # noqa: ARG001
-    """A one-layer file of codes: the file holds the engine's own codes, so that zero points need not be known."""
+def open_codes(path: Path, ports: CodePorts, options: SessionOptions) -> RunCodes:  # noqa: ARG001
+    """The file of one part. It holds the engine's own codes, so that zero points need not be known."""
     import onnxruntime as ort
 
     settings = _session_options(options)
     with vendor_call(_REFUSED, path):
         session = ort.InferenceSession(str(path), settings, providers=_PROVIDERS)
-    name = session.get_inputs()[0].name
+    names = [value.name for value in session.get_inputs()]
 
-    def run(codes: Codes) -> Codes:
+    def run(codes: Sequence[Codes]) -> Codes:
+        feeds = dict(zip(names, codes, strict=True))
         with vendor_call("ONNX Runtime cannot run it", path):
-            return np.asarray(session.run(None, {name: codes})[0])
+            return np.asarray(session.run(None, feeds)[0])
 
     return run
 

@@ -1,6 +1,6 @@
 """OpenVINO on the CPU: reads its own IR, ONNX and TFLite."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lowbit.core.adapter import Codes, Floats, OpPrecision, RunCodes, RuntimeInfo, SessionOptions
+from lowbit.core.adapter import CodePorts, Codes, Floats, OpPrecision, RunCodes, RuntimeInfo, SessionOptions
 from lowbit.core.artifact import Artifact
 from lowbit.core.errors import UnsupportedError
 from lowbit.core.refusal import vendor_call
@@ -95,40 +95,42 @@ def open_session(artifact: Artifact, options: SessionOptions) -> Iterator[_Sessi
     yield _Session(compiled, request, batch_size, channels_last, source, target)
 
 
-def open_codes(path: Path, zero_points: tuple[int, int], options: SessionOptions) -> RunCodes:  # noqa: ARG001
-    """A one-layer file of codes: the file holds the engine's own codes, so that zero points need not be known."""
+def open_codes(path: Path, ports: CodePorts, options: SessionOptions) -> RunCodes:  # noqa: ARG001
+    """The file of one part. It holds the engine's own codes, so that zero points need not be known."""
     import openvino as ov
 
     core = ov.Core()
 
-    def run(codes: Codes) -> Codes:
-        shape = list(codes.shape)
+    def run(codes: Sequence[Codes]) -> Codes:
         with vendor_call(_REFUSED, path):
             model = core.read_model(path)
-            model.reshape(shape)
-        if codes.dtype.kind in "iu":
-            _quantized_input(model, codes)
-        properties, floats = _properties(options, "f32"), codes.astype(np.float32)
+        given = model.get_parameters()
+        shapes = {value.output(0): list(array.shape) for value, array in zip(given, codes, strict=True)}
+        with vendor_call(_REFUSED, path):
+            model.reshape(shapes)
+        for value, array in zip(given, codes, strict=True):
+            if array.dtype.kind in "iu":
+                _quantized_input(model, value, array)
+        properties, floats = _properties(options, "f32"), [array.astype(np.float32) for array in codes]
         with vendor_call("OpenVINO cannot run it", path):
             request = core.compile_model(model, "CPU", properties).create_infer_request()
-            request.infer([floats])
+            request.infer(floats)
         result: Codes = np.array(request.get_output_tensor(0).data)
         return result
 
     return run
 
 
-def _quantized_input(model: Any, codes: Codes) -> None:
-    """Put a FakeQuantize before the integer input, as stands before every layer of a whole file.
+def _quantized_input(model: Any, given: Any, codes: Codes) -> None:
+    """Put a FakeQuantize before the integer input `given`, as stands before every layer of a whole file.
 
-    In a graph without any FakeQuantize OpenVINO takes the layer for one with compressed weights, and quantizes its
-    input once more, dynamically.
+    In a graph without any FakeQuantize OpenVINO takes a layer for one with compressed weights, and quantizes its input
+    once more, dynamically.
     """
     from openvino import opset13
 
     limits = np.iinfo(codes.dtype)
     ends = [np.float32(limits.min), np.float32(limits.max)] * 2
-    given = model.get_parameters()[0]
     floats = opset13.parameter(list(codes.shape), np.float32)
     quantizer = opset13.fake_quantize(floats, *ends, levels=limits.max - limits.min + 1)
     given.output(0).replace(opset13.convert(quantizer, given.get_element_type()).output(0))

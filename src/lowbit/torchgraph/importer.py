@@ -57,12 +57,12 @@ VALUES = "onnx_values"  # key in an fx node's meta: names of the ONNX values tha
 OLDEST_OPSET = 13  # Softmax got its present meaning; Squeeze, Unsqueeze, Split and ReduceSum their inputs
 
 
-def import_graph(path: Path) -> fx.GraphModule:
+def import_graph(path: Path, *, inputs: int = 1) -> fx.GraphModule:
     """The module of the ONNX graph at `path`, in eval mode: x [batch, C, H, W] → its output, or a tuple of outputs.
 
-    The graph must be clean: opset 13 or newer, one input, no local functions, nodes in order. Raises BadInput for an
-    older opset, several inputs, an input of unknown size; UnsupportedError names an operator that cannot be carried
-    over, and its node.
+    The graph must be clean: opset 13 or newer, as many `inputs` as are said (x, x1, x2 …), no local functions, nodes in
+    order. Raises BadInput for an older opset, other inputs, an input of unknown size; UnsupportedError names an
+    operator that cannot be carried over, and its node.
     """
     model = ir.load(path)
     opset = model.opset_imports.get("", 0)
@@ -73,9 +73,9 @@ def import_graph(path: Path) -> fx.GraphModule:
         )
     builder = Builder()
     values: dict[ir.Value, Value] = _initializers(model.graph)
-    image = _only_input(model, path)
-    values[image] = placeholder = _placeholder(builder, image)
-    placeholder.meta[VALUES] = [str(image.name)]
+    for number, value in enumerate(_inputs(model, path, inputs)):
+        values[value] = placeholder = _placeholder(builder, value, f"x{number or ''}")
+        placeholder.meta[VALUES] = [str(value.name)]
     for node in model.graph:
         if node.outputs[0] not in values:  # an Add may have been taken into the Linear before it
             _import_node(builder, node, values, opset)
@@ -94,15 +94,16 @@ def _initializers(graph: ir.Graph) -> dict[ir.Value, Value]:
     return found
 
 
-def _only_input(model: ir.Model, path: Path) -> ir.Value:
+def _inputs(model: ir.Model, path: Path, count: int) -> list[ir.Value]:
     inputs = [value for value in model.graph.inputs if value.name not in model.graph.initializers]
-    if len(inputs) != 1:
+    if len(inputs) != count:
         names = ", ".join(str(value.name) for value in inputs)
-        raise BadInput(f"{path} has {len(inputs)} inputs ({names}); expected one, an image [batch, C, H, W]")
-    return inputs[0]
+        wanted = "one, an image [batch, C, H, W]" if count == 1 else f"{count}"
+        raise BadInput(f"{path} has {len(inputs)} inputs ({names}); expected {wanted}")
+    return inputs
 
 
-def _placeholder(builder: Builder, value: ir.Value) -> fx.Node:
+def _placeholder(builder: Builder, value: ir.Value, name: str) -> fx.Node:
     stated = [] if value.shape is None else list(value.shape)[1:]
     sizes = [size for size in stated if isinstance(size, int)]
     if not sizes or len(sizes) != len(stated):
@@ -111,7 +112,7 @@ def _placeholder(builder: Builder, value: ir.Value) -> fx.Node:
             "export the model with a fixed image size"
         )
     dtype = ir.DataType.FLOAT if value.dtype is None else value.dtype
-    return builder.input("x", tuple(sizes), torch.from_numpy(np.empty(0, dtype.numpy())).dtype)
+    return builder.input(name, tuple(sizes), torch.from_numpy(np.empty(0, dtype.numpy())).dtype)
 
 
 def _import_node(builder: Builder, node: ir.Node, values: dict[ir.Value, Value], opset: int) -> None:

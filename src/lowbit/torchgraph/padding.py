@@ -33,7 +33,7 @@ def window(b: Builder, op: ImportedOp, x: fx.Node, kernel: Sequence[int]) -> Win
     auto_pad = op.attribute("auto_pad", "NOTSET")
     if auto_pad in ("SAME_UPPER", "SAME_LOWER"):
         pads = tuple(
-            _same(size, k, stride, dilation, upper=auto_pad == "SAME_UPPER")
+            same_padding(size, k, stride, dilation, upper=auto_pad == "SAME_UPPER")
             for size, k, stride, dilation in zip(b.fixed_shape(x, 2), kernel, strides, dilations, strict=True)
         )
     else:
@@ -42,7 +42,7 @@ def window(b: Builder, op: ImportedOp, x: fx.Node, kernel: Sequence[int]) -> Win
     return Window(tuple(kernel), strides, dilations, pads)
 
 
-def _same(size: int, kernel: int, stride: int, dilation: int, *, upper: bool) -> tuple[int, int]:
+def same_padding(size: int, kernel: int, stride: int, dilation: int, *, upper: bool) -> tuple[int, int]:
     """SAME padding of one axis: as many outputs as ceil(size / stride); an odd remainder goes to the named end."""
     outputs = -(-size // stride)
     total = max((outputs - 1) * stride + (kernel - 1) * dilation + 1 - size, 0)

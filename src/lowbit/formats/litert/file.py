@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lowbit.core.errors import UnsupportedError
+
 Array = npt.NDArray[Any]
 
 _VERSIONS = {  # an operator's first version that takes int8, where that is not the second
@@ -49,6 +51,12 @@ class TFLiteFile:
         self._schema: Any = schema
         self._utils: Any = flatbuffer_utils
         self._model: Any = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+        if len(self._model.subgraphs) > 1:
+            raise UnsupportedError(
+                f"the converted file has {len(self._model.subgraphs)} graphs, expected one: litert-torch writes "
+                "another for an operator that LiteRT lacks",
+                "choose another format, or replace the operator in the model",
+            )
         (self.graph,) = self._model.subgraphs
         self._kinds = {number: name for name, number in vars(schema.BuiltinOperator).items() if name[0] != "_"}
         self.types: Any = schema.TensorType

@@ -22,12 +22,12 @@ Floats = npt.NDArray[np.float32]
 _Value = TypeVar("_Value", int, str)
 
 
-def match(content: bytes, graph: Path, probes: Sequence[Floats]) -> dict[int, tuple[str, ...]]:
+def match(content: bytes, graph: Path, probes: Sequence[Sequence[Floats]]) -> dict[int, tuple[str, ...]]:
     """Tensor → the names of the ONNX values that hold its numbers, in the graph's order; constants are left out.
 
-    content: the float .tflite file. graph: the ONNX file that it was made from. probes: inputs, a batch each, of
-    different sizes. The first serves, unless layers are silent on it, which may speak on the others. Tensors of layers
-    that never speak are told apart by their order.
+    content: the float .tflite file. graph: the ONNX file that it was made from. probes: batches for its inputs, of
+    different magnitudes. The first serves, unless layers are silent on it, which may speak on the others. Tensors of
+    layers that never speak are told apart by their order.
     """
     values, tensors = [_values(graph, probes[0])], [_tensors(content, probes[0])]
     if any(_is_silent(ordered) for ordered in tensors[0].values()):
@@ -120,7 +120,7 @@ def _written(content: bytes) -> list[int]:
     return [int(tensor) for _, operator in TFLiteFile(content).old for tensor in operator.outputs]
 
 
-def _values(graph: Path, images: Floats) -> dict[str, Floats]:
+def _values(graph: Path, images: Sequence[Floats]) -> dict[str, Floats]:
     """ONNX value → its sorted numbers, by the importer's torch modules."""
     import torch
     from torch import fx
@@ -138,11 +138,11 @@ def _values(graph: Path, images: Floats) -> dict[str, Floats]:
             return result
 
     with torch.no_grad():
-        Watch(import_graph(graph)).run(torch.from_numpy(images))
+        Watch(import_graph(graph, inputs=len(images))).run(*map(torch.from_numpy, images))
     return found
 
 
-def _tensors(content: bytes, images: Floats) -> dict[int, Floats]:
+def _tensors(content: bytes, images: Sequence[Floats]) -> dict[int, Floats]:
     """Tensor → its sorted numbers, for the input and what operators write. A delegate would keep its own to itself."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
@@ -153,13 +153,14 @@ def _tensors(content: bytes, images: Floats) -> dict[int, Floats]:
         experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
     )
     interpreter.allocate_tensors()
-    (source,) = interpreter.get_input_details()
-    interpreter.set_tensor(source["index"], images)
+    sources = sorted(interpreter.get_input_details(), key=lambda detail: str(detail["name"]))  # …_args_0, …_args_1
+    for source, batch in zip(sources, images, strict=True):
+        interpreter.set_tensor(source["index"], batch)
     interpreter.invoke()
     written = [int(out) for operator in interpreter._get_ops_details() for out in operator["outputs"]]
     types = {detail["index"]: detail["dtype"] for detail in interpreter.get_tensor_details()}
     return {
         index: np.sort(interpreter.get_tensor(index), axis=None)
-        for index in [int(source["index"]), *written]
+        for index in [*(int(source["index"]) for source in sources), *written]
         if types[index] is np.float32
     }

@@ -11,7 +11,7 @@ def read_litert(path: Path) -> FileFacts:
     from ai_edge_litert.tools import flatbuffer_utils
 
     model = flatbuffer_utils.read_model(str(path))
-    (graph,) = model.subgraphs
+    graph = model.subgraphs[0]  # others are bodies of its operators
 
     def name(tensor: int) -> str:
         return str((graph.tensors[tensor].name or b"").decode())

@@ -17,6 +17,7 @@ _MOVES = {  # what they write are numbers that they read (or a fill): the same g
     "MAX_POOL_2D",
     "PAD",
     "PADV2",
+    "REDUCE_MAX",
     "RESHAPE",
     "RESIZE_NEAREST_NEIGHBOR",
     "SLICE",

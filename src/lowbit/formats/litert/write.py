@@ -8,7 +8,6 @@ file's input and output stay float, in the layout of the ONNX graph, and its bat
 
 import tempfile
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +15,13 @@ import onnx_ir as ir
 
 from lowbit.core.errors import BadInput, UnsupportedError
 from lowbit.core.files import aside
-from lowbit.core.refusal import vendor_call
+from lowbit.core.refusal import refusal, vendor_call
 from lowbit.formats.litert.file import TFLiteFile
 from lowbit.formats.litert.forms import Forms, IntegerGrid
 from lowbit.formats.litert.match import match
 from lowbit.formats.litert.rules import Rewriting, plan_backwards, rewrite
+from lowbit.formats.part import part_of
 from lowbit.quant.model import QuantizedModel
-from lowbit.quant.plan import kinds
 
 _SEED = 0
 
@@ -48,14 +47,30 @@ def export_litert(
 
 
 def export_layer_litert(model: QuantizedModel, node: str, path: Path, *, packed: bool = True) -> tuple[str, ...]:
-    """Write one Conv, ConvTranspose or Gemm, and the Relu or Clip behind it, as a file of its own, for one image.
+    """Write one part of the model (`formats.part`) as a file of its own, for one image.
 
-    Its input and output are int8 codes, our u8 less 128, on the grids of what it reads and writes (below 8 bits: less
-    what makes the highest code 127); a side that the model leaves in float is float.
+    Its inputs, named as the values that they are, and its output are int8 codes, our u8 less 128, on the grids of what
+    it reads and writes (below 8 bits: less what makes the highest code 127); a side that the model leaves in float is
+    float.
     """
-    content, notes = _export(_alone(model, node), 1, {}, packed=packed, codes=True)
+    content, notes = _export(part_of(model, node).model, 1, {}, packed=packed, codes=True)
     _write(content, path)
     return notes
+
+
+def _names(
+    content: bytes, graph: Path, shapes: list[tuple[int, ...]], grids: dict[str, IntegerGrid]
+) -> tuple[dict[int, tuple[str, ...]], int]:
+    """Tensor → the ONNX values that it is; and how many are left out, since their numbers fit values of other grids."""
+    rng = np.random.default_rng(_SEED)
+    normal = [rng.normal(0, 1, shape).astype(np.float32) for shape in shapes]
+    probes = [normal, [8 * images + 4 for images in normal], [8 * images - 4 for images in normal]]
+    try:
+        found = match(content, graph, probes)
+    except RuntimeError as error:  # the interpreter's: some files that litert-torch writes cannot be run
+        raise refusal("LiteRT cannot run the converted model", error, graph) from error
+    unclear = [tensor for tensor, names in found.items() if len({grids[name] for name in names if name in grids}) > 1]
+    return {tensor: names for tensor, names in found.items() if tensor not in unclear}, len(unclear)
 
 
 def _write(content: bytes, path: Path) -> None:
@@ -76,11 +91,10 @@ def _export(
     with tempfile.TemporaryDirectory(prefix="lowbit-") as folder:
         graph, floats = Path(folder) / "graph.onnx", Path(folder) / "float.tflite"
         ir.save(model.graph, graph)
-        shape = (batch_size, *_input_shape(model.graph))
-        _convert(graph, shape, floats)
+        shapes = [(batch_size, *_sizes(value)) for value in model.graph.graph.inputs]
+        _convert(graph, shapes, floats)
         content = floats.read_bytes()
-        normal = np.random.default_rng(_SEED).normal(0, 1, shape).astype(np.float32)
-        names = match(content, graph, [normal, 8 * normal + 4, 8 * normal - 4])
+        names, unclear = _names(content, graph, shapes, {name: grids[name] for name in model.main})
         file = TFLiteFile(content)
         _rename(file, names)
         planned = {
@@ -88,6 +102,9 @@ def _export(
         }
         plan_backwards(file, planned)
         work = Rewriting(Forms(file, planned), model, names, packed)
+        if unclear:
+            count = f"{unclear} tensors cannot be" if unclear > 1 else "1 tensor cannot be"
+            work.notes.append(f"{count} told from others whose numbers are the same on random images: left in float")
         notes = _rewrite(work, codes=codes)
         result = file.to_bytes(metadata)
         floats.write_bytes(result)
@@ -97,9 +114,10 @@ def _export(
 
 def _rewrite(work: Rewriting, *, codes: bool) -> tuple[str, ...]:
     file, planned = work.file, work.forms.planned
-    (source,), (target,) = file.graph.inputs, file.graph.outputs
-    if codes and source in planned:
-        work.forms.start(source, planned[source])
+    (target,) = file.graph.outputs
+    for source in map(int, file.graph.inputs):
+        if codes and source in planned:
+            work.forms.start(source, planned[source])
     rewrite(work)
     if codes and target in planned:
         file.graph.outputs = [work.forms.integers(target, planned[target])]
@@ -111,26 +129,26 @@ def _rewrite(work: Rewriting, *, codes: bool) -> tuple[str, ...]:
     return (*work.notes, *missing, *([f"operators computed in float: {floats}"] if floats else []))
 
 
-def _input_shape(model: ir.Model) -> tuple[int, ...]:
-    """The input's sizes without the batch."""
-    (image,) = (value for value in model.graph.inputs if value.name not in model.graph.initializers)
-    stated = [] if image.shape is None else list(image.shape)[1:]
+def _sizes(value: ir.Value) -> tuple[int, ...]:
+    """An input's sizes without the batch."""
+    stated = [] if value.shape is None else list(value.shape)[1:]
     sizes = tuple(size for size in stated if isinstance(size, int))
     if not sizes or len(sizes) != len(stated):
-        raise BadInput(f"the input {image.name!r} has shape {image.shape}; expected fixed sizes behind the batch")
+        raise BadInput(f"the input {value.name!r} has shape {value.shape}; expected fixed sizes behind the batch")
     return sizes
 
 
-def _convert(graph: Path, shape: tuple[int, ...], path: Path) -> None:
+def _convert(graph: Path, shapes: list[tuple[int, ...]], path: Path) -> None:
     """The float .tflite file of the graph."""
     import litert_torch
     import torch
 
     from lowbit.torchgraph.importer import import_graph
 
-    module = import_graph(graph)
+    module = import_graph(graph, inputs=len(shapes))
+    examples = tuple(torch.zeros(shape) for shape in shapes)
     with vendor_call("litert-torch cannot convert the model", graph, errors=(RuntimeError, ValueError)):
-        litert_torch.convert(module, (torch.zeros(shape),)).export(str(path))
+        litert_torch.convert(module, examples).export(str(path))
 
 
 def _check(path: Path) -> None:
@@ -148,45 +166,3 @@ def _rename(file: TFLiteFile, names: dict[int, tuple[str, ...]]) -> None:
         name = next((name for name in names.get(tensor, ()) if name not in taken), f"t{tensor}")
         taken.add(name)
         file.rename(tensor, name)
-
-
-def _alone(model: QuantizedModel, name: str) -> QuantizedModel:
-    """The layer `name`, with the Relu or Clip behind it, as a model of its own."""
-    node = next((node for node in model.graph.graph if node.name == name), None)
-    if node is None or name not in model.layers or node.op_type == "Gather":
-        raise BadInput(f"{name!r} is no Conv, ConvTranspose or Gemm with quantized weights: expected the name of one")
-    source, target = node.inputs[0], node.outputs[0]
-    assert source is not None
-    nodes = [node]
-    while str(target.name) not in model.main and (behind := kinds.clamp_behind(target)) is not None:
-        nodes.append(behind)
-        target = behind.outputs[0]
-    values = {source: ir.Value(name=source.name, shape=source.shape, type=ir.TensorType(ir.DataType.FLOAT))}
-    for value in (value for node in nodes for value in node.inputs if value is not None):
-        if value.const_value is not None:
-            values[value] = ir.Value(name=value.name, shape=value.shape, type=value.type, const_value=value.const_value)
-    copies = []
-    for old in nodes:
-        inputs = [None if value is None else values[value] for value in old.inputs]
-        copies.append(ir.Node("", old.op_type, inputs, list(old.attributes.values()), name=old.name))
-        values[old.outputs[0]] = new = copies[-1].outputs[0]
-        new.name, new.shape, new.type = (getattr(old.outputs[0], part) for part in ("name", "shape", "type"))
-    constants = [value for value in values.values() if value.const_value is not None]
-    graph = ir.Graph(
-        [values[source]],
-        [values[target]],
-        nodes=copies,
-        initializers=constants,
-        opset_imports=dict(model.graph.opset_imports),
-        name="layer",
-    )
-    reads, gives = model.read_as(node, source), model.main.get(str(target.name))
-    seen = {str(source.name): reads, str(target.name): gives}
-    return replace(
-        model,
-        graph=ir.Model(graph, ir_version=model.graph.ir_version),
-        layers={name: model.layers[name]},
-        main={value: qparams for value, qparams in seen.items() if qparams is not None},
-        product={},
-        constants={},
-    )

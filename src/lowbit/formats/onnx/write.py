@@ -17,6 +17,8 @@ from lowbit.core.errors import BadInput, UnsupportedError
 from lowbit.core.files import aside
 from lowbit.formats.onnx.builder import GraphWriter
 from lowbit.formats.onnx.weights import stored_weight, weight_name, write_dequantized, write_grouped, write_weight
+from lowbit.formats.part import part_of
+from lowbit.graph.values import constant
 from lowbit.quant.finish import clamp_limits
 from lowbit.quant.formats import Format, QParams
 from lowbit.quant.model import QuantizedLayer, QuantizedModel
@@ -72,33 +74,32 @@ def weight_names(model: QuantizedModel) -> dict[str, str]:
 
 
 def layer_file(model: QuantizedModel, node: str, *, cut: Cut = "codes") -> onnx.ModelProto:
-    """One Conv, ConvTranspose or Gemm alone: codes as it reads them → `x` → `y`, the codes of its result.
+    """One part of the model alone (`formats.part`): the codes that it reads, `x`, `x1` … → `y`, its result's codes.
 
-    The Relu or Clip behind it is inside. Codes are uint8 (uint16 at 16 bits, int8 where the format is signed), of the
-    quantizer `read_as` and of the result's main one. A side that the model leaves in float is float here.
+    Codes are uint8 (uint16 at 16 bits, int8 where the format is signed), of the quantizer `read_as` and of the result's
+    main one. A side that the model leaves in float is float here.
     """
-    found = next((other for other in model.graph.graph if other.name == node), None)
-    if found is None or node not in model.layers or found.op_type == "Gather":
-        raise BadInput(f"{node!r} is no Conv, ConvTranspose or Gemm with quantized weights: expected the name of one")
-    export = _Export(model, GraphWriter(("x", "y")), packed=True, cut=cut)
-    x = found.inputs[0]
-    assert x is not None
-    reads = model.read_as(found, x)
-    result, behind = found.outputs[0], []
-    while str(result.name) not in model.main and (clamp := kinds.clamp_behind(result)) is not None:
-        behind.append(clamp)
-        result = clamp.outputs[0]
-    gives = model.main.get(str(result.name))
-    given = "x" if reads is None else export.dequantize("x", reads)
-    if reads is not None and gives is None:
-        given = export.quantized(given, reads, clip=False)  # OpenVINO keeps to integers only where it finds a quantizer
-    made = export.layer(found, model.layers[node], given)
-    for clamp in behind:
-        if clamp.name not in export.skipped:
-            made = export.copy(clamp, [made, *(export.source(value) for value in clamp.inputs[1:])])[0]
-    if gives is not None:
-        made = export.quantize(made, gives, export.ends.get(str(result.name)))
-    return export.finish([_declared(x, "x", reads)], [(made, _declared(result, "y", gives))])
+    alone = part_of(model, node).model
+    graph = alone.graph.graph
+    names = ["x", *(f"x{number}" for number in range(1, len(graph.inputs)))]
+    export = _Export(alone, GraphWriter((*names, "y")), packed=True, cut=cut)
+    (result,) = graph.outputs
+    gives = alone.main.get(str(result.name))
+    inputs = []
+    for name, value in zip(names, graph.inputs, strict=True):
+        reads = alone.main.get(str(value.name))
+        if reads is None:
+            export.floats[str(value.name)] = name
+        else:
+            codes = name
+            if gives is None:  # OpenVINO keeps to integers only where it finds a quantizer
+                codes = export.quantize(export.dequantize(name, reads), reads, clip=False)
+            export.codes[str(value.name)] = codes
+        inputs.append(_declared(value, name, reads))
+    for other in graph:
+        export.node(other)
+    made = export.source(result) if gives is None else export.codes_of(result)
+    return export.finish(inputs, [(made, _declared(result, "y", gives))])
 
 
 def _whole(model: QuantizedModel, *, packed: bool, cut: Cut) -> onnx.ModelProto:
@@ -122,11 +123,15 @@ class _Export:
         self.narrow = model.narrow
         self.ends, self.skipped = _clamped(model) if cut == "codes" else ({}, model.absorbed)
         self.floats = {str(value.name): str(value.name) for value in model.graph.graph.inputs}
+        self.codes: dict[str, str] = {}  # values that come as codes of their main quantizer, not as floats
 
     def node(self, node: ir.Node) -> None:
         """One node of the model, and the quantizers of what it reads."""
         name = str(node.name)
         layer = self.model.layers.get(name)
+        if self._pads_channels(node):
+            self.codes[str(node.outputs[0].name)] = self._padded(node)
+            return
         if name in self.skipped:
             made = [self.read(node, node.inputs[0])]
         elif layer is None:
@@ -154,12 +159,21 @@ class _Export:
         if value is None:
             return ""
         name = str(value.name)
-        seen = self.source(value)
-        if name in self.model.main and not self._joined(value):
-            seen = self.quantized(seen, self.model.main[name], self.ends.get(name), clip=not self._moved(value))
+        if name in self.codes or (name in self.model.main and not self._joined(value)):
+            seen = self.dequantize(self.codes_of(value), self.model.main[name])
+        else:
+            seen = self.source(value)
         if node is not None and node.name in self.narrow and name in self.model.product:
             seen = self.quantized(seen, self.model.product[name])
         return seen
+
+    def codes_of(self, value: ir.Value) -> str:
+        """The codes of `value` in its main quantizer."""
+        name = str(value.name)
+        if name in self.codes:
+            return self.codes[name]
+        ends, clip = self.ends.get(name), not self.moved(value)
+        return self.quantize(self.source(value), self.model.main[name], ends, clip=clip)
 
     def source(self, value: ir.Value | None) -> str:
         """`value` before any quantizer: what was computed, or a constant."""
@@ -255,17 +269,40 @@ class _Export:
             return False
         return value.name in self.model.product or any(kinds.is_clamp(reader) for reader, _ in value.uses())
 
+    def _pads_channels(self, node: ir.Node) -> bool:
+        """Whether zeros are put beside the channels of codes whose zero point is not 0.
+
+        As floats behind DequantizeLinear, OpenVINO 2026.4 takes them for a zero point a channel, which the convolution
+        behind does not subtract. In an IR it does not, since there a FakeQuantize stands for the pair.
+        """
+        if node.op_type != "Pad" or self.cut != "codes" or node.inputs[0] is None or len(node.inputs) > 3:
+            return False
+        own, pads = self.model.main.get(str(node.inputs[0].name)), constant(node.inputs[1])
+        if own is None or own.axis is not None or pads is None or not self.moved(node.outputs[0]):
+            return False
+        channels = pads.reshape(2, -1)[:, 1:2]
+        mode = node.attributes.get_string("mode", "constant")
+        return mode == "constant" and bool(own.zero_point) and bool(channels.any())
+
+    def _padded(self, node: ir.Node) -> str:
+        value, pads = node.inputs[0], constant(node.inputs[1])
+        if value is None or pads is None:
+            raise UnsupportedError(f"Pad {node.name!r} has no constant amounts", "export the model again")
+        own = self.model.main[str(value.name)]
+        zero = self.writer.constant(own.zero_point.astype(_storage(own.format)), owner=node.name)
+        inputs = [self.codes_of(value), self.writer.constant(pads), zero]
+        return self.copy(node, inputs)[0]
+
     def _is_new(self) -> bool:
         quantizers = (*self.model.main.values(), *self.model.product.values())
         forms = [layer.weight.qparams.format for layer in self.model.layers.values()]
         return any(q.format.bits == 16 for q in quantizers) or any(form.granularity == "group" for form in forms)
 
-    def _moved(self, value: ir.Value) -> bool:
+    def moved(self, value: ir.Value) -> bool:
         """Whether `value` only holds entries of tensors that have its quantizer already: its codes need no clip."""
-        node = value.producer()
-        if node is None or not kinds.is_passing(node):
+        node, own = value.producer(), self.model.main.get(str(value.name))
+        if node is None or own is None or not kinds.is_passing(node):
             return False
-        own = self.model.main[str(value.name)]
         return all(_is_equal(self.model.read_as(node, given), own) for given in kinds.inputs_of(node))
 
     def _operands(self, value: str, qparams: QParams) -> list[str]:

@@ -27,6 +27,7 @@ from onnx import TensorProto, helper
 
 from lowbit.core.errors import BadInput
 from lowbit.core.files import TEMPORARY
+from lowbit.core.refusal import refusal
 from lowbit.formats.onnx.weights import stored_weight
 from lowbit.formats.onnx.write import export_onnx, layer_file
 from lowbit.formats.openvino.tidy import fold_constants, number_by_place
@@ -48,7 +49,7 @@ def export_openvino(model: QuantizedModel, path: Path, *, metadata: dict[str, st
 
 
 def export_layer_openvino(model: QuantizedModel, node: str, path: Path) -> None:
-    """Write one Conv, ConvTranspose or Gemm alone, codes to codes, as `formats.onnx.write.layer_file` describes it."""
+    """Write one part of the model alone, codes to codes, as `formats.onnx.write.layer_file` describes it."""
     with _folder(path) as folder:
         _write(layer_file(model, node, cut="floats"), model, path, folder, {})
 
@@ -94,7 +95,10 @@ def _write(proto: onnx.ModelProto, model: QuantizedModel, path: Path, folder: Pa
     weights = _take_out_weights(proto, model)
     source = folder / "source.onnx"
     onnx.save(proto, source)
-    made = ov.Core().read_model(source)
+    try:
+        made = ov.Core().read_model(source)
+    except RuntimeError as error:
+        raise refusal("OpenVINO cannot read the model", error, source) from error
     fold_constants(made)
     apply_moc_transformations(made, cf=False)  # QuantizeLinear and DequantizeLinear become one FakeQuantize
     for parameter in made.get_parameters():

@@ -12,6 +12,7 @@ from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
 from lowbit.core.errors import UnsupportedError
+from lowbit.core.text import kind_and_said
 from lowbit.reference.floats import grids, norms, pads, pools, recurrent, resize
 from lowbit.reference.floats.rule import Array, FloatOp, FloatRule
 
@@ -69,5 +70,10 @@ def _by_onnx(node: onnx.NodeProto, arrays: Sequence[Array | None], opsets: Mappi
     except NotImplementedError as error:
         raise UnsupportedError(
             f"{node.op_type} {node.name}: the integer reference does not know this operator", "verify another model"
+        ) from error
+    except Exception as error:  # ONNX's implementations check nothing: NumPy's errors come through
+        raise UnsupportedError(
+            f"{node.op_type} {node.name}: ONNX's reference implementation fails ({kind_and_said(error)})",
+            "verify another model",
         ) from error
     return [np.asarray(found[name]) if name else np.empty(0) for name in node.output]

@@ -45,14 +45,20 @@ def conv(b: Builder, op: ImportedOp) -> Value:
 
 
 def conv_transpose(b: Builder, op: ImportedOp) -> Value:
-    """ConvTranspose: weight [I, O/group, *kernel]. Uneven padding becomes a crop (a negative pad) behind the layer."""
+    """ConvTranspose: weight [I, O/group, *kernel].
+
+    Padding that is uneven becomes a crop behind the layer, a negative pad; so does padding beside a stride, which
+    litert-torch does not convert.
+    """
     x, weight, bias = op.tensor(0), op.constant(1), op.optional_constant(2)
     kernel = weight.array.shape[2:]
     n = len(kernel)
     strides, dilations = op.attribute("strides", [1] * n), op.attribute("dilations", [1] * n)
     extra = op.attribute("output_padding", [0] * n)
     pads = _transposed_pads(b, op, x, list(kernel), strides, dilations, extra)
-    even = all(0 <= p == q for p, q in pads)
+    even = all(0 <= p == q for p, q in pads) and (max(strides) == 1 or not any(map(any, pads)))
+    if not even and all(q >= more for (_, q), more in zip(pads, extra, strict=True)):
+        pads, extra = [(p, q - more) for (p, q), more in zip(pads, extra, strict=True)], [0] * n
     group = op.attribute("group", 1)
     layer = _TRANSPOSED[b.rank(x)](
         weight.array.shape[0],

@@ -2,13 +2,14 @@
 
 import math
 import operator
+from collections.abc import Sequence
 
 import torch
 from torch import fx, nn
 from torch.nn import functional
 
 from lowbit.torchgraph.builder import Builder, Handler
-from lowbit.torchgraph.padding import Window, outputs, pad, pad_or_defer, window
+from lowbit.torchgraph.padding import Window, outputs, pad, pad_or_defer, same_padding, window
 from lowbit.torchgraph.values import ImportedOp, Value
 
 _MAX_POOLS: dict[int, type[nn.Module]] = {3: nn.MaxPool1d, 4: nn.MaxPool2d, 5: nn.MaxPool3d}
@@ -18,7 +19,6 @@ _GLOBAL_AVERAGE: dict[int, type[nn.Module]] = {
     4: nn.AdaptiveAvgPool2d,
     5: nn.AdaptiveAvgPool3d,
 }
-_GLOBAL_MAX: dict[int, type[nn.Module]] = {3: nn.AdaptiveMaxPool1d, 4: nn.AdaptiveMaxPool2d, 5: nn.AdaptiveMaxPool3d}
 _CONVOLUTIONS = {3: functional.conv1d, 4: functional.conv2d, 5: functional.conv3d}
 
 
@@ -76,21 +76,60 @@ def unpooled(x: torch.Tensor, places: torch.Tensor, shape: tuple[int, ...]) -> t
 
 
 def average_pool(b: Builder, op: ImportedOp) -> Value:
-    """AveragePool. What counts into the mean at the border is ONNX's count_include_pad."""
+    """AveragePool. What counts into the mean at the border is ONNX's count_include_pad.
+
+    torch's own layer stands where litert-torch has an operator for it; elsewhere x is padded by zeros, and the mean is
+    divided by the share of each window that counts; where windows have gaps, sums are divided by counts.
+    """
     x = op.tensor(0)
     w = window(b, op, x, op.attribute("kernel_shape", []))
     ceil, include = bool(op.attribute("ceil_mode", 0)), bool(op.attribute("count_include_pad", 0))
-    fits = all(2 * begin <= k for k, (begin, _) in zip(w.kernel, w.pads, strict=True))
-    if w.even and fits and all(dilation == 1 for dilation in w.dilations):
-        pool = _AVERAGE_POOLS[b.rank(x)]
-        return b.layer(pool(w.kernel, w.strides, [begin for begin, _ in w.pads], ceil, include), x)
-    # Sums over windows of x, divided by how many entries of each window count.
     sizes = b.fixed_shape(x, 2)
-    ones = torch.ones(1, 1, *sizes)
-    ring = torch.constant_pad_nd(ones, _flat(w), float(include))
+    if any(dilation != 1 for dilation in w.dilations):
+        return _average_with_gaps(b, x, w, ceil=ceil, include=include)
+    pool = _AVERAGE_POOLS[b.rank(x)]
+    axes = zip(sizes, w.kernel, w.strides, w.pads, strict=True)
+    over = [_over(size, kernel, stride, pads, ceil=ceil) for size, kernel, stride, pads in axes]
+    ends = [(begin, end + more) for (begin, end), more in zip(w.pads, over, strict=True)]
+    begins = [begin for begin, _ in w.pads]
+    fits = all(2 * begin <= k for k, begin in zip(w.kernel, begins, strict=True))
+    if w.even and fits and (include or not any(map(any, ends))):
+        return b.layer(pool(w.kernel, w.strides, begins, ceil, include), x)
+    if b.rank(x) == 4 and not include and (w.even or not any(begins)) and fits and _is_same(sizes, w, ends):
+        return b.layer(pool(w.kernel, w.strides, begins, ceil or not w.even, include), x)
+    layer = pool(w.kernel, w.strides)
+    counted = _padded(torch.ones(1, 1, *sizes), w.pads, float(include))
+    share = layer(_padded(counted, [(0, more) for more in over], 0.0))
+    y = b.layer(layer, pad(b, x, ends))
+    return y if bool((share == 1).all()) else b.call(torch.div, y, b.buffer("share", share.numpy()))
+
+
+def _average_with_gaps(b: Builder, x: fx.Node, w: Window, *, ceil: bool, include: bool) -> Value:
+    """Sums over windows of x, divided by how many entries of each window count."""
+    sizes = b.fixed_shape(x, 2)
+    ring = torch.constant_pad_nd(torch.ones(1, 1, *sizes), _flat(w), float(include))
     wanted = outputs(sizes, w, ceil=ceil)
     counts = sums(_reaching(ring, w, wanted), w.kernel, w.strides, w.dilations)
     return b.call(torch.div, _sums(b, x, w, wanted), b.buffer("counts", counts.numpy()))
+
+
+def _over(size: int, kernel: int, stride: int, pads: tuple[int, int], *, ceil: bool) -> int:
+    """By how much the last window hangs over one padded axis, where the output's size is rounded up."""
+    free = size + sum(pads) - kernel
+    last = -(-free // stride) * stride if ceil else free // stride * stride
+    if last >= size + pads[0]:  # a window begins inside x or in the padding before it
+        last -= stride
+    return max(0, last - free)
+
+
+def _is_same(sizes: Sequence[int], w: Window, ends: Sequence[tuple[int, int]]) -> bool:
+    """Whether zeros at `ends` are what LiteRT calls SAME: it leaves them out of the mean."""
+    axes = zip(sizes, w.kernel, w.strides, ends, strict=True)
+    return all(same_padding(size, kernel, stride, 1, upper=True) == pair for size, kernel, stride, pair in axes)
+
+
+def _padded(x: torch.Tensor, pads: Sequence[tuple[int, int]], value: float) -> torch.Tensor:
+    return functional.pad(x, [amount for pair in reversed(pads) for amount in pair], value=value)
 
 
 def _sums(b: Builder, x: fx.Node, w: Window, wanted: list[int]) -> fx.Node:
@@ -150,8 +189,15 @@ def global_lp_pool(b: Builder, op: ImportedOp) -> Value:
     return b.call(torch.linalg.vector_norm, x, op.attribute("p", 2), axes, True)
 
 
-def _global(layers: dict[int, type[nn.Module]]) -> Handler:
-    return lambda b, op: b.layer(layers[b.rank(op.tensor(0))](1), op.tensor(0))
+def global_average_pool(b: Builder, op: ImportedOp) -> Value:
+    """GlobalAveragePool."""
+    return b.layer(_GLOBAL_AVERAGE[b.rank(op.tensor(0))](1), op.tensor(0))
+
+
+def global_max_pool(b: Builder, op: ImportedOp) -> Value:
+    """GlobalMaxPool; litert-torch knows no adaptive pooling of maxima."""
+    x = op.tensor(0)
+    return b.call(torch.amax, x, tuple(range(2, b.rank(x))), keepdim=True)
 
 
 OPERATORS: dict[str, Handler] = {
@@ -159,7 +205,7 @@ OPERATORS: dict[str, Handler] = {
     "MaxUnpool": max_unpool,
     "AveragePool": average_pool,
     "LpPool": lp_pool,
-    "GlobalAveragePool": _global(_GLOBAL_AVERAGE),
-    "GlobalMaxPool": _global(_GLOBAL_MAX),
+    "GlobalAveragePool": global_average_pool,
+    "GlobalMaxPool": global_max_pool,
     "GlobalLpPool": global_lp_pool,
 }
