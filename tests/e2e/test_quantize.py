@@ -120,6 +120,9 @@ def test_options_reach_the_engine(project: Path) -> None:
     assert {tensor["range"] for tensor in plan["tensors"]} == {"mse"}
     assert [layer["format"]["bits"] for layer in plan["layers"]] == [4, 2, 4]
     assert all(layer["format"]["symmetric"] for layer in plan["layers"])
+    for option, reduced in (("--reduce-range", True), ("--full-range", False)):
+        plan = json.loads(quantize(project, "--recipe", "w8a8", option, "--dry-run", "--json").stdout)
+        assert {layer["format"]["reduced"] for layer in plan["layers"]} == {reduced}
 
 
 @pytest.mark.parametrize(
@@ -136,6 +139,7 @@ def test_options_reach_the_engine(project: Path) -> None:
         (["--recipe", "w4a8", "--layer", "conv_*=w8a8"], ["'conv_*'", "Conv_0, Conv_2, Gemm_7"]),
         (["--recipe", "w4a8", "--layer", "Conv_2=w1a8"], ["1 bits"]),
         (["--recipe", "w4a8", "--ends", "9"], ["9 bits", "2 to 8"]),
+        (["--recipe", "w4a8", "--group-size", "3"], ["group size 3", "'Gemm_7' has", "does not divide"]),
         (["--plan", "missing.json"], ["missing.json", "cannot be read"]),
         (["--plan", "data.npz"], ["data.npz", "not a plan"]),
         (["--recipe", "w4a8", "--data", "nowhere"], ["nowhere"]),

@@ -101,7 +101,7 @@ def _tensor(plan: dict[str, Any], name: str = "r1", role: str = "main") -> dict[
     (lambda plan: _layer(plan)["format"].update(bits=1), "1 bits"),
     (lambda plan: _layer(plan)["format"].update(bits=9), "9 bits"),
     (lambda plan: _layer(plan).update(rounding="up"), r"plan.layers.1..rounding: 'up', expected 'nearest' or 'cl"),
-    (lambda plan: plan.update(colour="red"), "not a plan.*no field is called 'colour'"),
+    (lambda plan: plan.update(colour="red"), "no plan.*no field is called 'colour'"),
     (lambda plan: plan.pop("layers"), "plan.layers: missing"),
     (lambda plan: _layer(plan)["format"].update(signed="false"), r"layers.1..format.signed: 'false', expected true"),
     (lambda plan: _layer(plan)["format"].update(bits=4.9), r"plan.layers.1..format.bits: 4.9, expected a whole number"),
@@ -128,13 +128,13 @@ def test_a_plan_that_does_not_fit_is_refused(tmp_path: Path, change: Change, say
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", '"w4a4"', "<xml/>"])
 def test_what_is_no_json_or_no_plan_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "plan.json").write_text(text)
-    with pytest.raises(BadInput, match="not a plan"):
+    with pytest.raises(BadInput, match="no plan"):
         read_plan(tmp_path / "plan.json", network(), DIGEST)
 
 
 def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
     (tmp_path / "plan.json").write_bytes(b"\x08\x0a\xff\xfe\x00")
-    with pytest.raises(BadInput, match="not a plan"):
+    with pytest.raises(BadInput, match="no plan"):
         read_plan(tmp_path / "plan.json", network(), DIGEST)
 
 

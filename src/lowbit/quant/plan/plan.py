@@ -85,4 +85,4 @@ def not_a_plan(error: DamagedFile) -> str:
     cause = error.__cause__
     if isinstance(cause, WrongField) and cause.path:
         return f"plan.{cause.path}: {cause.problem}"
-    return f"not a plan as lowbit writes it ({cause}); start from a saved one"
+    return f"no plan as lowbit writes it ({cause}); start from a saved one"
