@@ -10,7 +10,6 @@ from lowbit.core.artifact import Artifact
 from lowbit.core.errors import UnsupportedError
 from lowbit.core.format import ONNX, OPENVINO_IR, TFLITE
 from lowbit.core.inspected import Inspected
-from lowbit.core.refusal import refusal
 from lowbit.formats.facts import FileFacts
 from lowbit.runtimes import find
 from lowbit.worker.doing import doing
@@ -21,10 +20,7 @@ _OPENVINO = "/WithoutBiases"  # what OpenVINO calls a layer whose bias it has ta
 
 def run(job: InspectJob) -> Inspected:
     """Raises UnsupportedError for a format that does not say its shapes, and where the runtime refuses the file."""
-    try:
-        found = _read(job.path, job.format)
-    except Exception as error:  # parsers of three formats share no base class
-        raise refusal(f"it is no {job.format} file that can be read", error, job.path) from error
+    found = _read(job.path, job.format)
     if len(found.input_shape) != 3 or not all(found.input_shape):
         raise UnsupportedError(f"its input is {list(found.input_shape)} without the batch; [C, H, W] was expected")
     channels, height, width = found.input_shape

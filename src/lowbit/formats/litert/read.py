@@ -3,14 +3,19 @@
 from math import prod
 from pathlib import Path
 
+from lowbit.core.errors import UnsupportedError
+from lowbit.core.refusal import vendor_call
 from lowbit.formats.facts import FileFacts
 
 
 def read_litert(path: Path) -> FileFacts:
-    """Raises what the parser raises where it is no TFLite file."""
+    """Raises UnsupportedError where it is no TFLite file."""
     from ai_edge_litert.tools import flatbuffer_utils
 
-    model = flatbuffer_utils.read_model(str(path))
+    with vendor_call("it is no TFLite file that can be read", path):
+        model = flatbuffer_utils.read_model(str(path))
+    if not model.subgraphs:
+        raise UnsupportedError(f"{path.name} has no graph")
     graph = model.subgraphs[0]  # others are bodies of its operators
 
     def name(tensor: int) -> str:

@@ -3,16 +3,24 @@
 from math import prod
 from pathlib import Path
 
+from lowbit.core.errors import UnsupportedError
+from lowbit.core.refusal import vendor_call
 from lowbit.formats.facts import FileFacts
 
 
 def read_onnx(path: Path) -> FileFacts:
-    """Weights in files beside it are not read. Raises what the parser raises where it is no ONNX file."""
+    """Weights in files beside it are not read. Raises UnsupportedError where it is no ONNX file."""
     import onnx
 
-    model = onnx.load(path, load_external_data=False)
+    with vendor_call("it is no ONNX file that can be read", path):
+        model = onnx.load(path, load_external_data=False)
     initializers = {tensor.name for tensor in model.graph.initializer}
-    (image,) = (value for value in model.graph.input if value.name not in initializers)
+    images = [value for value in model.graph.input if value.name not in initializers]
+    if len(images) != 1 or not model.graph.output:
+        raise UnsupportedError(
+            f"{path.name} has {len(images)} inputs and {len(model.graph.output)} outputs, one of each was expected"
+        )
+    (image,) = images
     shape = [dim.dim_value for dim in image.type.tensor_type.shape.dim]
     scores = [dim.dim_value for dim in model.graph.output[0].type.tensor_type.shape.dim]
     bytes_of: dict[str, int] = {}

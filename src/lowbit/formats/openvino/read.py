@@ -4,15 +4,24 @@ import xml.etree.ElementTree as ET
 from math import prod
 from pathlib import Path
 
+from lowbit.core.errors import UnsupportedError
+from lowbit.core.refusal import vendor_call
 from lowbit.formats.facts import FileFacts
 
 
 def read_openvino(path: Path) -> FileFacts:
-    """Of the .xml file; the .bin beside it is not read. Raises what the parser raises where it is no IR."""
-    root = ET.parse(path).getroot()
+    """Of the .xml file; the .bin beside it is not read. Raises UnsupportedError where it is no XML."""
+    with vendor_call("it is no OpenVINO IR that can be read", path, errors=(ET.ParseError,)):
+        root = ET.parse(path).getroot()
     layers = root.findall("./layers/layer")
-    (image,) = (layer for layer in layers if layer.get("type") == "Parameter")
-    result = next(layer for layer in layers if layer.get("type") == "Result")
+    images = [layer for layer in layers if layer.get("type") == "Parameter"]
+    results = [layer for layer in layers if layer.get("type") == "Result"]
+    if len(images) != 1 or not results:
+        raise UnsupportedError(
+            f"{path.name} has {len(images)} inputs and {len(results)} outputs, "
+            "one input and at least one output were expected of an OpenVINO IR"
+        )
+    (image,), result = images, results[0]
     shape = [_size(text) for text in _attribute(image, "data", "shape").split(",")]
     scores = [_size(dim.text or "") for dim in result.findall("./input/port/dim")]
     bytes_of: dict[str, int] = {}
