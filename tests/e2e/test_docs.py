@@ -61,3 +61,32 @@ def test_the_table_of_adapters_is_what_their_files_say() -> None:
             made = short_names(toolchains[name].INFO)
             assert (recipe in made) == cell.startswith("✓"), f"{name} {recipe}"
             assert (recipe in toolchains[name].INFO.refuses) == (cell == "–"), f"{name} {recipe}"
+
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def test_every_link_within_the_project_leads_somewhere() -> None:
+    lost = []
+    for page in PAGES:
+        for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", page.read_text()):
+            path, _, anchor = link.partition("#")
+            target = page.parent / path if path else page
+            if not target.exists() or (anchor and anchor not in headings(target)):
+                lost.append(f"{page.name}: {link}")
+    assert lost == []
+
+
+def headings(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub forms them."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_every_module_that_a_page_names_exists() -> None:
+    lost = []
+    for page in PAGES:
+        for name in re.findall(r"`(\w+/(?:\w+/)*(?:\w+/|\w+\.py))(?:::\w+)?`", page.read_text()):
+            if not (ROOT / name).exists() and not (ROOT / "src" / "lowbit" / name).exists():
+                lost.append(f"{page.name}: {name}")
+    assert lost == []

@@ -1,6 +1,7 @@
 """A runtime of somebody else's, in one file, without touching lowbit."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,19 @@ def test_a_runtime_in_one_file_appears_in_the_table(project: Path) -> None:
     why = lowbit("report", "study", "--why", "onnxruntime/fp32@toy", cwd=project).stdout
     assert "GuessOf1 " in why  # of the session that is timed, image by image; accuracy passes take more at once
     assert why.count("not listed") == 3  # both convolutions and the classifier, by their names
+
+
+def test_the_runtime_that_the_documents_show_runs(project: Path) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "adapters.md").read_text()
+    source = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)[0]
+    site = install(project, "toy", source, "lowbit.runtimes")
+    words = ("--toolchains", "onnxruntime", "--recipes", "fp32", "--runtimes", "toy", "--max-drop", "100")
+    done = compare(*words, cwd=project, PYTHONPATH=path_with(site))
+    assert done.returncode == 0, done.stderr
+    (row,) = rows(project)
+    assert (row["runtime"], row["status"], row["agreement"]) == ("toy", "measured", 1.0), row["reason"]
+    why = lowbit("report", "study", "--why", "onnxruntime/fp32@toy", cwd=project).stdout
+    assert "not listed" not in why  # the example tells of every product
 
 
 def test_an_entry_point_that_is_broken_is_named(project: Path) -> None:
