@@ -47,7 +47,7 @@ def conv(b: Builder, op: ImportedOp) -> Value:
 
 
 def conv_transpose(b: Builder, op: ImportedOp) -> Value:
-    """ConvTranspose: weight [I, O/group, *kernel]. Padding that is uneven becomes a crop behind the layer, a negative pad;
+    """ConvTranspose: weight [I, O/group, *kernel]. Uneven padding becomes a crop (a negative pad) behind the layer, and
     so does padding beside a stride, which litert-torch does not convert.
     """
     x, weight, bias = op.tensor(0), op.constant(1), op.optional_constant(2)
