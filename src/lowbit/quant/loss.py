@@ -13,8 +13,8 @@ from lowbit.quant.parallel import in_order
 from lowbit.quant.ranges.observe import Images
 from lowbit.quant.simulate import Simulator
 
-IMAGES = 64  # of the calibration images, at most
-_MOST_CHANGED = 0.02  # of all answers, without a note
+IMAGES = 128  # of the calibration images, at most
+_MOST_CHANGED = 0.03  # of all answers, without a note
 _LEAST_SIGNAL = 15.0  # dB, without a note
 
 
