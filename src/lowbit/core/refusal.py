@@ -30,8 +30,9 @@ def vendor_call(
 def refusal(what: str, error: Exception, file: Path, remedy: str = "") -> UnsupportedError:
     """What to raise for an `error` that a vendor raised over `file`; `what` begins the reason: "X cannot load it".
 
-    A refusal is kept for good. What is none is raised here: lowbit's own errors and MemoryError as they are, OSError
-    where `file` cannot be read, and a vendor's talk of memory as a MemoryError.
+    A refusal is kept for good, so errors that are no refusal are raised by this function instead: lowbit's own errors
+    and MemoryError as they are, OSError where `file` cannot be read, and MemoryError where the vendor's message says
+    that memory ran out.
     """
     if isinstance(error, LowbitError | MemoryError | OSError):
         raise error

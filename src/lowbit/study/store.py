@@ -16,7 +16,7 @@ LOCK = ".lowbit-lock"
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """The folder of one study; DESIGN calls its layout. Every path that the study uses is made here."""
+    """The folder of one study; docs/design.md describes its layout. Every path that the study uses is made here."""
 
     folder: Path
 

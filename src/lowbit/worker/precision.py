@@ -14,7 +14,7 @@ from lowbit.worker.jobs import Nothing, PrecisionJob
 
 
 def run(job: PrecisionJob) -> Nothing:
-    """Fill `job.out`; nothing is timed."""
+    """Write what the runtime executes into the file `job.out`; nothing is timed."""
     runtime = find.runtimes((job.runtime,))[job.runtime]
     with runtime.open_session(job.artifact, timed_options(job.settings)) as session:
         save_executed(session, job.layers, job.out)
