@@ -59,7 +59,7 @@ def test_a_cell_that_misbehaves_is_a_row_and_the_study_goes_on(project: Path) ->
     null = ("--toolchains", "null", "--runtimes", "null")
     assert compare(*null, "--recipes", "int8-static", cwd=project).returncode in (0, 3)  # kept, however slow this is
     recipes = "crash,hang,memory,refuse,raise,nan,constant,int8-static"
-    done = compare(*null, "--recipes", recipes, "--time-limit", "6", cwd=project)
+    done = compare(*null, "--recipes", recipes, "--time-limit", "20", cwd=project)
     assert done.returncode == 3, done.stderr
     found = {row["recipe"]: row for row in rows(project)}
     assert found["int8-static"]["status"] == "measured"
@@ -67,7 +67,7 @@ def test_a_cell_that_misbehaves_is_a_row_and_the_study_goes_on(project: Path) ->
     assert found["refuse"]["status"] == "unsupported"
     for recipe, word in {
         "crash": "died of SIGSEGV while opening model.null.json in null",
-        "hang": "within 6 s and was killed", "memory": "MemoryError",
+        "hang": "within 20 s and was killed", "memory": "MemoryError",
         "raise": "told to fail", "nan": "not finite", "constant": "the same for all 80",
     }.items():  # fmt: skip
         assert found[recipe]["status"] == "failed", recipe

@@ -47,7 +47,7 @@ def test_the_text_names_all_that_a_person_asks_for(project: Path) -> None:
     done = command("inspect", "out.onnx", cwd=project)
     assert done.returncode == 0, done.stderr
     for said in (
-        "onnx", "w4a8", "unit", "94 images", f"{INFO.packages[1]} 2", "verified", "integer reference", "Conv_2",
+        "onnx", "w4a8", "unit", "96 images", f"{INFO.packages[1]} 2", "verified", "integer reference", "Conv_2",
         "4 bits", "288", "u8s8", "100 %",
     ):  # fmt: skip
         assert said in done.stdout, said

@@ -141,7 +141,7 @@ def test_options_reach_the_engine(project: Path) -> None:
         (["--recipe", "w4a8", "--ends", "9"], ["9 bits", "2 to 8"]),
         (["--recipe", "w4a8", "--group-size", "3"], ["group size 3", "'Gemm_7' has", "does not divide"]),
         (["--plan", "missing.json"], ["missing.json", "cannot be read"]),
-        (["--plan", "data.npz"], ["data.npz", "not a plan"]),
+        (["--plan", "data.npz"], ["data.npz", "no plan as lowbit writes it"]),
         (["--recipe", "w4a8", "--data", "nowhere"], ["nowhere"]),
         (["--recipe", "w4a8", "--data", "few.npz"], ["few.npz", "at least"]),
         (["--recipe", "w4a8", "--calibration-samples", "1"], ["--calibration-samples 1", "at least 2"]),

@@ -76,6 +76,14 @@ def wait_until_running(project: Path, command: "subprocess.Popen[str]", kind: st
     return False
 
 
+def left_after_a_moment(command: subprocess.Popen[str]) -> list[psutil.Process]:
+    """The children that still run once the kernel has had 5 s to carry out their kill."""
+    deadline = time.monotonic() + 5
+    while (left := children_of(command.pid)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return left
+
+
 @pytest.mark.timeout(600)
 def test_kill_at_ten_moments_loses_nothing_repeats_nothing_and_leaves_nobody(project: Path) -> None:
     chance = random.Random(8)
@@ -89,10 +97,7 @@ def test_kill_at_ten_moments_loses_nothing_repeats_nothing_and_leaves_nobody(pro
             hit.append(kind)
         command.send_signal(signal.SIGKILL)
         command.communicate()
-        deadline = time.monotonic() + 5
-        while (left := children_of(command.pid)) and time.monotonic() < deadline:
-            time.sleep(0.02)
-        assert left == [], f"killed during {kind}: a child survived"
+        assert left_after_a_moment(command) == [], f"killed during {kind}: a child survived"
         after = finished_jobs(project)
         for path, job in before.items():
             assert after.get(path) == job, f"killed during {kind}: {path} was done again or lost"
@@ -121,7 +126,7 @@ def test_interrupt_ends_the_children_and_says_how_to_go_on(project: Path) -> Non
     assert command.returncode == 130
     assert "the same command goes on" in stderr
     assert "Traceback" not in stderr
-    assert children_of(command.pid) == []
+    assert left_after_a_moment(command) == []
 
 
 def stages(stderr: str) -> set[str]:
