@@ -1,1 +1,1 @@
-"""The types that cross rooms, errors and digests. Nothing here knows a vendor or touches a model."""
+"""The types that several packages share, the errors and the digests. Nothing here knows a vendor or runs a model."""

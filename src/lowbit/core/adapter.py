@@ -1,4 +1,4 @@
-"""The faces of adapters: what a toolchain makes, what a runtime reads, what a session does."""
+"""The interfaces of adapters: what a toolchain makes, what a runtime reads, and what an open session can do."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,15 +17,19 @@ from lowbit.core.samples import Samples
 
 Floats = npt.NDArray[np.float32]
 Codes = npt.NDArray[Any]
-RunCodes = Callable[[Sequence[Codes]], Codes]  # a part alone: codes, an array an input → codes of its result, or floats
+RunCodes = Callable[
+    [Sequence[Codes]], Codes
+]  # runs one part of a model: arrays of codes, one per input → codes, or floats
 
 
 @dataclass(frozen=True, slots=True)
 class RuntimeInfo:
-    """A runtime's face, readable without the vendor's package.
+    """What lowbit knows about a runtime before it imports the vendor's package.
 
-    packages: PyPI names whose versions stand beside every number; extra: pip extra of lowbit that installs them;
-    reads: artifact formats; hidden: only used when it is named.
+    - packages: PyPI names of the packages whose versions are recorded with every measurement
+    - extra: the pip extra of lowbit that installs them
+    - reads: the artifact formats that the runtime can open
+    - hidden: whether the runtime is used only when the user names it
     """
 
     name: str
@@ -37,10 +41,16 @@ class RuntimeInfo:
 
 @dataclass(frozen=True, slots=True)
 class ToolchainInfo:
-    """A toolchain's face, readable without the vendor's package.
+    """What lowbit knows about a toolchain before it imports the vendor's package.
 
-    makes: the artifact format; made_for: the runtimes its files are meant for; refuses: recipe name → why it has none;
-    families: what people call its recipes that are made on request, many at a time; hidden: only used when it is named.
+    - packages: PyPI names of the packages that every recipe needs
+    - extra: the pip extra of lowbit that installs them
+    - makes: the artifact format of its recipes, unless a recipe names another
+    - made_for: the runtimes that its files are meant for, unless a recipe names others
+    - recipes: the recipes that it offers
+    - refuses: name of a recipe that it cannot offer → the reason
+    - families: short names for groups of recipes that are made only on request, such as "wNaM"
+    - hidden: whether the toolchain is used only when the user names it
     """
 
     name: str
@@ -54,11 +64,11 @@ class ToolchainInfo:
     hidden: bool = False
 
     def format_of(self, recipe: Recipe) -> str:
-        """The artifact format that `recipe` gives."""
+        """The artifact format that `recipe` produces."""
         return recipe.makes or self.makes
 
     def fixes_batch(self, recipe: Recipe) -> bool:
-        """Whether the file carries one batch size, so that it is built for the one that is timed."""
+        """Whether the file has a fixed batch size, and must be built for the batch size that is timed."""
         return file_format(self.format_of(recipe)).fixes_batch
 
     def runtimes_for(self, recipe: Recipe) -> tuple[str, ...]:
@@ -68,12 +78,21 @@ class ToolchainInfo:
 
 @dataclass(frozen=True, slots=True)
 class BuildRequest:
-    """What a toolchain gets: the float graph, a recipe, calibration samples, and a folder `out` to fill.
+    """What a toolchain gets in order to build one artifact.
 
-    `cache` is a folder shared by the builds of one study (conversions that several recipes start from); what is put
-    there must be written aside and renamed, and named by `model.digest`. `evidence` is a folder of this build alone,
-    not made yet: a toolchain whose files can be verified leaves there what verification needs, and nothing of it is
-    shipped; None: nothing is kept for verification. `progress` may be called as layers are done.
+    - model: the float model
+    - recipe: how to quantize it
+    - calibration: the samples to calibrate with
+    - preprocess: how a sample becomes the model's input
+    - out: the folder to write the artifact into
+    - cache: a folder shared by all builds of one study, for conversions that several recipes start from. A toolchain
+      writes a file there under a temporary name, then renames it to a name that contains `model.digest`.
+    - batch_size: images in a batch, for formats with a fixed batch size
+    - threads: how many threads the build may use
+    - seed: the seed of everything random
+    - evidence: a folder for this build alone, not created yet. A toolchain whose files can be verified writes there
+      what verification needs; none of it is shipped. None: nothing is kept for verification.
+    - progress: may be called after each finished layer
     """
 
     model: FloatModel
@@ -91,10 +110,13 @@ class BuildRequest:
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """What a toolchain gives back: the main file inside `out`, seconds spent reading calibration data, and notes.
+    """What a toolchain returns.
 
-    beside: files in `out` that explain the artifact and need not be shipped. verifiable: whether `evidence` holds what
-    the file can be verified with.
+    - main: the artifact's main file, inside `out`
+    - calibration_s: seconds spent on calibration; None where the recipe needs none
+    - notes: sentences for the user
+    - beside: files in `out` that explain the artifact and need not be shipped
+    - verifiable: whether `evidence` holds what is needed to verify the file
     """
 
     main: Path
@@ -106,11 +128,16 @@ class Built:
 
 @dataclass(frozen=True, slots=True)
 class OpPrecision:
-    """One executed operator. `macs`: multiply-accumulates a sample (0 for what is no convolution or matrix product).
+    """One operator that a runtime executed, and the precision that it ran in.
 
-    precision: the runtime's own word (u8s8, f32, bf16 …); integer: its kernel took both operands as integers;
-    hybrid: an integer kernel that quantizes its float input itself (dynamic rows); reason: why it is not integer.
-    fused: the names of the file's nodes that it computes at once, where the runtime tells.
+    - name: the runtime's name of the operator
+    - op_type: its type
+    - precision: the runtime's own word (u8s8, f32, bf16 …)
+    - integer: whether its kernel took both operands as integers
+    - macs: multiply-accumulates per sample; 0 for operators that are neither convolutions nor matrix products
+    - hybrid: whether it is an integer kernel that quantizes its float input itself (dynamic quantization)
+    - reason: why it did not run as integers
+    - fused: names of the file's nodes that this operator computes together, where the runtime reports them
     """
 
     name: str
@@ -125,7 +152,11 @@ class OpPrecision:
 
 @dataclass(frozen=True, slots=True)
 class SessionOptions:
-    """threads: of one session; batch_size: images a `predict` call gets at most."""
+    """How a session is opened.
+
+    - threads: how many threads the session may use
+    - batch_size: the largest number of images in one call of `predict`
+    """
 
     threads: int = 1
     batch_size: int = 1
@@ -133,10 +164,10 @@ class SessionOptions:
 
 @dataclass(frozen=True, slots=True)
 class CodePorts:
-    """How a part of a model is read and written: for a file that holds shifted codes.
+    """How integer codes are fed to one part of a model and read from it, where the file stores codes with an offset.
 
-    inputs: name and zero point of each input, in the order of the codes; result: the zero point of the result, None
-    where that is float.
+    - inputs: name and zero point of each input, in the order of the codes
+    - result: zero point of the result; None where the result is float
     """
 
     inputs: tuple[tuple[str, int], ...]
@@ -144,10 +175,10 @@ class CodePorts:
 
 
 class Session(Protocol):
-    """An opened artifact. Float NCHW after preprocessing goes in, float scores come out, whatever the file holds."""
+    """An opened artifact: preprocessed float images in NCHW go in, float scores come out, whatever the file stores."""
 
     def predict(self, images: Floats) -> Floats:
-        """Scores [N, outputs] of images [N, C, H, W]; N is `Artifact.batch_size` where the file fixes it."""
+        """Scores [N, outputs] of images [N, C, H, W]. N is `Artifact.batch_size` where the file fixes a batch size."""
         ...
 
     def executed_precision(self) -> list[OpPrecision]:

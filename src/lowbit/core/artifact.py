@@ -1,4 +1,4 @@
-"""An artifact: the file(s) a toolchain made, and the manifest that travels with them."""
+"""An artifact: the files that a toolchain made, and the manifest that describes them."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,10 +13,27 @@ PLAN = "plan.json"  # beside it, where our own engine made the file
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What stands beside the file: how it was made and for whom. `key` is the digest of all that could change it.
+    """Describes an artifact: how it was made, for which runtimes, and what verification found.
 
-    `files` and `size_bytes` are what is shipped; `versions` of every package that the recipe needs. verifiable: whether
-    the file can be held against the integer reference; verified and not_verified: what came of it, a runtime each.
+    - key: digest of everything that could change the artifact
+    - toolchain, recipe: what made it
+    - format: the artifact's file format
+    - main: name of the main file
+    - files: names of all files that are shipped
+    - made_for: the runtimes that the file is meant for
+    - runtime_options: options that a session needs, name → value
+    - preprocess: how a picture becomes the model's input
+    - model, model_digest: name and digest of the float model
+    - calibration_samples: how many samples calibrated it; 0 where the recipe needs none
+    - batch_size: the file's fixed batch size; None where it is free
+    - versions: of every package that the recipe needs
+    - digest, size_bytes: of the shipped files
+    - import_s: seconds to import the toolchain's packages
+    - build_s: seconds to make the file, without imports and calibration
+    - calibration_s: seconds spent on calibration; None where the recipe needs none
+    - notes: sentences for the user
+    - verifiable: whether the file can be compared with the integer reference
+    - verified, not_verified: the results of verification, one entry per runtime
     """
 
     key: str
@@ -46,9 +63,15 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A file on disk that a runtime may open. `batch_size` is fixed in the file, or None when it is free.
+    """A file on disk that a runtime can open.
 
-    input_shape: (C, H, W) of one sample as `Session.predict` gets it; outputs: number of scores a sample.
+    - path: the main file
+    - format: its file format
+    - digest: of its contents
+    - input_shape: (C, H, W) of one sample as `Session.predict` takes it
+    - outputs: number of scores per sample
+    - batch_size: the file's fixed batch size; None where it is free
+    - runtime_options: options that a session needs, name → value
     """
 
     path: Path

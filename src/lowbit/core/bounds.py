@@ -1,4 +1,4 @@
-"""The versions that lowbit is made for, as its package's own metadata states them, against those that are installed."""
+"""Compares the installed versions of packages with the versions that lowbit's own package metadata asks for."""
 
 from collections.abc import Mapping
 from importlib import metadata
@@ -25,7 +25,7 @@ def declared() -> dict[str, SpecifierSet]:
 
 
 def outside(versions: Mapping[str, str]) -> tuple[str, ...]:
-    """A sentence for each of these packages (name → version) whose version is not one that lowbit asks for."""
+    """One sentence for each package in `versions` (name → version) whose version lowbit was not made for."""
     bounds = declared()
     return tuple(
         f"{name} {version} is outside the versions that lowbit is made for ({bound})"

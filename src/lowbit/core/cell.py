@@ -1,4 +1,4 @@
-"""A cell of a study, build × runtime × settings, and how a job can end: there is never a gap."""
+"""A cell of a study is a build, a runtime and settings; and how a job can end, so that every cell gets a row."""
 
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
@@ -24,9 +24,10 @@ _STATUS: dict[End, Status] = {
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """One artifact to be made, by a recipe of a toolchain.
+    """One artifact to be made: a toolchain and one of its recipes.
 
-    versions: of every package that the recipe needs; runtimes: all that read its format, intended ones first.
+    - versions: of every package that the recipe needs
+    - runtimes: all runtimes that read the artifact's format, those that it is meant for first
     """
 
     toolchain: ToolchainInfo
@@ -36,12 +37,12 @@ class Build:
 
     @property
     def name(self) -> str:
-        """How a person calls it: toolchain/recipe."""
+        """The name that users see: toolchain/recipe."""
         return f"{self.toolchain.name}/{self.recipe.name}"
 
     @property
     def folder(self) -> str:
-        """The folder's name under artifacts/."""
+        """Name of the artifact's folder under artifacts/."""
         return f"{self.toolchain.name}-{self.recipe.name}"
 
     @property
@@ -52,7 +53,7 @@ class Build:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """What one row measures: a build, in a runtime, with settings."""
+    """What one row measures: a build in a runtime, with settings."""
 
     build: Build
     runtime: str
@@ -60,7 +61,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """How a person calls it: toolchain/recipe@runtime."""
+        """The name that users see: toolchain/recipe@runtime."""
         return f"{self.build.name}@{self.runtime}"
 
     @property
@@ -71,7 +72,10 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why there is no result. log: what the job printed, as a path within the study; None where no job ran."""
+    """Why a cell has no result.
+
+    - log: path, within the study, of what the job printed; None where no job ran
+    """
 
     status: Status
     reason: str
@@ -80,10 +84,13 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Outcome(Generic[Result]):
-    """How a job ended. `value` is what it found where `end` is done, and None everywhere else.
+    """How a job ended. `value` is the job's result where `end` is "done", and None otherwise.
 
-    unsupported: a vendor's limit, which is kept; missing: a package that is not installed, which may be by the next
-    command; bad-input: what the user gave cannot be used; failed: anything else, a crash or a time limit.
+    - done: the job succeeded
+    - unsupported: the vendor cannot do it; the study keeps this outcome
+    - missing: a package is not installed; the next command tries again, since it may be installed by then
+    - bad-input: the user's input cannot be used
+    - failed: anything else, such as a crash or an exceeded time limit
     """
 
     end: End
@@ -94,14 +101,14 @@ class Outcome(Generic[Result]):
 
     @property
     def failure(self) -> Failure | None:
-        """What a row says of it; None where the job was done."""
+        """The failure that the row shows; None where the job succeeded."""
         if self.end == "done":
             return None
         return Failure(_STATUS[self.end], with_remedy(self.reason, self.remedy), self.log)
 
     @property
     def result(self) -> Result:
-        """The value of a job that was done."""
+        """The value of a job that succeeded; raises ValueError for any other."""
         if self.value is None:
             raise ValueError(f"a job that ended as {self.end!r} has no result ({self.reason})")
         return self.value

@@ -1,7 +1,8 @@
-"""Dataclasses to JSON and back, the only form in which data crosses processes.
+"""Converts dataclasses to JSON and back. Data crosses processes in no other form.
 
-Reading is strict: a field takes the type that it declares and nothing that could be turned into it. "false" is no bool,
-4.9 no int, and a text no list of its letters; only a whole number is a float as well. Files are edited by hand.
+Reading is strict, because people edit these files by hand: a field accepts only values of its declared type. "false" is
+not accepted as a bool, 4.9 not as an int, and a string not as a list of letters. The one exception: a whole number is
+accepted as a float.
 """
 
 import json
@@ -33,7 +34,7 @@ def _converter() -> JsonConverter:
     converter.register_structure_hook(float, lambda value, _: float(_of_type(value, "a number", int, float)))
     converter.register_structure_hook_func(_comes_from(Literal), _one_of)
     entries: _Hook = converter.get_structure_hook(tuple[str, ...])
-    for sides in (Resize, Crop):  # one side or two: told by what lies there
+    for sides in (Resize, Crop):  # a side or a pair of sides: the value's own type decides
         converter.register_structure_hook(sides, _sides)
     converter.register_structure_hook_func(
         _comes_from(tuple),
@@ -60,7 +61,7 @@ def _comes_from(generic: Any) -> Callable[[Any], bool]:
 
 
 def _of_type(value: Any, expected: str, *types: type) -> Any:
-    """`value`, if it is of one of these types: True is no int here."""
+    """`value`, if it is of one of these types; ValueError otherwise. A bool does not count as an int."""
     if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
         raise ValueError(f"{value!r}, expected {expected}")
     return value
@@ -79,7 +80,7 @@ def to_plain(value: Any) -> Any:
 
 
 def from_plain(cls: type[T], plain: Any) -> T:
-    """The `cls` that `plain` describes; WrongField where it does not, with the field's path and what was expected."""
+    """The `cls` that `plain` describes. WrongField names the first wrong field and what was expected there."""
     try:
         return _converter().structure(plain, cls)
     except (BaseValidationError, AttributeError, TypeError, ValueError, LowbitError) as error:
@@ -88,7 +89,7 @@ def from_plain(cls: type[T], plain: Any) -> T:
 
 
 def _first_cause(error: BaseException) -> tuple[str, BaseException]:
-    """Where the first thing that is wrong stands, `layers[3].format.bits`, and the error that says what it is."""
+    """The path of the first wrong field, such as `layers[3].format.bits`, and the error raised for it."""
     path = ""
     while isinstance(error, ClassValidationError | IterableValidationError) and error.exceptions:
         error = error.exceptions[0]
@@ -111,12 +112,12 @@ def _said(cause: BaseException) -> str:
 
 
 def save_json(path: Path, value: Any) -> None:
-    """Write `value` as readable JSON, aside and renamed."""
+    """Write `value` as indented JSON: to a temporary file first, which is then renamed."""
     write_text(path, json.dumps(to_plain(value), indent=1, allow_nan=False) + "\n")
 
 
 def load_json(cls: type[T], path: Path) -> T:
-    """Read what `save_json` wrote; raises DamagedFile where that no longer is what lies there."""
+    """Read a file that `save_json` wrote. Raises DamagedFile where its contents do not describe a `cls`."""
     try:
         return from_plain(cls, json.loads(path.read_text()))
     except (ValueError, WrongField) as error:

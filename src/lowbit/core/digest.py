@@ -1,4 +1,4 @@
-"""Digests: the names of contents. Two things with one digest may answer for each other, others never."""
+"""Digests of contents. Results are reused for inputs with the same digest, and for no others."""
 
 import hashlib
 import json
@@ -14,9 +14,9 @@ _LENGTH = 16  # hexadecimal digits: 64 bits, ample for one study's files
 
 
 def of_value(value: Any) -> str:
-    """Digest of plain data or a dataclass, independent of the order of keys. Arrays count by type, shape and contents.
+    """Digest of plain data or a dataclass, independent of the order of keys.
 
-    Raises TypeError for anything whose contents this function does not know how to look at.
+    An array counts by its type, shape and contents. Raises TypeError for a value whose contents cannot be digested.
     """
     text = json.dumps(to_plain(value), sort_keys=True, separators=(",", ":"), default=_plain)
     return hashlib.sha256(text.encode()).hexdigest()[:_LENGTH]
@@ -33,7 +33,7 @@ def of_files(paths: Iterable[Path]) -> str:
 
 
 def _plain(value: object) -> object:
-    """What JSON does not know: NumPy's numbers and arrays."""
+    """NumPy numbers and arrays in a form that JSON can hold."""
     if isinstance(value, np.ndarray) and not value.dtype.hasobject:
         contents = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
         return {"array": [value.dtype.str, list(value.shape), contents]}

@@ -1,4 +1,4 @@
-"""Adapters are found, never listed: by file name in a package, and by entry points of other people's packages."""
+"""Finds adapters: by file name in a package of lowbit, and by the entry points of installed packages."""
 
 import importlib
 import pkgutil
@@ -17,11 +17,11 @@ _FINDER = "find"  # the module in each adapters' package that calls `adapters`
 
 
 class Face(Protocol):
-    """What a `ToolchainInfo` and a `RuntimeInfo` have in common."""
+    """The fields that `ToolchainInfo` and `RuntimeInfo` have in common."""
 
     @property
     def name(self) -> str:
-        """What users call it."""
+        """The name that users type."""
         ...
 
     @property
@@ -31,16 +31,16 @@ class Face(Protocol):
 
     @property
     def extra(self) -> str | None:
-        """The extra of lowbit that installs them."""
+        """The pip extra of lowbit that installs them."""
         ...
 
 
 def adapters(package: str, group: str, named: Sequence[str] = ()) -> dict[str, ModuleType]:
-    """The adapters of `package` and of the entry points in `group`, by name; no vendor is imported for it.
+    """The adapters of `package` and of the entry points in `group`, by name. No vendor's package is imported for it.
 
-    Without names: all that are not hidden, in alphabetical order. With names: those, in the order given, hidden or not.
-    Raises BadInput for a name that nobody has, for an entry point that cannot be imported, and for one that takes the
-    name of another adapter.
+    Without `named`: all adapters that are not hidden, in alphabetical order. With `named`: those adapters in that
+    order, hidden or not. Raises BadInput for a name that no adapter has, for an entry point that cannot be imported,
+    and for an entry point that takes the name of another adapter.
     """
     loaders = _loaders(package, group)
     for name in named:
@@ -55,7 +55,7 @@ def adapters(package: str, group: str, named: Sequence[str] = ()) -> dict[str, M
 
 
 def versions(packages: Sequence[str]) -> dict[str, str]:
-    """PyPI name → version of those `packages` that are installed; nothing is imported."""
+    """PyPI name → version of those `packages` that are installed. Nothing is imported."""
     found = {}
     for package in packages:
         try:
@@ -66,10 +66,10 @@ def versions(packages: Sequence[str]) -> dict[str, str]:
 
 
 def require(info: Face, recipe: Recipe | None = None) -> dict[str, str]:
-    """The versions of all packages of an adapter, and of those that `recipe` needs besides.
+    """The versions of all packages that an adapter needs, and of those that `recipe` needs in addition.
 
-    Raises MissingPackage with the command that installs the rest. To be called before an adapter's functions are: they
-    import their vendor without asking again.
+    Raises MissingPackage, with the command that installs what is missing. Call it before any function of the adapter:
+    those import the vendor's packages without checking again.
     """
     _require(info.packages, info.extra)
     if recipe is not None:
@@ -105,8 +105,8 @@ def _load(entry: metadata.EntryPoint) -> ModuleType:
     """The adapter behind `entry`; raises BadInput where there is none."""
     try:
         module: ModuleType = entry.load()
-        module.INFO.hidden  # noqa: B018 - asked for here, where its absence can still be laid at the entry point's door
-    except Exception as error:  # a boundary: what another's module may raise while it is imported nobody knows
+        module.INFO.hidden  # noqa: B018 - read here, so that the error for a missing INFO names the entry point
+    except Exception as error:  # a foreign module may raise anything while it is imported
         raise BadInput(
             f"the entry point {entry.group}: {entry.name} = {entry.value} cannot be imported "
             f"({kind_and_said(error)}); repair or uninstall its package"

@@ -1,4 +1,4 @@
-"""What can go wrong, by who must act: the user (BadInput), a vendor's limits (UnsupportedError), or a broken run."""
+"""The errors of lowbit, by who must act: the user (BadInput), nobody (UnsupportedError: a vendor's limit), or us."""
 
 from pathlib import Path
 
@@ -12,7 +12,11 @@ class BadInput(LowbitError):  # noqa: N818 - it is the user's input that is bad,
 
 
 class UnsupportedError(LowbitError):
-    """This toolchain or runtime cannot do that: `reason` in the vendor's own words, `remedy` what the user may do."""
+    """This toolchain or runtime cannot do what was asked.
+
+    - reason: the vendor's own words
+    - remedy: what the user may do about it; empty where there is nothing
+    """
 
     def __init__(self, reason: str, remedy: str = "") -> None:
         super().__init__(with_remedy(reason, remedy))
@@ -21,15 +25,15 @@ class UnsupportedError(LowbitError):
 
 
 class MissingPackage(UnsupportedError):  # noqa: N818 - the package is missing
-    """A package that is not installed: true at this moment only, so this outcome is never kept."""
+    """A package is not installed. The user may install it at any time, so a study never keeps this outcome."""
 
 
 class MeasurementError(LowbitError):
-    """A model loaded but what it did cannot be counted: NaN outputs, constant outputs, an unfinished LoadGen run."""
+    """A model ran but cannot be measured: NaN outputs, constant outputs, or an unfinished LoadGen run."""
 
 
 class JobError(LowbitError):
-    """A job without which nothing goes on has failed; `log` is the file that holds what its process printed."""
+    """A job failed whose result the whole command needs. `log` is the file with what its process printed."""
 
     def __init__(self, message: str, log: Path) -> None:
         super().__init__(message)
@@ -37,11 +41,11 @@ class JobError(LowbitError):
 
 
 class DamagedFile(LowbitError):  # noqa: N818 - the file is damaged
-    """A file that lowbit wrote is not what it was: cut off, edited, or of another version."""
+    """A file that lowbit wrote cannot be read: it was cut off, edited, or written by another version."""
 
 
 class WrongField(LowbitError):  # noqa: N818 - the field is wrong
-    """Plain data in which one field is not what its class declares. `path`: where, `layers[3].format.bits`."""
+    """A field of plain data does not have its declared type. `path` names the field: `layers[3].format.bits`."""
 
     def __init__(self, path: str, problem: str) -> None:
         super().__init__(f"{path}: {problem}" if path else problem)
@@ -50,5 +54,5 @@ class WrongField(LowbitError):  # noqa: N818 - the field is wrong
 
 
 def with_remedy(reason: str, remedy: str) -> str:
-    """One line: the reason and, where there is one, what to do."""
+    """The reason, followed by the remedy where there is one, on one line."""
     return f"{reason}: {remedy}" if remedy else reason

@@ -1,22 +1,22 @@
-"""What a row costs and what it loses: the figures by which versions are chosen, ordered and drawn."""
+"""The cost and the loss of a row: the numbers by which versions of a model are chosen, sorted and drawn."""
 
 from typing import Literal
 
 from lowbit.core.row import Row
 
 Optimize = Literal["latency", "size", "memory"]
-_ROUNDING = 1e-9  # points: 0.9 - 0.89 is a little more than 1 point in floating point
+_ROUNDING = 1e-9  # percentage points: in floating point, 0.9 - 0.89 is a little more than 1 point
 
 
 def rate(row: Row) -> float | None:
-    """Queries a second at the median latency, or samples a second offline; None when it was not timed."""
+    """Queries per second at the median latency (offline: samples per second); None when the row was not timed."""
     if row.scenario == "offline":
         return row.samples_per_s
     return None if row.latency_p50_ms is None else 1e3 / row.latency_p50_ms
 
 
 def cost(row: Row, optimize: Optimize) -> float:
-    """What `optimize` makes small: seconds a query (offline: a sample), bytes on disk, bytes of peak memory."""
+    """What `optimize` minimizes: seconds per query (offline: per sample), bytes on disk, or bytes of peak memory."""
     if optimize == "latency":
         per_second = rate(row)
         return 1 / per_second if per_second else float("inf")
@@ -25,10 +25,10 @@ def cost(row: Row, optimize: Optimize) -> float:
 
 
 def drop_points(row: Row, float_top1: float | None) -> float | None:
-    """Points of top-1 lost against float (negative: gained).
+    """Percentage points of top-1 accuracy that the row loses against the float model; negative where it gains.
 
-    float_top1 is a fraction; where it is None, accuracy means nothing (random weights) and the points of agreement with
-    float that are lost stand in. None when the row was not evaluated.
+    float_top1 is a fraction. It is None for a model with random weights, whose accuracy means nothing: then the points
+    of agreement with the float model that are missing to 100 are returned instead. None when the row was not evaluated.
     """
     if float_top1 is None:
         return None if row.agreement is None else 100 * (1 - row.agreement)
@@ -36,11 +36,11 @@ def drop_points(row: Row, float_top1: float | None) -> float | None:
 
 
 def agrees(row: Row, min_agreement: float) -> bool:
-    """Whether the row answers as float does on at least `min_agreement` percent of the images."""
+    """Whether the row predicts the float model's class on at least `min_agreement` percent of the images."""
     return row.agreement is not None and 100 * row.agreement >= min_agreement - _ROUNDING
 
 
 def meets(row: Row, float_top1: float | None, max_drop: float) -> bool:
-    """Whether the row was measured, in a runtime its file was made for, and loses at most `max_drop` points."""
+    """Whether the row was measured in a runtime that its file was made for, and loses at most `max_drop` points."""
     drop = drop_points(row, float_top1)
     return row.status == "measured" and row.intended and drop is not None and drop <= max_drop + _ROUNDING

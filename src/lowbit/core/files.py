@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written aside, then renamed."""
+"""Writes files that are either complete or absent: each is written under a temporary name, then renamed."""
 
 import secrets
 import shutil
@@ -6,18 +6,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-TEMPORARY = ".lowbit-tmp."  # how the names of what is written aside begin, so that leftovers can be told and removed
+TEMPORARY = ".lowbit-tmp."  # prefix of temporary names, so that leftovers can be recognized and removed
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace `path` by `text` in one step; its folder is made when missing."""
+    """Replace the file `path` by `text` in one step; creates its folder when missing."""
     with aside(path) as temporary:
         temporary.write_text(text)
 
 
 @contextmanager
 def aside(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path` that takes its place when the block ends well, and vanishes when it does not."""
+    """A temporary file beside `path`. It replaces `path` when the block succeeds, and is removed when it fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _unused_name(path)
     temporary.touch(exist_ok=False)
@@ -30,7 +30,7 @@ def aside(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def folder_aside(path: Path) -> Iterator[Path]:
-    """A temporary folder beside `path` that takes its place when the block ends well, instead of an older one."""
+    """A temporary folder beside `path`. It replaces `path` when the block succeeds, and is removed when it fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _unused_name(path)
     temporary.mkdir()
@@ -44,5 +44,5 @@ def folder_aside(path: Path) -> Iterator[Path]:
 
 
 def _unused_name(path: Path) -> Path:
-    """A name beside `path`. What `tempfile` makes only its owner may read, whatever the umask."""
+    """A new name beside `path`. `tempfile` is not used: only the owner may read its files, whatever the umask says."""
     return path.with_name(f"{TEMPORARY}{secrets.token_hex(8)}{path.suffix}")

@@ -1,11 +1,15 @@
-"""File formats of artifacts: one home for each one's name, the endings of its files, and what it fixes."""
+"""The file formats of artifacts: the name of each, its file endings, and whether it fixes the batch size."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class FileFormat:
-    """One format. suffixes: of its files, the main one's first; fixes_batch: whether a file carries one batch size."""
+    """A file format.
+
+    - suffixes: the endings of its files, the main file's first
+    - fixes_batch: whether a file has one fixed batch size
+    """
 
     name: str
     suffixes: tuple[str, ...] = ()
@@ -13,7 +17,7 @@ class FileFormat:
 
     @property
     def main_suffix(self) -> str:
-        """How the name of the main file ends; empty where nobody has said."""
+        """The ending of the main file; empty where it is not known."""
         return self.suffixes[0] if self.suffixes else ""
 
 
@@ -26,7 +30,7 @@ _KNOWN = {each.name: each for each in (ONNX, OPENVINO_IR, TFLITE, TORCHSCRIPT)}
 
 
 def file_format(name: str) -> FileFormat:
-    """The format of that name; one that only an adapter knows of has no endings and a free batch size."""
+    """The format called `name`. One that lowbit does not know has no endings and a free batch size."""
     return _KNOWN.get(name, FileFormat(name))
 
 

@@ -1,4 +1,4 @@
-"""What the job `inspect` finds out about a file."""
+"""What the `inspect` job reads from a file."""
 
 from dataclasses import dataclass
 
@@ -7,8 +7,11 @@ from lowbit.core.adapter import OpPrecision
 
 @dataclass(frozen=True, slots=True)
 class Inspected:
-    """metadata: the file's own entries, key → text; weight_bytes: layer → bytes of its stored weights, where our engine
-    named them; operators: what was executed, those with weights under their layer's name.
+    """What the `inspect` job reads from a file.
+
+    - metadata: the file's own metadata entries, key → text
+    - weight_bytes: layer → bytes of its stored weights, for files whose layers our engine named
+    - operators: the executed operators; one with weights carries the name of its layer
     """
 
     metadata: dict[str, str]

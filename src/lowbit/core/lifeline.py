@@ -1,4 +1,4 @@
-"""A child does not outlive its parent, however the parent ends."""
+"""Makes a child process end when its parent ends, however the parent ends."""
 
 import ctypes
 import os
@@ -10,7 +10,7 @@ _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 def die_with_parent(parent: int) -> None:
-    """Ask Linux to kill this process when the process `parent` dies, and leave at once if that has happened already."""
+    """Ask Linux to kill this process when the process `parent` dies; exit at once if it is dead already."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:

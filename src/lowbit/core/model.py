@@ -1,4 +1,4 @@
-"""The float model: what every toolchain starts from."""
+"""The float model that every toolchain starts from."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class LayerMacs:
-    """A layer of the float graph that multiplies, and its multiply–accumulates a sample."""
+    """A layer of the float graph that multiplies, and its multiply-accumulates per sample."""
 
     name: str
     op_type: str
@@ -15,14 +15,19 @@ class LayerMacs:
 
 @dataclass(frozen=True, slots=True)
 class FloatModel:
-    """One float ONNX graph with a free batch size, and where it came from.
+    """A float ONNX graph with a free batch size, and where it came from.
 
-    `input_shape` is (C, H, W) of one sample, `outputs` the number of scores it gives (1 for two classes apart by a
-    threshold), `probabilities` whether these are probabilities (of a Softmax or Sigmoid) and no logits. `difference` is
-    the largest absolute difference of its outputs from its source's on real samples. `random_weights` marks a network
-    nobody trained: no accuracy is printed for it. `notes`: what else the graph, and so every file made from it, does
-    otherwise than the source, in a sentence each. `layer_macs` are the layers that multiply, in the graph's order: what
-    a runtime executes is held to them.
+    - path, digest: the graph's file and the digest of its contents
+    - name: the model's name for users
+    - source, source_digest: the model as the user named it, and a digest of its contents
+    - input_name, output_name: of the graph
+    - input_shape: (C, H, W) of one sample
+    - outputs: number of scores per sample; 1 for a model that separates two classes by a threshold
+    - probabilities: whether the scores are probabilities (of a Softmax or Sigmoid) rather than logits
+    - random_weights: whether the network was never trained, so that no accuracy is printed for it
+    - difference: largest absolute difference between the graph's outputs and its source's, on real samples
+    - notes: one sentence for each way in which the graph, and so every file made from it, differs from the source
+    - layer_macs: the layers that multiply, in the graph's order; executed operators are matched with them
     """
 
     path: Path

@@ -1,4 +1,4 @@
-"""What jobs measure, and the three ways a cell can end: there is never a gap."""
+"""What jobs measure, and the three states of a cell: measured, unsupported or failed."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,9 +8,15 @@ from lowbit.core.adapter import OpPrecision
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """What an accuracy pass counted on `n_samples` images; shares are fractions, `kl` is in nats.
+    """What one accuracy pass counted.
 
-    `correct` counts top-1 hits; `b` and `c` are McNemar's discordant pairs: float right, this wrong; and the reverse.
+    - n_samples: number of evaluated images
+    - correct, correct_top5: top-1 and top-5 hits; top-5 is None for five classes or fewer
+    - agreement: fraction of images on which the prediction equals the float model's
+    - kl: Kullback–Leibler divergence from the float model's scores, in nats
+    - b: images that the float model gets right and this one wrong (McNemar's discordant pairs)
+    - c: images that this one gets right and the float model wrong
+    - p_value: of McNemar's exact test against the float model
     """
 
     n_samples: int
@@ -25,18 +31,23 @@ class Accuracy:
 
 @dataclass(frozen=True, slots=True)
 class Executed:
-    """What a session opened as it is timed executes: every operator, with the float graph's multiply–accumulates."""
+    """The operators that a session executes when it is opened as it is for timing, with the float graph's MACs."""
 
     operators: tuple[OpPrecision, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """One round under LoadGen. Latencies are per query, in ms (None offline); `verdict` is LoadGen's own word.
+    """One round of timing under LoadGen. Latencies are per query, in milliseconds; None in the offline scenario.
 
-    peak_memory_bytes: peak resident memory above the level after the runtime's warm-up, one sample resident.
-    load_s: opening the file; import_s: importing the runtime. load_before, load_during, load_after: cores, of those
-    that the process may use, kept busy by other work; disturbed: it was in the way (`measure.load.disturbed`).
+    - samples_per_s: throughput
+    - queries: how many queries LoadGen sent
+    - loadgen_valid, verdict: whether LoadGen calls the run valid, and its own words
+    - peak_memory_bytes: peak resident memory above the level after the runtime's warm-up, with one sample in memory
+    - load_s: seconds to open the file
+    - import_s: seconds to import the runtime
+    - load_before, load_during, load_after: how many of the cores that the process may use other work kept busy
+    - disturbed: whether that other work was large enough to distort the timing (`measure.load.disturbed`)
     """
 
     latency_p50_ms: float | None

@@ -1,4 +1,4 @@
-"""Preprocessing as data: what happens to a picture before the model sees it."""
+"""Preprocessing described as data: what happens to a picture before the model gets it."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -11,19 +11,22 @@ Crop = int | tuple[int | None, int | None] | None
 
 @dataclass(frozen=True, slots=True)
 class Preprocess:
-    """A picture becomes `(pixels * scale - mean) / std`, float32 [C, H, W], after resizing and cropping.
+    """After resizing and cropping, a picture becomes `(pixels * scale - mean) / std`, float32 [C, H, W].
 
-    resize: the shorter side in pixels (the longer one follows, rounded down); (height, width), to which both sides are
-    stretched; or None.
-    crop: the side of the centred square; (height, width) of the centred rectangle, of which one may be None, a side
-    that stays whole; or None.
-    letterbox: None, or what fills the rest of (height, width) once the picture was resized to fit inside without being
-    stretched, 0 to 255: one value a channel, or one for all.
-    scale multiplies the 0..255 values (1/255 gives 0..1); mean and std: one value a channel, or one for all, in units
-    after scaling. channels: the order the model expects; it is that of letterbox, mean and std too.
-    interpolation: nearest, bilinear and bicubic are Pillow's filters, which average over what a smaller picture leaves
-    out; linear takes the four nearest pixels however much smaller the picture becomes (OpenCV's INTER_LINEAR,
-    tf.image.resize); area is the mean over each new pixel's area (INTER_AREA).
+    - name: the preset's or file's name
+    - resize: the shorter side in pixels (the longer one follows, rounded down); or (height, width), to which both sides
+      are stretched; or None
+    - crop: side in pixels of the centred square; or (height, width) of the centred rectangle, where a side that is None
+      is not cropped; or None
+    - scale: factor for the values 0 to 255 (1/255 gives 0 to 1)
+    - mean, std: one value per channel, or one for all, in units after scaling
+    - channels: the order of channels that the model expects; letterbox, mean and std use the same order
+    - interpolation: nearest, bilinear and bicubic are Pillow's filters, which average over several pixels when
+      shrinking; linear always takes the four nearest pixels (OpenCV's INTER_LINEAR, tf.image.resize); area is the mean
+      over the area of each new pixel (OpenCV's INTER_AREA)
+    - layout: of the model's input
+    - letterbox: fill value, 0 to 255, one per channel or one for all: the picture is shrunk or enlarged to fit inside
+      `resize` (height, width) without being stretched, and the rest is filled; None: no letterbox
     """
 
     name: str

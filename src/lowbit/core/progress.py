@@ -1,14 +1,16 @@
-"""How far a running build is, told by the child in a file that its parent reads."""
+"""The progress of a build: the child process writes it to a file, which its parent reads."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-LayerListener = Callable[[int, int, str], None]  # layers done, layers in all, the next one's name (empty: all are done)
+LayerListener = Callable[
+    [int, int, str], None
+]  # layers done, layers in all, name of the next layer (empty when all are done)
 
 
 @dataclass(frozen=True, slots=True)
 class LayerProgress:
-    """`done` of `total` layers are finished; `layer` is at work, or empty where the file is being written."""
+    """`done` of `total` layers are finished. `layer` is the current one; empty while the file is being written."""
 
     done: int
     total: int

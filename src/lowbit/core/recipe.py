@@ -8,17 +8,24 @@ Claim = Literal["float", "integer", "dynamic", "weight-only"]
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """`claim` is what the row says of itself: `integer` and `dynamic` rows are held to their executed precision.
+    """One way to make a smaller model.
 
-    weight_bits: width of the weights as the file stores them. activation_bits: width of the activations that the
-    kernel of a convolution or matrix product is meant to get where the file is made for. So fp16 that is only stored
-    is 16/32, and an fp32 file that runs in bf16 is 32/16. Whether integer kernels ran, executed precision says.
-
-    `options`: the vendor's own arguments. `runtime_options`: what a session must be told ("precision": "bf16").
-    `note`: what a user must know. made_for: the runtimes this recipe's files are meant for; empty: those of the
-    toolchain. makes: the artifact format; empty: the toolchain's. on_request: only made when it is named. series: the
-    name that recipes share which differ in the width of weights only, as a sweep over it shows them; empty: of none.
-    packages: PyPI names that this recipe needs besides the toolchain's; extra: the extra of lowbit that installs them.
+    - name: the recipe's name within its toolchain
+    - weight_bits: width of the weights as the file stores them
+    - activation_bits: width of the activations that the kernel of a convolution or matrix product should get in the
+      runtimes that the file is made for. A file that only stores fp16 is 16/32; an fp32 file that runs in bf16 is
+      32/16.
+    - claim: the kind of kernels that the recipe promises; "integer" and "dynamic" are checked against executed
+      precision
+    - options: the vendor's own arguments
+    - runtime_options: options that a session needs, such as {"precision": "bf16"}
+    - note: what a user must know; empty where there is nothing
+    - made_for: the runtimes that the files are meant for; empty: the toolchain's
+    - makes: the artifact format; empty: the toolchain's
+    - on_request: whether it is made only when the user names it
+    - packages: PyPI names that this recipe needs in addition to the toolchain's
+    - extra: the pip extra of lowbit that installs them
+    - series: common name of recipes that differ only in the width of weights, for plots over that width; empty: none
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What a vendor raised: a refusal in its own words, or something that may end otherwise next time."""
+"""Sorts what a vendor's package raises: a permanent refusal, or an error that may not occur again."""
 
 import re
 from collections.abc import Iterator
@@ -17,9 +17,9 @@ _OUT_OF_MEMORY = re.compile(
 def vendor_call(
     what: str, file: Path, remedy: str = "", errors: tuple[type[Exception], ...] = (Exception,)
 ) -> Iterator[None]:
-    """Around a vendor's own call over `file`, and nothing else: what it raises out of `errors` is a `refusal`.
+    """Wrap one call of a vendor's package that works on `file`: exceptions of the types in `errors` become a `refusal`.
 
-    What code of ours raises is no refusal but a fault, and must be raised outside of it.
+    Keep our own code outside the block: what it raises is a fault of ours and no refusal.
     """
     try:
         yield
@@ -28,24 +28,24 @@ def vendor_call(
 
 
 def refusal(what: str, error: Exception, file: Path, remedy: str = "") -> UnsupportedError:
-    """What to raise for an `error` that a vendor raised over `file`; `what` begins the reason: "X cannot load it".
+    """The UnsupportedError for an `error` that a vendor's package raised over `file`; `what` begins its reason.
 
-    A refusal is kept for good, so errors that are no refusal are raised by this function instead: lowbit's own errors
-    and MemoryError as they are, OSError where `file` cannot be read, and MemoryError where the vendor's message says
-    that memory ran out.
+    A study keeps a refusal and does not try again. So some errors do not count as refusals and are raised from here:
+    lowbit's own errors, MemoryError and OSError unchanged; OSError where `file` cannot be read; and MemoryError where
+    the vendor's message says that memory ran out.
     """
     if isinstance(error, LowbitError | MemoryError | OSError):
         raise error
-    file.open("rb").close()  # vendors say in many ways that a file is not there, Python in one
+    file.open("rb").close()  # a missing file raises Python's own OSError here, instead of one of many vendors' errors
     if _OUT_OF_MEMORY.search(str(error)):
         raise MemoryError(_own_words(error, file)) from error
     return UnsupportedError(f"{what}: {_own_words(error, file)}", remedy)
 
 
 def _own_words(error: Exception, file: Path) -> str:
-    """The message on one line, without the places in the vendor's source, and with `file` by its name.
+    """The vendor's message on one line, without places in the vendor's source, and with the name of `file` only.
 
-    A person reads it in a table, and passes the table on: where the file lay is nobody's business.
+    The message is shown in tables that users pass on, so the full path on this machine is left out.
     """
     lines = [line.strip() for line in str(error).replace(str(file), file.name).splitlines() if line.strip()]
     telling = [line for line in lines if not line.startswith(("Exception from ", "Check '"))] or lines

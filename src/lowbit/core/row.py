@@ -1,4 +1,4 @@
-"""A row: one cell of the study, flat. JSON, CSV, table and page are made of rows and of nothing else."""
+"""A row: one cell of the study as a flat record. JSON, CSV, table and page are all made from rows."""
 
 from dataclasses import dataclass, fields
 
@@ -8,13 +8,40 @@ from lowbit.core.recipe import Claim
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """Accuracies and shares are fractions; absent values are None; units stand in the names.
+    """One cell of the study. Accuracies and shares are fractions; absent values are None; units are part of the names.
 
-    top1_low and top1_high: Wilson's 95 % interval; agreement and kl: against the float model; p_value: McNemar's exact
-    test against it; latency: per query; latency_p50_low_ms and _high_ms: the rounds' smallest and largest median;
-    speedup: over the best fp32 row; disturbed: timed beside other work; int8_share: by multiply-accumulates; artifact:
-    path within the study; notes: what a reader of the row must know. claim: what the recipe says of its kernels, None
-    for a recipe that the toolchain has not; series: of a sweep over widths, empty for a row of none (`core.recipe`).
+    - model, data: names of the float model and of the data
+    - n_samples: number of evaluated images
+    - toolchain, recipe, runtime: what made the file, and what ran it
+    - weight_bits, activation_bits: see `Recipe`
+    - claim: the kind of kernels that the recipe promises; None for a recipe that the toolchain does not have
+    - series: name shared by recipes that differ only in the width of weights; empty: none
+    - intended: whether the file is meant for this runtime
+    - scenario: MLPerf LoadGen's scenario
+    - status, reason: how the cell ended, and why where it was not measured
+    - log: path, within the study, of what the failed job printed
+    - top1, top5: accuracy
+    - top1_low, top1_high: Wilson's 95 % interval of top1
+    - agreement: share of images on which the prediction equals the float model's
+    - kl: Kullback–Leibler divergence from the float model's scores, in nats
+    - p_value: of McNemar's exact test against the float model
+    - size_bytes: of all shipped files
+    - latency_p50_ms, latency_p90_ms, latency_p99_ms: latency per query, median over the rounds
+    - latency_p50_low_ms, latency_p50_high_ms: smallest and largest median latency of a round
+    - samples_per_s: throughput
+    - speedup: rate relative to the fastest fp32 row
+    - disturbed: whether other work on the machine disturbed the timing
+    - threads, batch_size: of the timed session
+    - loadgen_valid: whether LoadGen calls every round valid
+    - official: whether MLPerf's own durations and query counts were used
+    - peak_memory_bytes: peak resident memory above the runtime's own
+    - load_s, import_s: seconds to open the file, and to import the runtime
+    - build_s: seconds to make the file, without imports and calibration
+    - calibration_s: seconds spent on calibration; None where the recipe needs none
+    - int8_share: share of multiply-accumulates that ran as integers
+    - host_id: the machine's digest
+    - artifact: path of the main file within the study
+    - notes: what a reader of the row must know
     """
 
     model: str
@@ -64,12 +91,12 @@ class Row:
 
     @property
     def name(self) -> str:
-        """How a person calls the row: toolchain/recipe@runtime."""
+        """The name that users see: toolchain/recipe@runtime."""
         return f"{self.toolchain}/{self.recipe}@{self.runtime}"
 
     @property
     def is_fp32(self) -> bool:
-        """Whether it is a float32 version, with which others are compared in speed and size."""
+        """Whether it is a float32 version, the baseline for speed and size."""
         return self.claim == "float" and self.weight_bits == self.activation_bits == 32
 
 

@@ -1,4 +1,4 @@
-"""Samples: decoded pictures that every child process reads from one memory-mapped file."""
+"""Samples: decoded pictures that every child process reads from the same memory-mapped file."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,9 +12,14 @@ Part = Literal["calibration", "evaluation"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Samples:
-    """uint8 `images` [N, H, W, C] after resize and crop (memory-mapped, read-only) and int64 `labels` [N].
+    """Decoded pictures and their labels.
 
-    `class_names[label]` names a label. `digest` names the contents. `path` is the folder they lie in.
+    - path: the folder that holds them
+    - part: calibration or evaluation
+    - digest: of the contents
+    - class_names: `class_names[label]` is the name of a label
+    - images: uint8 [N, H, W, C] after resizing and cropping, memory-mapped and read-only
+    - labels: int64 [N]
     """
 
     path: Path

@@ -1,4 +1,4 @@
-"""How things are measured: the settings that stand beside every timing."""
+"""How cells are measured. These settings are recorded with every timing."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,14 +6,20 @@ from typing import Literal
 Scenario = Literal["single-stream", "multi-stream", "offline"]
 Among = Literal["model", "data"]
 
-MULTI_STREAM_SAMPLES = 8  # samples a query, MLPerf's own
+MULTI_STREAM_SAMPLES = 8  # samples per query, as MLPerf defines the scenario
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """scenario: MLPerf LoadGen's; threads of one session; batch_size of a `predict` call; rounds of timing, 0 for none.
+    """How cells are measured.
 
-    min_duration_s: shortest timed run; official: MLPerf's own durations and query counts; seed orders everything.
+    - scenario: MLPerf LoadGen's scenario
+    - threads: of one session
+    - batch_size: images in one call of `predict`
+    - min_duration_s: shortest duration of a timed run
+    - rounds: how many rounds of timing; 0: nothing is timed
+    - official: whether MLPerf's own durations and query counts are used
+    - seed: of every random order
     """
 
     scenario: Scenario = "single-stream"

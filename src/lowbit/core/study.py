@@ -1,4 +1,4 @@
-"""A finished study as data: what the report draws and the Python API returns."""
+"""A finished study as data: the report draws it, and the Python API returns it."""
 
 from dataclasses import dataclass, field
 
@@ -12,7 +12,7 @@ from lowbit.core.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """The float model's own accuracy, always computed, in ONNX Runtime: counts on `n_samples` images."""
+    """The float model's own accuracy, always measured in ONNX Runtime: hits among `n_samples` images."""
 
     n_samples: int
     correct: int
@@ -21,10 +21,14 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which row to ship, and by what. `row` indexes the study's rows, None when nothing meets `max_drop` (points).
+    """Which row to ship, and by which criteria.
 
-    min_agreement: percent of the images on which the winner answers as float does, unless no row that meets `max_drop`
-    does so. `tied` names the rows whose latency cannot be told from the winner's by the rounds' spread.
+    - row: index into the study's rows; None when no row loses at most `max_drop`
+    - optimize: the quantity that is minimized
+    - max_drop: percentage points of top-1 accuracy that the row may lose
+    - min_agreement: percent of images on which the row must predict the float model's class. Ignored where no row
+      within `max_drop` does so.
+    - tied: names of rows whose latency differs from the winner's by less than the spread of the rounds
     """
 
     row: int | None
@@ -36,11 +40,21 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All that a table or a page shows. `command` repeats the study; `versions` of every package that took part.
+    """Everything that a table or a page shows.
 
-    class_names of the data; among: argmax over the outputs of the "model" or of the "data"; threshold: of a model with
-    one output for two classes, None where there are more; calibration_samples: how
-    many images calibrated; warnings: what must stand in the title (random weights, one round only).
+    - title: of the table and the page
+    - model, data, preprocess, settings, host: what was measured, how and where
+    - versions: of every package that took part
+    - command: the command line that repeats the study
+    - created: date and time in ISO 8601, UTC
+    - n_samples, calibration_samples: how many images evaluated and calibrated
+    - class_names: of the data
+    - among: whether a prediction is the argmax over the outputs of the "model" or over the classes of the "data"
+    - reference: the float model's accuracy; None for random weights
+    - rows: one per cell
+    - choice: the row to ship
+    - warnings: what must stand below the title (random weights, one round only)
+    - threshold: of a model with one output for two classes; None for models with more outputs
     """
 
     title: str

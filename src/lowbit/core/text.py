@@ -1,8 +1,8 @@
-"""What others wrote, on one line: vendors break, colour and indent their messages."""
+"""Puts messages of vendors on one line: they contain line breaks, colours and indentation."""
 
 from textwrap import shorten
 
-_LONGEST = 300  # characters of a message; the log has the rest
+_LONGEST = 300  # characters of a message; the log holds the whole of it
 
 
 def one_line(text: str, limit: int = 0) -> str:
@@ -17,11 +17,11 @@ def shortened(text: str) -> str:
 
 
 def said(error: BaseException) -> str:
-    """What an exception says, on one line of about 300 characters; its kind where it says nothing."""
+    """The exception's message on one line of at most 300 characters; the name of its class where there is none."""
     return shortened(str(error)) or type(error).__name__
 
 
 def kind_and_said(error: BaseException) -> str:
-    """The exception's kind, and what it says where it says anything: "ValueError: no such axis"."""
+    """The exception's class and its message, if any, on one line: "ValueError: no such axis"."""
     text = shortened(str(error))
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

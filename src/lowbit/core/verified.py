@@ -1,15 +1,21 @@
-"""What verification found: how far a built file, in its runtime, agrees with the integer-only reference."""
+"""The results of verification: how far a built file agrees, in a runtime, with the integer-only reference."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class LayerCheck:
-    """One layer alone, on equal input codes. equal: share of equal output codes; largest: the largest difference.
+    """One layer run alone, in the runtime and in the reference, on the same input codes.
 
-    requantize: how the runtime's kernel turns sums into codes, one of the reference's: "float", "fixed-point" …
-    Where the layer's result is float (a classifier's scores), a code is the nearest multiple of the 255th part of the
-    reference's range.
+    - node: the layer's name
+    - op_type: its type
+    - codes: how many output codes were compared
+    - equal: share of output codes that are equal
+    - largest: largest difference between two codes
+    - requantize: the reference's rounding that fits the runtime's kernel best: "float", "fixed-point" …
+
+    Where the layer's result is float (a classifier's scores), a code is the score divided by 1/255 of the reference's
+    range and rounded.
     """
 
     node: str
@@ -22,7 +28,7 @@ class LayerCheck:
 
 @dataclass(frozen=True, slots=True)
 class UncheckedLayer:
-    """A layer that could not be compared, and why."""
+    """A layer that could not be compared with the reference, and the reason."""
 
     node: str
     reason: str
@@ -30,12 +36,15 @@ class UncheckedLayer:
 
 @dataclass(frozen=True, slots=True)
 class ScoresCheck:
-    """The whole file, end to end. `step`: of the quantizer at its output, or the 255th part of the reference's range.
+    """The scores of the whole file compared with the reference's.
 
-    within_half_step: share of scores that differ by less than step / 2, which is equal codes where the output has
-    codes; same_top1: share of images with the same best score, None where there is but one score; largest: the largest
-    difference of a score; error: the root of the mean squared difference, as a share of the standard deviation of the
-    reference's scores.
+    - images: how many images
+    - scores: how many scores were compared
+    - step: scale of the quantizer at the output; 1/255 of the reference's range where the output is float
+    - within_half_step: share of scores that differ by less than step / 2; for a quantized output, these codes are equal
+    - same_top1: share of images with the same best class; None for a single score
+    - largest: largest difference between two scores
+    - error: root mean squared difference, divided by the standard deviation of the reference's scores
     """
 
     images: int
@@ -49,7 +58,7 @@ class ScoresCheck:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """A file in a runtime against the integer-only reference."""
+    """A file in a runtime, compared with the integer-only reference."""
 
     runtime: str
     layers: tuple[LayerCheck, ...]
@@ -68,13 +77,13 @@ class Verified:
 
     @property
     def largest(self) -> int | None:
-        """The largest difference of a code in any layer."""
+        """The largest difference between two codes in any layer; None where no layer could be compared."""
         return max((layer.largest for layer in self.layers), default=None)
 
 
 @dataclass(frozen=True, slots=True)
 class NotVerified:
-    """A file that was not held against the reference in a runtime, or that the reference cannot judge; and why."""
+    """A file that was not compared with the reference in a runtime, and the reason."""
 
     runtime: str
     reason: str
