@@ -1,4 +1,4 @@
-"""`lowbit.compare` and `lowbit.quantize`: the command line's calls and the Python API, one function each."""
+"""`lowbit.compare` and `lowbit.quantize`: the Python API, which the command line calls too."""
 
 import inspect
 import shlex
@@ -55,16 +55,37 @@ def compare(
     out: str | Path | None = None,
     progress: Listener = lambda _: None,
 ) -> StudyResult:
-    """Make every quantized version of `model` that the installed toolchains can make; measure each on every runtime.
+    """Make every quantized version of `model` that installed toolchains can make; measure each on every runtime.
 
-    model: x.onnx, digits-cnn, file.py:name, package.module:name or torchvision:NAME; data: digits, a folder of class
-    folders, a parquet file or folder, or an .npz. input_size: height and width ("224x192", or 224 for a square) of a
-    model that leaves them free. bits: widths N of weights for which lowbit's own wNa8 is made besides. min_duration
-    and time_limit are in seconds, max_drop in points of top-1, min_agreement in percent of the images. threshold: of a
-    model with one output for two classes (None: 0.5 of a probability, 0 of a logit). batch_size None: 1, 8 or 32 by
-    scenario. timing False: no speed and no memory is measured. out None: a folder here, named after model and data.
-    Finished jobs found in `out` are kept. Raises BadInput for what the caller must change; all else is a row with its
-    reason.
+    Jobs that an earlier call finished in `out` are not repeated. Raises BadInput for what the caller must change;
+    whatever else goes wrong is a row with its reason.
+
+    - model: x.onnx, digits-cnn, file.py:name, package.module:name or torchvision:NAME
+    - data: digits, a folder with one folder per class, a parquet file or folder, or an .npz file
+    - preprocess: a preset's name or a YAML file; None: the model's own, where it has one
+    - input_size: (height and width) as "224x192", or 224 for a square, of a model that leaves them free
+    - weights: a file of weights for a model in Python code
+    - labels: a file that maps the data's classes to the model's outputs
+    - among: whether a prediction is the argmax over the outputs of the "model" or over the classes of the "data"
+    - threshold: of a model with one output for two classes; None: 0.5 for a probability, 0 for a logit
+    - calibration_samples: how many images to calibrate with
+    - seed: of every random order
+    - limit: how many images to evaluate; None: all
+    - toolchains, recipes, runtimes: names; empty: all that are installed
+    - bits: widths N of weights for which lowbit's own recipe wNa8 is added
+    - scenario: MLPerf LoadGen's scenario
+    - threads: of one session
+    - batch_size: images per call; None: 1, 8 or 32 by scenario
+    - min_duration: shortest duration of a timed run, in seconds
+    - rounds: how many rounds of timing
+    - official: whether to use MLPerf's own durations and query counts
+    - timing: False: neither speed nor memory is measured
+    - optimize: what the chosen version should have least of
+    - max_drop: percentage points of top-1 accuracy that the chosen version may lose
+    - min_agreement: percent of images on which it must predict the float model's class
+    - time_limit: seconds that each child process may take
+    - out: the study's folder; None: one in the current folder, named after model and data
+    - progress: called with a `Progress` at every start and end of a job
     """
     if timing and rounds < 1:
         raise BadInput(f"--rounds {rounds}: expected 1 or more; --no-timing leaves speed and memory out")
@@ -157,14 +178,25 @@ def quantize(
 ) -> Quantized:
     """Quantize `model` with lowbit's own engine into the file `out`: .onnx, .xml (OpenVINO IR) or .tflite.
 
-    recipe: weights of N bits and activations of M, as wNaM (w8a8, w4a8, w2a4 …). model, data, preprocess, input_size,
-    weights: as `compare` takes them; labels are not looked at. rounding, range, symmetric (of weights), group_size,
-    reduce_range (8-bit weights within 7 bits), ends (width of the first and last layers): None leaves the engine's
-    choice. layers: widths by layer's name, {"Conv_1*": "w8a8"}. plan: carry out this plan, which a dry run or an
-    earlier call wrote, instead of recipe and options. threads None: all cores. cache: a folder that keeps samples,
-    float graph and result for the next call.
+    The plan and the manifest are written beside `out`. Raises BadInput for what the caller must change. For the options
+    of quantization, None leaves the choice to the engine.
 
-    Writes `out`'s plan and manifest beside it. Raises BadInput for what the caller must change.
+    - model, data, preprocess, input_size, weights: as for `compare`; labels are not needed
+    - recipe: weights of N bits and activations of M bits, as wNaM (w8a8, w4a8, w2a4 …)
+    - rounding: how weights are rounded
+    - range: how activation ranges are chosen from calibration
+    - symmetric: whether weights are quantized symmetrically, with zero point 0
+    - group_size: rows of a weight matrix that share a scale; None: one scale per output channel
+    - reduce_range: whether 8-bit weights use only 7 bits of their range
+    - ends: width of the weights of the first and last layers
+    - layers: widths by the layer's name, such as {"Conv_1*": "w8a8"}
+    - plan: a plan to carry out instead of recipe and options, which a dry run or an earlier call wrote
+    - calibration_samples: how many images to calibrate with
+    - seed: of every random choice
+    - threads: None: all cores
+    - time_limit: seconds that each child process may take
+    - cache: a folder that keeps samples, float graph and result for the next call
+    - progress: called with a `Progress` as the work proceeds
     """
     request = quantize_request(
         model,
@@ -209,7 +241,7 @@ def quantize_request(
     cache: str | Path | None = None,
     **scheme: object,
 ) -> QuantizeRequest:
-    """What `quantize`'s arguments ask for; `scheme`: fields of `quant.scheme.Scheme`, None for the engine's choice."""
+    """The request for these arguments of `quantize`. `scheme`: fields of `Scheme`, None for the engine's choice."""
     options = {key: value for key, value in scheme.items() if value is not None}
     if layers:
         options["overrides"] = [_override(pattern, text) for pattern, text in layers.items()]
@@ -232,7 +264,7 @@ def quantize_request(
 
 
 def _override(pattern: str, text: str) -> dict[str, object]:
-    """What {"Conv_1*": "w8a8"} says, as plain data of a `quant.scheme.Override`."""
+    """{"Conv_1*": "w8a8"} as plain data of a `quant.plan.scheme.Override`."""
     weight_bits, activation_bits = widths(text)
     return {"pattern": pattern, "weight_bits": weight_bits, "activation_bits": activation_bits}
 
@@ -265,13 +297,13 @@ _DEFAULTS: dict[str, object] = {
 
 
 def _default_folder(model: str, data: str) -> str:
-    """digits-cnn-digits, cifar10-resnet20-cifar10: what a person would call it."""
+    """The default folder's name: model and data, such as digits-cnn-digits."""
     name = model.rpartition(":")[2] if ":" in model else Path(model).stem
     return f"{name}-{Path(data).stem if Path(data).suffix else Path(data).name}"
 
 
 def _command(model: str, data: str, options: dict[str, object]) -> str:
-    """The command line that asks for the same."""
+    """The command line that repeats this call."""
     words = ["lowbit", "compare", model, "--data", data]
     for key, value in options.items():
         option = f"--{key.replace('_', '-')}"

@@ -1,4 +1,4 @@
-"""What the user asked for, checked as far as it can be without running anything."""
+"""What the user asked for, checked as far as possible without running anything."""
 
 from dataclasses import dataclass, field
 from math import inf
@@ -15,11 +15,18 @@ _MOST_CALIBRATION = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class InputsAsk:
-    """What every command that starts from a model and data asks for: the two, and how they are read.
+    """The part of a request that concerns model and data, which all commands share.
 
-    evaluated: how many pictures to evaluate, None for all and 0 for none; labelled: whether the data must have labels;
-    structure_only: whether the float graph's numbers may be anything, since only its operators are looked at;
-    input_size: height and width for a model that leaves them free.
+    - model, data: as the user named them
+    - preprocess: how a picture becomes the model's input
+    - weights: a file of weights for the model
+    - calibration_samples: how many pictures to calibrate with
+    - evaluated: how many pictures to evaluate; None: all; 0: none
+    - labelled: whether the data must have labels
+    - structure_only: whether only the float graph's operators are needed, so that its numbers are not checked
+    - input_size: (height, width) for a model that leaves them free
+    - seed: of every random order
+    - threads: of each job
     """
 
     model: str
@@ -37,12 +44,26 @@ class InputsAsk:
 
 @dataclass(frozen=True, slots=True)
 class StudyRequest:
-    """One `lowbit compare`. Empty `toolchains`, `recipes`, `runtimes` mean all that are found.
+    """What one `lowbit compare` asks for.
 
-    bits: widths N for which our own engine's wNa8 is made besides; threshold: of a model with one output for two
-    classes, None for 0.5 of a probability and 0 of a logit; max_drop: points of top-1 that the winner may lose against
-    float; min_agreement: percent of the images on which it must answer as float does, where any version does;
-    time_limit_s: of every child process; input_size: height and width for a model that leaves them free.
+    - model, data: as the user named them
+    - out: the study's folder
+    - preprocess: how a picture becomes the model's input
+    - weights: a file of weights for the model
+    - labels: a file that maps the data's classes to the model's outputs
+    - among: whether a prediction is the argmax over the outputs of the "model" or over the classes of the "data"
+    - threshold: of a model with one output for two classes; None: 0.5 for a probability, 0 for a logit
+    - calibration_samples: how many images to calibrate with
+    - limit: how many images to evaluate; None: all
+    - toolchains, recipes, runtimes: names; empty: all that are installed
+    - bits: widths N of weights for which our own engine's recipe wNa8 is added
+    - settings: how cells are timed
+    - optimize: what the chosen row should have least of
+    - max_drop: percentage points of top-1 accuracy that the chosen row may lose
+    - min_agreement: percent of images on which it must predict the float model's class, if any row does
+    - time_limit_s: seconds that each child process may take
+    - command: the command line that repeats the study
+    - input_size: (height, width) for a model that leaves them free
     """
 
     model: str
@@ -124,7 +145,7 @@ class StudyRequest:
 
     @property
     def inputs(self) -> InputsAsk:
-        """The part that is asked of model and data."""
+        """The part that concerns model and data."""
         return InputsAsk(
             model=self.model,
             data=self.data,

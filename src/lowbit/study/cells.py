@@ -1,4 +1,4 @@
-"""Which builds and cells a study has, decided before anything runs."""
+"""Decides which builds and cells a study has, before anything runs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ OWN = "lowbit"  # the toolchain that is our own engine
 
 @dataclass(frozen=True, slots=True)
 class Impossible:
-    """A combination that cannot be had, with the reason that its row will show."""
+    """A combination of toolchain, recipe and runtime that cannot be made, and the reason that its row shows."""
 
     toolchain: str
     recipe: str
@@ -26,9 +26,12 @@ class Impossible:
 
 @dataclass(frozen=True, slots=True)
 class CellsPlan:
-    """All builds in order, the versions of each runtime that is installed, and what is impossible from the start.
+    """What a study will make and measure.
 
-    missing: runtime → why it cannot be used.
+    - builds: all artifacts to build, in order
+    - runtimes: installed runtime → its packages' versions
+    - missing: runtime that is not installed → the reason, with the command that installs it
+    - impossible: combinations that are known not to work before anything runs
     """
 
     builds: tuple[Build, ...]
@@ -43,9 +46,12 @@ def plan_cells(
     recipes: Sequence[str] = (),
     swept: Sequence[str] = (),
 ) -> CellsPlan:
-    """Every recipe of every toolchain on every runtime that reads it; `recipes` narrows, in the toolchains' order.
+    """Plan every recipe of every toolchain, on every runtime that reads its format.
 
-    swept: recipes of our own engine that are made besides.
+    - recipes: only these are planned, in the toolchains' own order; empty: all that are not made on request only
+    - swept: recipes of our own engine that are planned in addition
+
+    Raises BadInput for an unknown recipe, and where no runtime reads anything that would be made.
     """
     known = {recipe.name for info in toolchains for recipe in info.recipes}
     known |= {name for info in toolchains for name in info.refuses}
@@ -92,7 +98,7 @@ def plan_cells(
 
 
 def short_names(info: ToolchainInfo) -> tuple[str, ...]:
-    """A toolchain's recipes for people: those made on request as one name a family, wNaM for w8a8, w4a8, w2a4 …"""
+    """The recipes' names for messages. Those made on request share one name per family: wNaM for w8a8, w4a8 …"""
     return (*(each.name for each in info.recipes if not each.on_request), *info.families)
 
 

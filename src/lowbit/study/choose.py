@@ -1,4 +1,4 @@
-"""Which row to ship: the best of those that lose little enough and answer as float does, ties named as ties."""
+"""Chooses the row to ship: the best of those that lose little enough accuracy and agree with the float model."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,12 +16,13 @@ def choose(
     min_agreement: float = 0.0,
     noise: Mapping[str, float] | None = None,
 ) -> Choice:
-    """The measured, intended row that is best in `optimize` among those within `max_drop` points of float.
+    """The measured, intended row that is best in `optimize` among those within `max_drop` points of the float model.
 
-    Rows that agree with float on less than `min_agreement` percent of the images are chosen from only where no other
-    row is left. float_top1 is a fraction; None where accuracy means nothing (random weights): agreement with float
-    stands in then. noise: row name → spread of its rounds, as a share of their median; a lead in latency inside it is
-    a tie.
+    - float_top1: the float model's accuracy as a fraction; None for random weights, where agreement is used instead
+    - min_agreement: percent of images on which a row must predict the float model's class. It is ignored where no row
+      within `max_drop` does so.
+    - noise: name of a row → spread of its rounds as a share of their median. A lead in latency that is no larger is a
+      tie.
     """
     noise = noise or {}
     close = [i for i, row in enumerate(rows) if meets(row, float_top1, max_drop)]

@@ -1,4 +1,4 @@
-"""`compare`: from a request to a finished study, one stage after another."""
+"""`compare`: runs the stages of a study, from the request to the finished result."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,9 +26,9 @@ from lowbit.toolchains import find as toolchains
 
 
 def compare(request: StudyRequest, listener: Listener = lambda _: None) -> StudyResult:
-    """Make and measure everything that `request` asks for; finished jobs of an earlier run in the folder are kept.
+    """Make and measure everything that `request` asks for. Jobs finished by an earlier run are not repeated.
 
-    Raises BadInput for what the user must change; whatever goes wrong in a cell is a row with its reason.
+    Raises BadInput for what the user must change. Anything that goes wrong in one cell becomes a row with its reason.
     """
     plan = plan_cells(
         _toolchains(request),
@@ -43,7 +43,7 @@ def compare(request: StudyRequest, listener: Listener = lambda _: None) -> Study
         cells = stages.build(work, inputs, plan, request.settings)
         stages.verify(work, inputs, plan, cells)
         stages.evaluate(work, inputs, plan, cells)
-        if not inputs.model.random_weights:  # otherwise no answer is right or wrong
+        if not inputs.model.random_weights:  # with random weights no prediction is right or wrong
             mark_miscomputed(cells)
         stages.time(work, request, inputs, cells)
         stages.list_operators(work, request, inputs, cells)
@@ -53,7 +53,7 @@ def compare(request: StudyRequest, listener: Listener = lambda _: None) -> Study
 
 
 def _toolchains(request: StudyRequest) -> list[ToolchainInfo]:
-    """Those that were asked for; and our own engine for a sweep, with nothing but what a sweep may make."""
+    """The toolchains that were asked for. For --bits our own engine is added, to make the requested widths only."""
     found = [module.INFO for module in toolchains.toolchains(request.toolchains).values()]
     if request.bits and all(info.name != OWN for info in found):
         own = toolchains.toolchains((OWN,))[OWN].INFO
@@ -124,7 +124,7 @@ def _warnings(model: FloatModel, settings: Settings, note: str) -> tuple[str, ..
 
 
 def _executed(work: Work, cells: Sequence[CellState]) -> dict[str, str]:
-    """Row name → the file, within the study, that lists what is executed."""
+    """Name of a row → path, within the study, of the file that lists its executed operators."""
     return {
         state.cell.name: work.store.relative(state.executed)
         for state in cells

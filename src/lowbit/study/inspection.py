@@ -1,4 +1,4 @@
-"""`inspect`: a file or an artifact's folder, its manifest and plan, and what runtimes execute of it."""
+"""`inspect`: reads a file or an artifact's folder, its manifest and plan, and lists what runtimes execute."""
 
 import json
 import tempfile
@@ -30,9 +30,10 @@ T = TypeVar("T")
 def inspect(
     path: Path, runtimes: Sequence[str] = (), threads: int = 1, listener: Listener = lambda _: None
 ) -> Inspection:
-    """What is known of the artifact at `path`, opened in the runtimes it was made for, or in those that are named.
+    """What is known of the artifact at `path`, opened in the runtimes that it was made for or in those that are named.
 
-    Raises BadInput where there is no artifact: no known format, or no runtime can read it and no manifest is there.
+    Raises BadInput where `path` is no artifact: its format is unknown, or it has no manifest and no runtime can read
+    it.
     """
     file, manifest, plan = _found(path)
     guessed = format_of_suffix(file.suffix)
@@ -73,7 +74,7 @@ def inspect(
 
 
 def _found(path: Path) -> tuple[Path, Manifest | None, QuantPlan | None]:
-    """The main file, and manifest and plan where they lie beside it, under `quantize`'s names or `compare`'s."""
+    """The main file, and its manifest and plan where they lie beside it under the names of `quantize` or `compare`."""
     if path.is_dir():
         manifest = _load(Manifest, path / MANIFEST)
         if manifest is None:
@@ -115,7 +116,7 @@ def _planned(plan: QuantPlan | None) -> dict[str, tuple[str, int | None, int]]:
 
 
 def _preprocess(seen: Inspected) -> Preprocess | None:
-    """What the file itself says of it."""
+    """The preprocessing that the file's own metadata contains, if any."""
     text = seen.metadata.get("lowbit.preprocess")
     return None if text is None else from_plain(Preprocess, json.loads(text))
 

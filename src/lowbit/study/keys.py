@@ -1,4 +1,4 @@
-"""Keys: digests of all that can change a job's result. What has changed is never answered from before."""
+"""Keys: digests of everything that can change a job's result. A stored result is reused only under the same key."""
 
 from collections.abc import Mapping
 
@@ -16,14 +16,14 @@ from lowbit.study.ask import InputsAsk, StudyRequest
 
 
 def samples_key(asked: InputsAsk, fingerprint: str) -> str:
-    """Of the decoded images: the data's fingerprint, preprocessing, split."""
+    """Key of the decoded images: the data's fingerprint, preprocessing and split."""
     settings = (asked.calibration_samples, asked.seed, asked.evaluated, asked.labelled)
     decoders = versions(("pillow", "pyarrow", "numpy"))
     return digest.of_value([exact_version(), "samples", fingerprint, asked.preprocess, settings, decoders])
 
 
 def model_key(asked: InputsAsk, fingerprint: str, packages: tuple[str, ...], samples: str) -> str:
-    """Of the float graph: the source's fingerprint and packages, and the samples that it was checked on."""
+    """Key of the float graph: the source's fingerprint and packages, and the samples that it was checked on."""
     used = versions((*packages, "onnx", "onnx-ir", "onnxscript", "onnxruntime"))
     return digest.of_value(
         [
@@ -45,7 +45,7 @@ def model_key(asked: InputsAsk, fingerprint: str, packages: tuple[str, ...], sam
 def build_key(
     asked: InputsAsk, build: Build, model: FloatModel, calibration: Samples, host: Host, batch_size: int
 ) -> str:
-    """Of an artifact: graph, calibration images, recipe, its packages, the instruction sets (reduce_range)."""
+    """Key of an artifact: graph, calibration images, recipe, its packages, and instruction sets (reduce_range)."""
     batch = batch_size if build.toolchain.fixes_batch(build.recipe) else None
     return digest.of_value(
         [
@@ -59,7 +59,7 @@ def build_key(
 def verify_key(
     manifest: Manifest, calibration: Samples, runtime: str, packages: Mapping[str, str], images: int, host: Host
 ) -> str:
-    """Of a verification: what was built (its own key names the evidence), the images, the runtime, the processor."""
+    """Key of a verification: the build (whose own key names the evidence), the images, the runtime and the host."""
     used = versions(("numpy", "onnx", "onnx-ir"))
     return digest.of_value(
         [
@@ -77,10 +77,10 @@ def cell_key(
     batch_size: int,
     threads: int,
 ) -> str:
-    """Of an accuracy pass, and so of the cell's folder: the file's contents, where and how it runs.
+    """Key of an accuracy pass, and of the cell's folder: the file's contents, and where and how it runs.
 
-    packages: the runtime's, with their versions; reference: the key of what it is compared with, which names images,
-    labels and host as well.
+    - packages: the runtime's packages and their versions
+    - reference: key of the float model's scores, which covers images, labels and host as well
     """
     file = (manifest.digest, manifest.format, manifest.batch_size, manifest.runtime_options, manifest.model_digest)
     return digest.of_value(
@@ -99,7 +99,7 @@ def reference_key(
     threads: int,
     host: Host,
 ) -> str:
-    """Of the float model's own answers, in ONNX Runtime."""
+    """Key of the float model's own scores, computed in ONNX Runtime."""
     used = versions(("onnxruntime", "numpy"))
     return digest.of_value(
         [exact_version(), "reference", model.digest, evaluation.digest, preprocess, task, threads, used, host.id]
@@ -107,7 +107,7 @@ def reference_key(
 
 
 def timing_key(request: StudyRequest, host: Host) -> str:
-    """Of a timing round within its cell: the scenario, its lengths, the seed; not how many rounds there are."""
+    """Key of a timing round within its cell: scenario, durations and seed, but not the number of rounds."""
     s = request.settings
     used = versions(("mlcommons-loadgen",))
     return digest.of_value([s.scenario, s.batch_size, s.min_duration_s, s.official, s.seed, used, host.governor])[:8]

@@ -1,4 +1,4 @@
-"""What every cell starts from: samples, the float graph, and the float model's own answers."""
+"""Prepares what every cell starts from: samples, the float graph, and the float model's own scores."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,14 +27,14 @@ from lowbit.worker.model import float_artifact
 
 Result = TypeVar("Result")
 
-BATCH = 32  # images a call in accuracy passes, where the batch size does not change the answers
-_ENOUGH = 200  # images: fewer cannot tell a poor model from guesses
+BATCH = 32  # images per call in accuracy passes, where the batch size does not change the scores
+_ENOUGH = 200  # images: with fewer, a poor model cannot be distinguished from guessing
 _CHANCE_P = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What all stages of one command share: what is asked of model and data, where things lie, who does the jobs."""
+    """What all stages of one command share: the request for model and data, the study's folder, and the executor."""
 
     asked: InputsAsk
     store: Store
@@ -42,13 +42,22 @@ class Work:
 
     @property
     def slots(self) -> int:
-        """Children that may work side by side without sharing cores."""
+        """How many child processes may run at a time without sharing cores."""
         return max(1, self.executor.host.cores // self.asked.threads)
 
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """samples: the folder of both parts; reference: the folder of the float model's answers, named by its key."""
+    """What every cell starts from.
+
+    - model: the float model
+    - samples: the folder of calibration and evaluation images
+    - calibration, evaluation: these images
+    - task: how scores become predictions
+    - reference: the folder of the float model's scores
+    - reference_key: their key
+    - float_accuracy: the float model's accuracy
+    """
 
     model: FloatModel
     samples: Path
@@ -61,7 +70,7 @@ class Inputs:
 
 
 def prepare(work: Work, request: StudyRequest) -> Inputs:
-    """Run the three jobs without which there is no study. Raises BadInput for a model or data that cannot be used."""
+    """Run the three jobs that every study needs. Raises BadInput for a model or data that cannot be used."""
     asked = work.asked
     samples, model = samples_and_model(work)
     calibration, evaluation = open_samples(samples, "calibration"), open_samples(samples, "evaluation")
@@ -80,7 +89,7 @@ def prepare(work: Work, request: StudyRequest) -> Inputs:
 
 
 def _threshold(request: StudyRequest, model: FloatModel) -> float | None:
-    """Where the two classes of a model's only output part; None for a model with an output for each class."""
+    """The threshold between the two classes of a model with one output; None for a model with one output per class."""
     if model.outputs > 1:
         if request.threshold is not None:
             raise BadInput(
@@ -94,7 +103,7 @@ def _threshold(request: StudyRequest, model: FloatModel) -> float | None:
 
 
 def _check_above_chance(request: StudyRequest, model: FloatModel, evaluation: Samples, accuracy: Accuracy) -> None:
-    """Raises BadInput where the float model answers no better than by guessing: the labels do not fit, most likely."""
+    """Raises BadInput where the float model is no better than guessing: most likely the labels do not fit."""
     names, n, correct = evaluation.class_names, accuracy.n_samples, accuracy.correct
     choices = len(names) if request.among == "data" else max(2, model.outputs)
     if len(names) < 2 or n < _ENOUGH or above_chance(correct, n, 1 / choices) < _CHANCE_P:
@@ -108,9 +117,9 @@ def _check_above_chance(request: StudyRequest, model: FloatModel, evaluation: Sa
 
 
 def samples_and_model(work: Work) -> tuple[Path, FloatModel]:
-    """The folder of both parts of the data, and the float graph. Raises BadInput for what cannot be used."""
+    """The samples' folder, and the float graph. Raises BadInput for a model or data that cannot be used."""
     source = sources.find(work.asked.model)
-    fingerprint = source.fingerprint(work.asked.model, work.asked.weights)  # a wrong path is told before decoding
+    fingerprint = source.fingerprint(work.asked.model, work.asked.weights)  # reports a wrong path before any decoding
     samples = _samples(work)
     return samples, _model(work, source, fingerprint, samples, open_samples(samples, "calibration"))
 
@@ -149,24 +158,24 @@ def _model(work: Work, source: Source, fingerprint: str, samples: Path, calibrat
         input_size=asked.input_size,
     )
     task = PlacedJob(asked.model, job, _result(folder), work.store.logs(key), (folder / GRAPH,))
-    if not source.INFO.stable:  # user code may read what no fingerprint covers; the graph's own digest names the rest
+    if not source.INFO.stable:  # user code may read files that the fingerprint misses, so it runs every time
         task.result.unlink(missing_ok=True)
     return replace(must(work, "model", task), path=folder / GRAPH)
 
 
 def _result(folder: Path) -> Path:
-    """Where the result of a job lies that leaves a whole folder behind."""
+    """The result file of a job that writes a whole folder."""
     return folder.with_suffix(".json")
 
 
 def must(work: Work, stage: str, task: PlacedJob[Result]) -> Result:
-    """The result of a job without which nothing goes on; raises BadInput where what the user gave cannot be used."""
+    """The result of a job that the whole command needs. Raises BadInput where the user's input cannot be used."""
     [ended] = work.executor.run(stage, [task])
     return result_of(ended, stage, task.name, work.store.folder)
 
 
 def result_of(ended: Outcome[Result], stage: str, name: str, folder: Path) -> Result:
-    """The result of a job that was done; BadInput for what the user must change, LowbitError for all else."""
+    """The result of a successful job. Raises BadInput for what the user must change, and JobError otherwise."""
     if ended.end == "bad-input":
         raise BadInput(ended.reason)
     if ended.end in ("unsupported", "missing"):

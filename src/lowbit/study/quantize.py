@@ -1,4 +1,4 @@
-"""`quantize`: one file from our own engine, with its plan and manifest beside it; or only the plan."""
+"""`quantize`: makes one file with our own engine, with its plan and manifest beside it; or only the plan."""
 
 import os
 import shutil
@@ -37,18 +37,31 @@ from lowbit.study.verification import failure_of, verify_job, with_outcomes
 from lowbit.toolchains.lowbit import INFO, TARGETS, Target, recipe_name
 from lowbit.worker.jobs import BuildJob, PlanJob
 
-MANIFEST_ENDING, PLAN_ENDING = ".manifest.json", ".plan.json"  # behind the whole name of the file they belong to
-_TARGET_OF = {target.format.main_suffix: target for target in TARGETS}  # by the ending of -o
-_FEWEST = 2  # pictures: one has no range
-_FOR_A_PLAN = 2  # pictures that are decoded where only their shape is needed
+MANIFEST_ENDING, PLAN_ENDING = (
+    ".manifest.json",
+    ".plan.json",
+)  # appended to the full name of the file that they describe
+_TARGET_OF = {target.format.main_suffix: target for target in TARGETS}  # ending of the output file → target
+_FEWEST = 2  # pictures: a range needs more than one
+_FOR_A_PLAN = 2  # pictures to decode where only their shape is needed
 
 
 @dataclass(frozen=True, slots=True)
 class QuantizeRequest:
-    """One `lowbit quantize`. recipe: `w4a8`, or None where `plan`, the file of one, says it all.
+    """What one `lowbit quantize` asks for.
 
-    options: fields of `quant.scheme.Scheme` that differ from its defaults; cache: a folder in which samples, float
-    graph and result are kept for the next command; input_size: height and width for a model that leaves them free.
+    - model, data: as the user named them
+    - preprocess: how a picture becomes the model's input
+    - recipe: the widths, such as `w4a8`; may be None where `plan` is given, which contains them
+    - out: the file to write
+    - weights: a file of weights for the model
+    - options: those fields of `quant.plan.scheme.Scheme` that differ from its defaults
+    - plan: the file of a plan to carry out instead of recipe and options
+    - calibration_samples, seed: how many pictures to calibrate with, and the seed that draws them
+    - threads: of the build
+    - time_limit_s: seconds that each child process may take
+    - cache: a folder that keeps samples, float graph and result for the next command
+    - input_size: (height, width) for a model that leaves them free
     """
 
     model: str
@@ -76,10 +89,14 @@ class QuantizeRequest:
 
 @dataclass(frozen=True, slots=True)
 class Quantized:
-    """What `quantize` wrote: the file and, beside it, its plan and manifest. seconds: of the whole command.
+    """What `quantize` wrote: the file and, beside it, its plan and manifest.
 
-    shortcomings: what is wrong with the file, a sentence each: it is not what the integer reference says, or it could
-    not be held against it in a runtime that is installed. Such a file should not be shipped.
+    - path: the file
+    - manifest: how it was made, and what verification found
+    - plan: the plan that was carried out, with the calibrated ranges
+    - seconds: duration of the whole command
+    - shortcomings: one sentence for each runtime in which the file differs from the integer reference, or could not be
+      compared with it although the runtime is installed. A file with shortcomings should not be shipped.
     """
 
     path: Path
@@ -90,29 +107,29 @@ class Quantized:
 
     @property
     def plan_path(self) -> Path:
-        """The plan that was carried out, with the ranges that were found."""
+        """The file of the plan that was carried out, with the calibrated ranges."""
         return plan_path(self.path)
 
     @property
     def manifest_path(self) -> Path:
-        """How it was made and what verification found."""
+        """The file that says how it was made and what verification found."""
         return manifest_path(self.path)
 
 
 def plan_path(file: Path) -> Path:
-    """Where the plan of a file lies that `quantize` wrote: model.onnx.plan.json."""
+    """Path of the plan that `quantize` writes for `file`: model.onnx.plan.json."""
     return file.with_name(f"{file.name}{PLAN_ENDING}")
 
 
 def manifest_path(file: Path) -> Path:
-    """Where the manifest of a file lies that `quantize` wrote: model.onnx.manifest.json."""
+    """Path of the manifest that `quantize` writes for `file`: model.onnx.manifest.json."""
     return file.with_name(f"{file.name}{MANIFEST_ENDING}")
 
 
 def quantize(request: QuantizeRequest, listener: Listener = lambda _: None) -> Quantized:
-    """Make the file `request.out`; what lay there is replaced once the new one is whole.
+    """Write the file `request.out`. An older file there is replaced only when the new one is complete.
 
-    Raises BadInput for what the user must change: options, a plan or data that do not fit, a width or a format that
+    Raises BadInput for what the user must change: options, a plan or data that do not fit, or a width or format that
     the engine cannot make of this model.
     """
     begun = time.monotonic()
@@ -134,9 +151,9 @@ def quantize(request: QuantizeRequest, listener: Listener = lambda _: None) -> Q
 
 
 def dry_run(request: QuantizeRequest, listener: Listener = lambda _: None) -> QuantPlan:
-    """The plan that `quantize` would carry out, without ranges; saved where `request.out` ends in .json.
+    """The plan that `quantize` would carry out, without ranges. It is saved where `request.out` ends in .json.
 
-    Of the data only the shape of a picture is looked at.
+    The data are needed only for the shape of a picture.
     """
     if request.out is not None and request.out.suffix != ".json":
         _checked(request.out)
@@ -151,7 +168,7 @@ def dry_run(request: QuantizeRequest, listener: Listener = lambda _: None) -> Qu
 
 
 def _folder_name(build: Build, request: QuantizeRequest) -> str:
-    """Of the artifact in the cache: another one for other options and plans, so that none replaces another."""
+    """Name of the artifact's folder in the cache. Each set of options and each plan has its own folder."""
     edited = [] if request.plan is None else [digest.of_files([request.plan])]
     return f"{build.folder}-{digest.of_value([build.recipe, edited])}"
 
@@ -159,7 +176,7 @@ def _folder_name(build: Build, request: QuantizeRequest) -> str:
 def _verify(
     work: Work, calibration: Samples, manifest: Manifest, folder: Path, model: FloatModel
 ) -> dict[str, Outcome[Verified]]:
-    """How verification ended in every runtime that the file is made for; a missing runtime is an outcome too."""
+    """The outcome of verification in every runtime that the file is made for, including runtimes that are missing."""
     outcomes: dict[str, Outcome[Verified]] = {}
     jobs: dict[str, PlacedJob[Verified]] = {}
     for name, runtime in runtimes(manifest.made_for).items():
@@ -195,12 +212,12 @@ def _planned(work: Work, model: FloatModel, recipe: Recipe) -> QuantPlan:
     placed = PlacedJob(
         recipe.name, PlanJob(model, recipe), work.store.build_result(f"plan-{key}"), work.store.logs(key)
     )
-    placed.result.unlink(missing_ok=True)  # quick, and a plan's file may have been edited
+    placed.result.unlink(missing_ok=True)  # planning is quick, and the user may have edited the plan's file
     return must(work, "plan", placed)
 
 
 def _checked(out: Path | None) -> Path:
-    """`out` if a file can be written there, told before the work begins."""
+    """`out`, if a file can be written there. Raises BadInput before any work begins otherwise."""
     if out is None:
         raise BadInput("-o is missing: give the file to write, ending in .onnx, .xml or .tflite")
     if out.suffix not in _TARGET_OF:
@@ -214,7 +231,7 @@ def _checked(out: Path | None) -> Path:
 
 
 def _recipe(request: QuantizeRequest, target: Target) -> Recipe:
-    """The toolchain's recipe for a format, with the request's options in it."""
+    """The toolchain's recipe for `target`'s format, with the request's options in it."""
     name = request.recipe
     if request.plan is not None:
         planned = _recipe_of(request.plan)
@@ -223,7 +240,7 @@ def _recipe(request: QuantizeRequest, target: Target) -> Recipe:
         name = planned
     assert name is not None
     weight_bits, activation_bits = widths(name.removesuffix(target.ending))
-    try:  # says which widths and options there are, before any work
+    try:  # checks widths and options before any work begins
         from_plain(Scheme, {"weight_bits": weight_bits, "activation_bits": activation_bits, **request.options})
     except WrongField as error:
         raise BadInput(f"how to quantize: {error}") from error
@@ -248,7 +265,7 @@ def _recipe_of(plan: Path) -> str:
 def _working(
     request: QuantizeRequest, listener: Listener, calibration_samples: int, *, structure_only: bool = False
 ) -> Iterator[Work]:
-    """A store in the cache, or in a temporary folder; and an executor that follows the engine's layers."""
+    """A store in the cache or in a temporary folder, and an executor that reports the engine's progress by layer."""
     asked = InputsAsk(
         model=request.model,
         data=request.data,
@@ -269,7 +286,7 @@ def _working(
 
 @contextmanager
 def _folder(cache: Path | None) -> Iterator[Path]:
-    """The cache, or a folder that vanishes; but not where something failed, since the log lies in it."""
+    """The cache, or a temporary folder. The latter is kept after a failure, because it holds the log."""
     if cache is not None:
         yield cache
         return
@@ -286,7 +303,7 @@ def _folder(cache: Path | None) -> Iterator[Path]:
 
 
 def _calibration(request: QuantizeRequest) -> int:
-    """As many pictures as were asked for, or as there are."""
+    """The number of calibration pictures: as many as were asked for, or all that the data has."""
     if request.calibration_samples < _FEWEST:
         raise BadInput(
             f"--calibration-samples {request.calibration_samples}: expected at least {_FEWEST}: ranges of one image "
@@ -300,13 +317,16 @@ def _calibration(request: QuantizeRequest) -> int:
 
 
 class LayerWatch:
-    """From a build's progress to "layer 7/20 Conv_12, 5 s left": by the layers' mean time since the first was seen."""
+    """Turns the progress of a build into text such as "layer 7/20 Conv_12, 5 s left".
+
+    The remaining time is estimated from the mean time per layer since the first layer that was observed.
+    """
 
     def __init__(self) -> None:
         self._first: tuple[int, float] | None = None
 
     def __call__(self, placed: PlacedJob[Any]) -> str:
-        """Words for the layer that a build is at; empty for other jobs, and before the first layer."""
+        """Text for the build's current layer; empty for other jobs, and before the first layer."""
         if not isinstance(placed.job, BuildJob):
             return ""
         try:
@@ -322,7 +342,7 @@ class LayerWatch:
 
 
 def _deliver(folder: Path, manifest: Manifest, plan: QuantPlan, out: Path, given: Path | None) -> Manifest:
-    """Put the artifact's files at `out` under its name, once all are written; the manifest takes its place last."""
+    """Copy the artifact's files to `out` and rename them after it, once all are complete; the manifest comes last."""
     recipe = manifest.recipe if given is None else replace(manifest.recipe, options={"plan": given.name})
     with tempfile.TemporaryDirectory(prefix="lowbit-", dir=folder) as ready, ExitStack() as stack:
         files = [Path(ready) / f"{out.stem}{Path(name).suffix}" for name in manifest.files]

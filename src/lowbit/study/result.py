@@ -1,4 +1,4 @@
-"""A finished study: what the command prints, the page draws, and the Python API returns. Saved and read back whole."""
+"""A finished study, as the Python API returns it. It is saved as a whole and can be read back."""
 
 import json
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ STUDY, RESULTS, TABLE, PAGE = "study.json", "results.json", "results.csv", "repo
 
 @dataclass(frozen=True, slots=True)
 class StudyResult:
-    """What `compare` returns. `executed` maps a row's name to the file in the study that lists its operators."""
+    """What `compare` returns. `executed`: name of a row → the file in the study that lists its executed operators."""
 
     folder: Path
     report: Report
@@ -33,18 +33,18 @@ class StudyResult:
 
     @property
     def rows(self) -> tuple[Row, ...]:
-        """One row a cell, measured or not."""
+        """One row per cell, measured or not."""
         return self.report.rows
 
     @property
     def winner(self) -> Row | None:
-        """The row to ship; None when nothing loses little enough."""
+        """The row to ship; None when every row loses too much accuracy."""
         index = self.report.choice.row
         return None if index is None else self.rows[index]
 
     @property
     def page(self) -> Path:
-        """The page that shows it all."""
+        """The file of the HTML page."""
         return self.folder / PAGE
 
     def to_frame(self) -> "pandas.DataFrame":
@@ -61,14 +61,14 @@ class StudyResult:
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """study.json."""
+    """The contents of study.json."""
 
     report: Report
     executed: dict[str, str]
 
 
 def save(result: StudyResult) -> None:
-    """Write study.json, which holds everything, and what is drawn from it; each file whole or not at all."""
+    """Write study.json, which holds everything, and the table and page made from it. No file is left half written."""
     save_json(result.folder / STUDY, _Stored(result.report, dict(result.executed)))
     write_text(result.folder / RESULTS, json.dumps(to_json(result.rows), indent=1, allow_nan=False) + "\n")
     write_text(result.folder / TABLE, to_csv(result.rows))
@@ -76,7 +76,7 @@ def save(result: StudyResult) -> None:
 
 
 def draw(result: StudyResult) -> None:
-    """Draw the page again."""
+    """Write the HTML page again."""
     write_text(result.page, page(result.report))
 
 
@@ -96,7 +96,7 @@ def load(folder: Path | str) -> StudyResult:
 
 
 def operators_of(result: StudyResult, row_name: str) -> tuple[OpPrecision, ...]:
-    """What is executed in a row named toolchain/recipe@runtime; BadInput names the rows of which that is known."""
+    """The operators executed in the row toolchain/recipe@runtime. BadInput lists the rows that have such a list."""
     if row_name not in result.executed:
         names = ", ".join(sorted(result.executed)) or "none"
         raise BadInput(f"no row called {row_name!r} was executed in {result.folder}; choose from: {names}")

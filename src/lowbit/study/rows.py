@@ -1,4 +1,4 @@
-"""Rows: derived from finished jobs, never stored apart from them."""
+"""Makes rows from finished jobs. Rows are never stored separately from the jobs that they come from."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,19 +20,27 @@ from lowbit.report.quantized import not_verified_note, verified_note
 from lowbit.study.cells import Impossible
 from lowbit.worker.jobs import Nothing
 
-_WORSE_POINTS = 2.0  # a file this far below its best runtime, and surely so, is miscomputed
+_WORSE_POINTS = 2.0  # a runtime significantly this far below the best one for the same file computes it wrongly
 _WORSE_P = 0.01
 
 
 @dataclass(slots=True)
 class CellState:
-    """All that is known of one cell so far; stages fill it in. `right` is the path of its right.npy.
+    """What is known of one cell so far. Each stage fills in its part; None: not done yet, or not applicable.
 
-    executed: the file that lists what is executed (`core.outcome.Executed`), left by the first round of timing or,
-    where nothing is timed, by the job whose outcome is `operators`. outside: sentences about packages whose versions
-    lowbit is not made for.
-
-    verified is None where nothing can be verified; broken: what ended the cell from outside its own jobs.
+    - cell: the build, runtime and settings
+    - built: how the build ended
+    - artifact: path of the main file within the study
+    - key: digest that names the cell's folder
+    - verified: how verification ended; None where the file cannot be verified
+    - accuracy: how the accuracy pass ended
+    - right: path of right.npy, which holds for each image whether the prediction is right
+    - timings: how each round of timing ended
+    - operators: how the job ended that lists the operators of a cell that is not timed
+    - executed: path of the list of executed operators (`core.outcome.Executed`), which the first round of timing or
+      that job writes
+    - outside: sentences about packages whose installed versions lowbit was not made for
+    - broken: what ended the cell other than a failure of its own jobs
     """
 
     cell: Cell
@@ -50,17 +58,17 @@ class CellState:
 
     @property
     def manifest(self) -> Manifest | None:
-        """Of the artifact, once it is built."""
+        """The artifact's manifest, once it is built."""
         return None if self.built is None else self.built.value
 
     @property
     def alive(self) -> bool:
-        """Whether nothing has ended it so far."""
+        """Whether nothing has failed so far."""
         return self.ended is None
 
     @property
     def ended(self) -> Failure | None:
-        """The first thing that went wrong; None while all is well."""
+        """The first failure; None where there is none."""
         jobs = (self.built, self.accuracy, *self.timings, self.operators)
         failures = (outcome.failure for outcome in jobs if outcome is not None)
         return self.broken or next((failure for failure in failures if failure is not None), None)
@@ -68,7 +76,14 @@ class CellState:
 
 @dataclass(frozen=True, slots=True)
 class Common:
-    """What all rows of a study share; `accuracy` is False where a network nobody trained makes it meaningless."""
+    """What all rows of a study have in common.
+
+    - model, data: their names
+    - n_samples: number of evaluated images
+    - scenario, threads, batch_size, official: see `Settings`
+    - host_id: the machine's digest
+    - accuracy: whether accuracy means anything; False for random weights
+    """
 
     model: str
     data: str
@@ -82,7 +97,7 @@ class Common:
 
 
 def mark_miscomputed(cells: Iterable[CellState]) -> None:
-    """End every cell whose file does far better in another runtime: more than 2 points, McNemar p < 0.01."""
+    """Fail every cell whose file is far more accurate in another runtime: over 2 points, and McNemar p < 0.01."""
     by_file: dict[str, list[tuple[Accuracy, CellState]]] = {}
     for cell in cells:
         if cell.alive and cell.accuracy is not None:
@@ -114,7 +129,7 @@ def _paired(right: Path | None, other: Path | None) -> float:
 
 
 def rows_of(cells: Sequence[CellState], impossible: Sequence[Impossible], common: Common) -> tuple[Row, ...]:
-    """One row a cell and one for everything that cannot be had, with speed-ups over the best fp32 row."""
+    """One row per cell and one per impossible combination, with speed-ups relative to the fastest fp32 row."""
     rows = [_row(cell, common) for cell in cells] + [_impossible(item, common) for item in impossible]
     rates = [rate(row) if row.status == "measured" else None for row in rows]
     baselines = [each for row, each in zip(rows, rates, strict=True) if row.is_fp32 and each is not None]
@@ -127,7 +142,7 @@ def rows_of(cells: Sequence[CellState], impossible: Sequence[Impossible], common
 
 
 def noise_of(cells: Iterable[CellState]) -> dict[str, float]:
-    """Row name → spread of its rounds' rates, as a share of their median; 0 where there was but one round."""
+    """Name of a row → spread of its rounds' rates, as a share of their median; 0 for a single round."""
     found = {}
     for cell in cells:
         rates = [outcome.value.samples_per_s for outcome in cell.timings if outcome.value is not None]
@@ -233,7 +248,7 @@ def _of_accuracy(accuracy: Accuracy, meaningful: bool) -> dict[str, object]:
 
 
 def _of_timings(timings: Sequence[Timing]) -> dict[str, object]:
-    """Medians over the rounds; the spread of their medians; the largest peak of memory."""
+    """Medians over the rounds, the range of the rounds' median latencies, and the largest peak of memory."""
     found: dict[str, object] = {
         "samples_per_s": median(timing.samples_per_s for timing in timings),
         "disturbed": any(timing.disturbed for timing in timings),

@@ -1,4 +1,7 @@
-"""The stages of a study after its inputs are ready: build, verify, evaluate, time. Each adds what is known of cells."""
+"""The stages of a study once its inputs are ready: build, verify, evaluate, time.
+
+Each stage runs its jobs and writes their outcomes into the `CellState` of each cell.
+"""
 
 import random
 from collections.abc import Sequence
@@ -30,7 +33,7 @@ _OFFICIAL_LIMIT_S = 86_400.0
 
 
 def build(work: Work, inputs: Inputs, plan: CellsPlan, settings: Settings) -> list[CellState]:
-    """Every artifact, and the cells that follow from it; a build that fails shows in the runtimes it was made for."""
+    """Build every artifact and return its cells. A failed build is shown in the runtimes that it was made for."""
     jobs = [
         build_job(work, inputs.model, inputs.calibration, each, settings.batch_size, each.folder)
         for each in plan.builds
@@ -54,7 +57,7 @@ def build(work: Work, inputs: Inputs, plan: CellsPlan, settings: Settings) -> li
 def build_job(
     work: Work, model: FloatModel, calibration: Samples, planned: Build, batch_size: int, folder: str
 ) -> PlacedJob[Manifest]:
-    """The job that makes `planned` into artifacts/`folder`."""
+    """The job that builds `planned` into the folder artifacts/`folder`."""
     asked, store = work.asked, work.store
     key = keys.build_key(asked, planned, model, calibration, work.executor.host, batch_size)
     job = BuildJob(
@@ -79,7 +82,11 @@ def build_job(
 
 
 def kept_files(folder: Path, key: str, evidence: Path) -> tuple[Path, ...]:
-    """The files of the artifact that `key` names; one that does not exist where they are not as they were written."""
+    """The files that must exist for the build `key` to count as finished: the artifact's, and its evidence if any.
+
+    Where the manifest is missing, belongs to another build, or no longer describes the files, the result is a path that
+    never exists, so that the artifact is built again.
+    """
     try:
         manifest = load_json(Manifest, folder / MANIFEST)
     except (FileNotFoundError, DamagedFile):
@@ -92,9 +99,9 @@ def kept_files(folder: Path, key: str, evidence: Path) -> tuple[Path, ...]:
 
 
 def verify(work: Work, inputs: Inputs, plan: CellsPlan, cells: Sequence[CellState]) -> None:
-    """Hold what our own engine wrote against the integer reference, in every runtime that it was made for.
+    """Compare what our own engine wrote with the integer reference, in every runtime that it was made for.
 
-    A file that falls short of the reference ends its cell; one that cannot be judged says so in its row.
+    A file that differs too much ends its cell. A file that the reference cannot judge goes on, and its row says so.
     """
     due = [each for each in cells if each.manifest is not None and each.manifest.verifiable and each.cell.intended]
     present = [each for each in due if each.cell.runtime not in plan.missing]
@@ -122,7 +129,7 @@ def verify(work: Work, inputs: Inputs, plan: CellsPlan, cells: Sequence[CellStat
 
 
 def evaluate(work: Work, inputs: Inputs, plan: CellsPlan, cells: Sequence[CellState]) -> None:
-    """Accuracy and executed precision of every cell that was built."""
+    """Measure the accuracy of every cell that was built."""
     alive = [each for each in cells if each.alive]
     jobs = [_accuracy_job(work, inputs, plan, each) for each in alive]
     for each, outcome in zip(alive, work.executor.run("accuracy", jobs, work.slots), strict=True):
@@ -131,7 +138,7 @@ def evaluate(work: Work, inputs: Inputs, plan: CellsPlan, cells: Sequence[CellSt
 
 def _accuracy_job(work: Work, inputs: Inputs, plan: CellsPlan, state: CellState) -> PlacedJob[Accuracy]:
     cell, settings, manifest = state.cell, state.cell.settings, _manifest(state)
-    dynamic = cell.build.recipe.claim == "dynamic"  # ranges over the whole batch: it must be the one that is timed
+    dynamic = cell.build.recipe.claim == "dynamic"  # ranges depend on the batch: use the size that is timed
     size = settings.batch_size if dynamic else BATCH
     packages = plan.runtimes[cell.runtime]
     state.key = keys.cell_key(manifest, cell.runtime, packages, inputs.reference_key, size, settings.threads)
@@ -163,7 +170,7 @@ def _artifact(work: Work, state: CellState, model: FloatModel) -> Artifact:
 
 
 def artifact_of(folder: Path, manifest: Manifest, model: FloatModel) -> Artifact:
-    """The artifact in `folder` as a runtime opens it."""
+    """The artifact in `folder` in the form that a runtime opens."""
     return Artifact(
         path=folder / manifest.main,
         format=manifest.format,
@@ -176,10 +183,10 @@ def artifact_of(folder: Path, manifest: Manifest, model: FloatModel) -> Artifact
 
 
 def time(work: Work, request: StudyRequest, inputs: Inputs, cells: Sequence[CellState]) -> None:
-    """Rounds one after the other, each over all cells in an order of its own; one child at a time.
+    """Time all cells in rounds, one child process at a time; each round visits the cells in its own random order.
 
-    A cell that ran beside other work is timed once more; what the repetition says counts. The first round also leaves
-    what was executed.
+    A cell that other work disturbed is timed a second time, and the second result counts. The first round also writes
+    which operators were executed.
     """
     settings = request.settings
     key = keys.timing_key(request, work.executor.host)
@@ -206,7 +213,7 @@ def time(work: Work, request: StudyRequest, inputs: Inputs, cells: Sequence[Cell
 
 
 def list_operators(work: Work, request: StudyRequest, inputs: Inputs, cells: Sequence[CellState]) -> None:
-    """What is executed in the cells that were not timed, from sessions opened as if they were."""
+    """List the executed operators of cells that were not timed, from sessions opened as they are for timing."""
     key = keys.timing_key(request, work.executor.host)
     untimed = [each for each in cells if each.alive and not each.timings]
     jobs = []

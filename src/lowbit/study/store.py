@@ -1,4 +1,4 @@
-"""A study on disk: where things lie, and the lock that lets one command at a time work on them."""
+"""A study's folder: the path of everything in it, and a lock that admits one command at a time."""
 
 import fcntl
 import os
@@ -16,62 +16,62 @@ LOCK = ".lowbit-lock"
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """The folder of one study; docs/design.md describes its layout. Every path that the study uses is made here."""
+    """The folder of one study. Every path that the study uses is made here."""
 
     folder: Path
 
     def samples(self, key: str) -> Path:
-        """Decoded images: calibration/ and evaluation/."""
+        """Folder of decoded images, with calibration/ and evaluation/ in it."""
         return self.folder / "cache" / f"samples-{key}"
 
     def model(self, key: str) -> Path:
-        """The float graph."""
+        """Folder of the float graph."""
         return self.folder / "cache" / f"model-{key}"
 
     def reference(self, key: str) -> Path:
-        """The float model's scores and predictions."""
+        """Folder of the float model's scores and predictions."""
         return self.folder / "cache" / f"reference-{key}"
 
     @property
     def conversions(self) -> Path:
-        """What several builds of one toolchain start from."""
+        """Folder of conversions that several builds of one toolchain start from."""
         return self.folder / "cache" / "conversions"
 
     def artifact(self, name: str) -> Path:
-        """The files to ship, and their manifest."""
+        """Folder of the files to ship, and their manifest."""
         return self.folder / "artifacts" / name
 
     def build_result(self, key: str) -> Path:
-        """How a build ended, whatever became of its files."""
+        """The file that says how a build ended, even if the artifact is gone."""
         return self.folder / "cache" / "builds" / f"{key}.json"
 
     def evidence(self, key: str) -> Path:
-        """What a build left for verification."""
+        """Folder of what a build left for verification."""
         return self.folder / "cache" / "builds" / f"{key}-evidence"
 
     def verification(self, key: str) -> Path:
-        """How a verification ended."""
+        """The file that says how a verification ended."""
         return self.folder / "cache" / "verified" / f"{key}.json"
 
     def cell(self, key: str) -> Path:
-        """Every finished job of a cell."""
+        """Folder of the results of a cell's finished jobs."""
         return self.folder / "cells" / key
 
     def logs(self, key: str) -> Path:
-        """What children printed, and LoadGen's logs."""
+        """Folder of what child processes printed, and of LoadGen's logs."""
         return self.folder / "logs" / key
 
     def relative(self, path: Path) -> str:
-        """A path as it stands in results: within the study."""
+        """A path as results contain it: relative to the study's folder."""
         return str(path.relative_to(self.folder))
 
 
 @contextmanager
 def locked(folder: Path, option: str = "-o") -> Iterator[Store]:
-    """The study in `folder`, which `option` of the command named, for this process alone.
+    """Lock the study in `folder` for this process. `option` is the command line's option that named it, for messages.
 
-    Raises BadInput while another command works on it, and for a folder that holds something else than a study. Where
-    bad input ends the block before anything was finished, what this function made is removed again.
+    Raises BadInput while another command uses the study, and where the folder holds something other than a study. If
+    the block raises BadInput before any job has finished, everything that this function created is removed.
     """
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
@@ -106,7 +106,7 @@ def locked(folder: Path, option: str = "-o") -> Iterator[Store]:
 
 
 def _remove_unused(folder: Path, made: Sequence[Path]) -> None:
-    """Remove the lock and the folders in `made`, unless a file was kept in `folder` that is no job's log."""
+    """Remove the lock and the folders in `made`, unless `folder` holds a file that is not a job's log."""
     logs = folder / "logs"
     kept = (path for path in folder.rglob("*") if path.is_file() and path.name != LOCK and logs not in path.parents)
     if next(kept, None) is not None:
@@ -122,7 +122,7 @@ def _remove_unused(folder: Path, made: Sequence[Path]) -> None:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what a killed command had written aside and not yet put in place (core.files)."""
+    """Remove temporary files and folders that a killed command left behind (`core.files`)."""
     for room in ("artifacts", "cache", "cells"):
         for path in [*(folder / room).rglob(f"{TEMPORARY}*")]:
             if path.is_dir():

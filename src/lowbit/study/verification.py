@@ -1,4 +1,4 @@
-"""Verification as a stage: which job it is, what its outcome means for a cell, and where it is written down."""
+"""Verification as a stage: the job to run, what its outcome means for a cell, and how the manifest records it."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,7 +14,7 @@ from lowbit.study.execute.local import PlacedJob
 from lowbit.study.prepare import Work
 from lowbit.worker.jobs import VerifyJob
 
-_IMAGES = 8  # of the calibration images
+_IMAGES = 8  # calibration images that a file is verified on
 
 
 def verify_job(
@@ -25,7 +25,7 @@ def verify_job(
     runtime: str,
     packages: Mapping[str, str],
 ) -> PlacedJob[Verified]:
-    """The job that holds `artifact` against the reference in `runtime`, whose `packages` are in its key."""
+    """The job that compares `artifact` with the reference in `runtime`. `packages` (versions) are part of its key."""
     key = keys.verify_key(manifest, calibration, runtime, packages, _IMAGES, work.executor.host)
     job = VerifyJob(
         artifact=artifact,
@@ -41,7 +41,7 @@ def verify_job(
 
 
 def failure_of(outcome: Outcome[Verified]) -> Failure | None:
-    """What ends a cell: a file that falls short of the reference. One that could not be judged goes on, and says so."""
+    """The failure of a file that differs too much from the reference; None where it agrees or could not be judged."""
     if outcome.value is None:
         return None
     reason = shortfall(outcome.value)
@@ -49,7 +49,7 @@ def failure_of(outcome: Outcome[Verified]) -> Failure | None:
 
 
 def with_outcomes(manifest: Manifest, outcomes: Mapping[str, Outcome[Verified]]) -> Manifest:
-    """The manifest with what verification found; `outcomes` are by runtime."""
+    """`manifest` with the results of verification added. `outcomes`: runtime → how verification ended."""
     return replace(
         manifest,
         verified=tuple(each.value for each in outcomes.values() if each.value is not None),

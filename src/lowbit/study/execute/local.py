@@ -1,4 +1,4 @@
-"""Run jobs in child processes of this machine: what is finished is kept, what breaks is an outcome with a reason."""
+"""Runs jobs in child processes on this machine. Finished jobs are kept; a crash becomes an outcome with a reason."""
 
 import signal
 import time
@@ -18,7 +18,7 @@ from lowbit.worker import doing
 from lowbit.worker.__main__ import DISK_FULL
 from lowbit.worker.jobs import Job, load_outcome, save_job
 
-_KEPT = ("done", "unsupported")  # what failed is tried again by the next command: the cause may be gone
+_KEPT = ("done", "unsupported")  # the next command tries a failed job again: its cause may be gone
 _LOG_TAIL = 2
 _TICK_S = 0.5
 
@@ -27,10 +27,14 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class PlacedJob(Generic[Result]):
-    """A job with its place: the file `result` says how it ended, the folder `logs` holds all that the child printed.
+    """A job, and the files that it belongs to.
 
-    name: what a person sees ("nncf/int8-static@openvino"); leaves: files without which the result is worth nothing;
-    group: tasks of one group never run side by side.
+    - name: the name that users see, such as "nncf/int8-static@openvino"
+    - job: what the child process does
+    - result: the file that says how the job ended
+    - logs: the folder for what the child prints
+    - leaves: files that must exist for a stored result to be reused
+    - group: jobs of the same group never run at the same time; empty: no group
     """
 
     name: str
@@ -43,10 +47,14 @@ class PlacedJob(Generic[Result]):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A moment of a study: `done` of `total` jobs of a stage; `ended` has just ended, `running` are at work.
+    """The state of a running stage, for display.
 
-    left_s: seconds left in this stage, judged by the jobs so far; None before the first has ended. detail: how far a
-    running job is, in a few words, where it tells.
+    - stage: its name
+    - done, total: how many of its jobs have ended, and how many there are
+    - running: names of the jobs that are running
+    - ended, end, reason: the job that has just ended, how, and why; empty where none has
+    - left_s: estimated seconds left in this stage; None before the first job has ended
+    - detail: how far a running job is, in a few words; empty where it does not say
     """
 
     stage: str
@@ -65,10 +73,15 @@ Listener = Callable[[Progress], None]
 
 @dataclass(frozen=True, slots=True)
 class LocalExecutor:
-    """Runs the jobs of one study on this machine; a child gets `time_limit_s`, and `threads` for numeric libraries.
+    """Runs the jobs of one study on this machine.
 
-    folder: the study's; host: the facts of this machine. watch: from a running job to how far it is, in a few words;
-    asked twice a second, which costs a little of the CPU, so not where anything is timed.
+    - folder: the study's folder
+    - time_limit_s: seconds after which a child is killed
+    - threads: how many threads a child's numeric libraries use
+    - listener: is told of every start and end of a job
+    - watch: returns a running job's progress in a few words. It is called twice a second, which costs a little CPU
+      time, so it is not used where anything is timed.
+    - host: facts about this machine
     """
 
     folder: Path
@@ -79,9 +92,9 @@ class LocalExecutor:
     host: Host = field(default_factory=facts)
 
     def run(self, stage: str, tasks: Sequence[PlacedJob[Result]], slots: int = 1) -> list[Outcome[Result]]:
-        """How each job ended, in their order; at most `slots` children at a time. Finished ones are only read.
+        """How each task ended, in order. At most `slots` children run at a time; stored results are reused.
 
-        Raises BadInput when the disk is full; children are ended then.
+        Raises BadInput when the disk is full, after ending all children.
         """
         results = {index: kept for index, task in enumerate(tasks) if (kept := finished(task)) is not None}
         waiting = [index for index in range(len(tasks)) if index not in results]
@@ -142,12 +155,12 @@ class LocalExecutor:
 
 
 def _log(task: PlacedJob[Any]) -> Path:
-    """All that the child of a task prints."""
+    """The file that holds what the task's child prints."""
     return task.logs / f"{task.result.stem}.log"
 
 
 def finished(task: PlacedJob[Result]) -> Outcome[Result] | None:
-    """The outcome that is kept, or None when the job is still to be done, or what it left is gone or damaged."""
+    """The stored outcome; None where the job must run, because there is none or its files are missing or damaged."""
     try:
         result = load_outcome(task.result, task.job.result_type)
     except (FileNotFoundError, DamagedFile):
@@ -157,13 +170,13 @@ def finished(task: PlacedJob[Result]) -> Outcome[Result] | None:
 
 
 def _next(waiting: Sequence[int], running: dict[int, process.Child], tasks: Sequence[PlacedJob[Any]]) -> int | None:
-    """The first waiting job whose group is idle."""
+    """The first waiting job whose group has no running job."""
     busy = {tasks[index].group for index in running if tasks[index].group}
     return next((index for index in waiting if tasks[index].group not in busy), None)
 
 
 def _why_dead(status: int, task: PlacedJob[Any], child: process.Child, *, limit_s: float) -> str:
-    """A sentence for a row about a child that left no result: how it died, and in which call."""
+    """The reason for a row whose child left no result: how it died, and during which call."""
     place = doing.place_of(task.result)
     call = f" while {place.read_text()}" if place.exists() else ""
     if child.timed_out:

@@ -1,4 +1,4 @@
-"""A child process: started in a group of its own, waited for without using the CPU, ended for certain."""
+"""Child processes: each starts in its own process group, and is certain to end. Waiting for one uses no CPU."""
 
 import errno
 import os
@@ -15,20 +15,26 @@ from pathlib import Path
 from lowbit.core.errors import LowbitError
 from lowbit.core.lifeline import PARENT_VARIABLE
 
-_UNLESS_SET = {  # no downloads, no telemetry, fewer messages: where the user has not said otherwise
+_UNLESS_SET = {  # no downloads, no telemetry, fewer messages; the user's own values win
     "HF_HUB_OFFLINE": "1",
     "OPENVINO_TELEMETRY_OPT_OUT": "1",
     "TF_CPP_MIN_LOG_LEVEL": "2",
 }
-_ALWAYS = {"PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1"}  # equal commands give equal bytes; logs are whole
+_ALWAYS = {
+    "PYTHONHASHSEED": "0",
+    "PYTHONUNBUFFERED": "1",
+}  # so that equal commands write equal bytes, and logs are complete
 _LONGEST_POLL_S = 86_400.0  # poll(2) counts milliseconds in an int
 
 
 @dataclass(slots=True)
 class Child:
-    """A running worker. `deadline` is on the monotonic clock; `timed_out` is set when it was ended for being late.
+    """A running worker process.
 
-    log_start: bytes of its log that were written before it was started.
+    - pidfd: file descriptor that becomes readable when the process ends
+    - deadline: when it is killed, in seconds on the monotonic clock
+    - log_start: how many bytes its log held before it was started
+    - timed_out: whether it was killed at its deadline
     """
 
     process: subprocess.Popen[bytes]
@@ -39,10 +45,10 @@ class Child:
 
 
 def start(job: Path, result: Path, study: Path, log: Path, limit_s: float, threads: int) -> Child:
-    """Start `python -m lowbit.worker` for a job of `study`, its output in `log`, its standard input closed.
+    """Start `python -m lowbit.worker` for a job of `study`. Its output goes to `log`; its standard input is closed.
 
-    With -P, so that no file of the user's folder is taken for a package of the same name. The log begins with the
-    environment variables that were set for the child. Raises LowbitError where the system starts no more processes.
+    Python's -P keeps modules in the user's folder from hiding packages of the same name. The log begins with the
+    environment variables that are set for the child. Raises LowbitError where the system cannot start a process.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     added = {name: value for name, value in _UNLESS_SET.items() if name not in os.environ} | _ALWAYS
@@ -74,9 +80,9 @@ def start(job: Path, result: Path, study: Path, log: Path, limit_s: float, threa
 
 
 def wait_for_any(children: Sequence[Child], tick_s: float = inf) -> Child | None:
-    """The first child to end, or None once `tick_s` have passed. Those past their deadline are killed.
+    """The first child to end, or None after `tick_s` seconds. Children past their deadline are killed.
 
-    The kernel wakes us; nothing is polled.
+    The process sleeps until the kernel reports that a child has ended.
     """
     end = time.monotonic() + tick_s
     poll = select.poll()
@@ -98,14 +104,14 @@ def wait_for_any(children: Sequence[Child], tick_s: float = inf) -> Child | None
 
 
 def finish(child: Child) -> int:
-    """Reap a child that has ended and all it left running in its group; its exit status as subprocess gives it."""
+    """Collect a child that has ended, kill what it left running in its group, and return its exit status."""
     _kill_group(child)
     os.close(child.pidfd)
     return child.process.wait()
 
 
 def kill(child: Child) -> None:
-    """End a child at once, with its whole group."""
+    """Kill a child and its whole process group."""
     _kill_group(child)
     finish(child)
 
