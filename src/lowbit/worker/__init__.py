@@ -1,1 +1,1 @@
-"""The child process: one job in, one result out. What needs two siblings is composed here."""
+"""The child process: it reads one job and writes one result. Each kind of job has its own module."""

@@ -1,7 +1,7 @@
-"""`python -m lowbit.worker JOB RESULT STUDY`: do the job in JOB, write how it ended to RESULT, and leave.
+"""`python -m lowbit.worker JOB RESULT STUDY`: do the job in the file JOB and write how it ended to the file RESULT.
 
-Exit status: 0 with a result; 28 when the disk is full and no result could be written. Anything else is a crash, and
-the parent says so.
+The exit status is 0 when RESULT was written, and 28 when the disk was too full for it. Any other status is a crash, for
+which the parent writes the reason.
 """
 
 import contextlib
@@ -25,9 +25,9 @@ DISK_FULL = errno.ENOSPC
 
 
 def main(job_path: str, result_path: str, study: str) -> int:
-    """Do one job; every way it can end but a crash is written down."""
+    """Do one job and write how it ended, unless the process crashes."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    faulthandler.enable()  # a crash leaves the stack in the log
+    faulthandler.enable()  # writes the stack to the log when the process crashes
     doing.begin(Path(result_path))
     job = jobs.load_job(Path(job_path), Path(study))
     try:
@@ -41,7 +41,7 @@ def main(job_path: str, result_path: str, study: str) -> int:
 
 
 def perform(job: jobs.Job[Any]) -> Outcome[Any]:
-    """Run the job in the module named after its kind."""
+    """Run the job in the module that is named after its kind."""
     module = importlib.import_module(f"lowbit.worker.{job.KIND}")
     try:
         return Outcome("done", module.run(job))
@@ -54,7 +54,7 @@ def perform(job: jobs.Job[Any]) -> Outcome[Any]:
     except BadInput as error:
         traceback.print_exc()
         return Outcome("bad-input", reason=one_line(str(error)))
-    except Exception as error:  # the boundary of the process: whatever a vendor raises ends as a typed result
+    except Exception as error:  # the process ends here: anything that a vendor raises becomes an Outcome
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise
         traceback.print_exc()
@@ -67,4 +67,4 @@ if __name__ == "__main__":
     with contextlib.suppress(OSError):
         sys.stdout.flush()
         sys.stderr.flush()
-    os._exit(status)  # the result is written: a vendor that crashes while it is unloaded must not change it
+    os._exit(status)  # a vendor's library may crash while it is unloaded; the result is already written

@@ -1,4 +1,4 @@
-"""Job `accuracy`: one artifact in one runtime over every evaluation image."""
+"""Job `accuracy`: runs one artifact in one runtime over every evaluation image."""
 
 import os
 from pathlib import Path
@@ -20,7 +20,7 @@ SCORES, PREDICTIONS, RIGHT = "scores.npy", "predictions.npy", "right.npy"
 
 
 def run(job: AccuracyJob) -> Accuracy:
-    """Answer every image; keep predictions, and the scores when this is the float model's own pass."""
+    """Predict every image and save the predictions. The float model's own pass also saves the scores."""
     samples = open_samples(job.samples, "evaluation")
     runtime = find.runtimes((job.runtime,))[job.runtime]
     options = SessionOptions(threads=job.threads, batch_size=job.batch_size)
@@ -34,7 +34,9 @@ def run(job: AccuracyJob) -> Accuracy:
             with aside(job.out / SCORES) as path:
                 shape = (len(samples), job.artifact.outputs)
                 scores = open_memmap(path, "w+", np.float32, shape)
-                with path.open("r+b") as file:  # take the place now: on a full disk a write to the map is a SIGBUS
+                with path.open(
+                    "r+b"
+                ) as file:  # allocate now: on a full disk, writing to the memory map would raise SIGBUS
                     os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
                 def keep(first: int, part: np.ndarray) -> None:

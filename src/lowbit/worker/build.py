@@ -1,4 +1,4 @@
-"""Job `build`: a recipe to an artifact with its manifest."""
+"""Job `build`: makes an artifact and its manifest from a recipe."""
 
 import shutil
 import time
@@ -19,7 +19,7 @@ from lowbit.worker.jobs import BuildJob
 
 
 def run(job: BuildJob) -> Manifest:
-    """Build aside, write the manifest beside the files, and put the folder in place as a whole."""
+    """Build in a temporary folder, write the manifest there, then move the whole folder to its place."""
     toolchain = find.toolchains((job.toolchain,))[job.toolchain]
     info = toolchain.INFO
     used = require(info, job.recipe) | {"lowbit": exact_version()}

@@ -1,33 +1,34 @@
-"""What this child is at: told before every call into a vendor that may crash or hang, and read when it has died of it.
+"""Records what this child process is about to do, before every call into a vendor's package that may crash or hang.
 
-The log says it, and so does a file beside the result, from which the parent makes the row's reason.
+The record goes to the log and to a file beside the result. When the child dies, the parent reads that file for the
+reason in the row.
 """
 
 import logging
 from pathlib import Path
 
-_place: Path | None = None  # one child has one job
+_place: Path | None = None  # a child process does a single job
 
 
 def place_of(result: Path) -> Path:
-    """Where a child that is to write `result` says what it is at."""
+    """The file in which the child that is to write `result` records what it is doing."""
     return result.with_suffix(".doing")
 
 
 def begin(result: Path) -> None:
-    """From now on `doing` writes beside `result`."""
+    """Let `doing` write to a file beside `result` from now on."""
     global _place
     _place = place_of(result)
 
 
 def doing(what: str) -> None:
-    """Say what comes next, as in "opening model.onnx in onnxruntime"."""
+    """Record what comes next, such as "opening model.onnx in onnxruntime"."""
     logging.getLogger(__name__).info(what)
     if _place is not None:
         _place.write_text(what)
 
 
 def end() -> None:
-    """There is a result: nothing has to be explained."""
+    """Remove the record once there is a result."""
     if _place is not None:
         _place.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Job `inspect`: what a file says of itself, what its layers' weights take, and what a runtime executes of it."""
+"""Job `inspect`: reads a file's metadata, the bytes of its layers' weights, and what a runtime executes of it."""
 
 import re
 from collections.abc import Mapping, Set
@@ -19,7 +19,7 @@ _OPENVINO = "/WithoutBiases"  # what OpenVINO calls a layer whose bias it has ta
 
 
 def run(job: InspectJob) -> Inspected:
-    """Raises UnsupportedError for a format that does not say its shapes, and where the runtime refuses the file."""
+    """Raises UnsupportedError for a file that does not state its input's shape or that the runtime refuses."""
     found = _read(job.path, job.format)
     if len(found.input_shape) != 3 or not all(found.input_shape):
         raise UnsupportedError(f"its input is {list(found.input_shape)} without the batch; [C, H, W] was expected")

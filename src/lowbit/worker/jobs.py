@@ -1,7 +1,7 @@
-"""The jobs a child process can be given, and what each leaves behind.
+"""The jobs that a child process can do, and the result of each.
 
-Job and result are JSON files; arrays are files of their own. Paths within the study are written relative to it, so that
-a job means the same wherever the study lies.
+Jobs and results are JSON files; arrays are separate files. Paths within the study are written relative to it, so that a
+study's folder can be moved.
 """
 
 from dataclasses import dataclass, field
@@ -27,24 +27,32 @@ Result = TypeVar("Result")
 
 
 class Job(Protocol[Result_co]):
-    """What every job has: the kind, which names the module in this package that does it, and the type of its result."""
+    """What every job has: its kind, which names the module in this package that does it, and its result's type."""
 
     KIND: ClassVar[str]
 
     @property
     def result_type(self) -> type[Result_co]:
-        """What a finished job leaves."""
+        """The type of the result."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Nothing:
-    """The result of a job that leaves files only."""
+    """The result of a job that only writes files."""
 
 
 @dataclass(frozen=True, slots=True)
 class SamplesJob:
-    """Decode, resize and split `data` into the folder `out`. Leaves the images there. labelled: it must have labels."""
+    """Decode, resize and split `data`, and write the images into the folder `out`.
+
+    - preprocess: its resize and crop are applied
+    - calibration_samples: how many images to set aside for calibration
+    - seed: of the split
+    - limit: how many images to evaluate; None: all
+    - workers: how many processes decode
+    - labelled: whether the data must have labels
+    """
 
     KIND: ClassVar[str] = "samples"
 
@@ -65,10 +73,14 @@ class SamplesJob:
 
 @dataclass(frozen=True, slots=True)
 class ModelJob:
-    """Turn the user's model into `out`/float.onnx and check it against its source. Leaves a FloatModel.
+    """Turn the user's model into `out`/float.onnx and compare it with its source. The result is a FloatModel.
 
-    structure_only: its numbers may be anything, and are not checked. input_size: height and width for a model that
-    leaves them free, where the user has said them.
+    - spec: the model as the user named it
+    - weights: a file of weights, if any
+    - samples: folder of the samples that the comparison runs on
+    - seed, threads: of the conversion
+    - structure_only: only operators matter, so that the graph's numbers are not compared
+    - input_size: (height, width) that the user gave for a model that leaves them free
     """
 
     KIND: ClassVar[str] = "model"
@@ -91,9 +103,14 @@ class ModelJob:
 
 @dataclass(frozen=True, slots=True)
 class BuildJob:
-    """Let a toolchain carry out one recipe into the folder `out`. Leaves a Manifest.
+    """Let a toolchain carry out one recipe into the folder `out`. The result is a Manifest.
 
-    evidence: the folder for what verification needs later; progress: the file that says how far the build is.
+    - key: digest of everything that could change the artifact
+    - samples: folder of the calibration samples
+    - cache: folder for conversions that several builds share
+    - evidence: folder for what verification needs later
+    - progress: the file that says how far the build is
+    - batch_size: for formats with a fixed batch size
     """
 
     KIND: ClassVar[str] = "build"
@@ -120,7 +137,7 @@ class BuildJob:
 
 @dataclass(frozen=True, slots=True)
 class PlanJob:
-    """Say what our own engine would make of a model. Leaves a QuantPlan."""
+    """Plan how our own engine would quantize a model, without doing it. The result is a QuantPlan."""
 
     KIND: ClassVar[str] = "plan"
 
@@ -135,10 +152,11 @@ class PlanJob:
 
 @dataclass(frozen=True, slots=True)
 class InspectJob:
-    """Read a file, open it in a runtime and ask what is executed. Leaves an Inspected.
+    """Read a file, open it in a runtime and list what it executes. The result is an Inspected.
 
-    format, runtime_options: as in the artifact's manifest, or of the file's suffix, and none. layers: names under which
-    executed operators are to be told.
+    - format: from the artifact's manifest, or guessed from the file's ending
+    - runtime_options: from the artifact's manifest, or empty
+    - layers: names of layers; executed operators are listed under these names
     """
 
     KIND: ClassVar[str] = "inspect"
@@ -158,10 +176,13 @@ class InspectJob:
 
 @dataclass(frozen=True, slots=True)
 class AccuracyJob:
-    """Run one artifact in one runtime over all evaluation images. Leaves an Accuracy, and predictions.npy in `out`.
+    """Run one artifact in one runtime over all evaluation images. The result is an Accuracy.
 
-    reference: the folder in which the float model's scores.npy and right.npy lie, or None when this is the float
-    model's own pass, which leaves them.
+    predictions.npy is written into the folder `out`.
+
+    - task: how scores become predictions
+    - reference: the folder with the float model's scores.npy and right.npy; None for the float model's own pass, which
+      writes them
     """
 
     KIND: ClassVar[str] = "accuracy"
@@ -184,9 +205,9 @@ class AccuracyJob:
 
 @dataclass(frozen=True, slots=True)
 class PrecisionJob:
-    """Open one artifact in one runtime as a SpeedJob would, and leave what it executes (`Executed`) in the file `out`.
+    """Open one artifact in one runtime as a SpeedJob would, and write what it executes (`Executed`) to the file `out`.
 
-    layers: of the float graph, to which the runtime's list is held.
+    - layers: the float graph's layers, with which the executed operators are matched
     """
 
     KIND: ClassVar[str] = "precision"
@@ -205,10 +226,11 @@ class PrecisionJob:
 
 @dataclass(frozen=True, slots=True)
 class SpeedJob:
-    """Time one artifact in one runtime under LoadGen, once; its logs go to `logs`. Leaves a Timing.
+    """Time one artifact in one runtime under LoadGen, once. The result is a Timing.
 
-    executed: where to leave what the session that was timed executes (`Executed`), and the float graph's layers to
-    which that is held; None where it is known already.
+    - logs: folder for LoadGen's logs
+    - executed: the file to write the session's executed operators to (`Executed`); None where they are known already
+    - layers: the float graph's layers, with which these operators are matched
     """
 
     KIND: ClassVar[str] = "speed"
@@ -230,9 +252,10 @@ class SpeedJob:
 
 @dataclass(frozen=True, slots=True)
 class VerifyJob:
-    """Hold a built file against the integer-only reference in one runtime. Leaves a Verified.
+    """Compare a built file with the integer-only reference in one runtime. The result is a Verified.
 
-    evidence: the folder that the build left for this; images: how many calibration images it is done on.
+    - evidence: the folder that the build wrote for this
+    - images: how many calibration images to compare on
     """
 
     KIND: ClassVar[str] = "verify"
@@ -259,7 +282,7 @@ KINDS: dict[str, type[Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class StoredOutcome:
-    """An Outcome as its file holds it: `data` is the result in plain JSON."""
+    """An Outcome as it is stored. `data` is the result as plain JSON."""
 
     end: End
     reason: str = ""
@@ -268,25 +291,25 @@ class StoredOutcome:
 
 
 def save_job(path: Path, job: Job[Any], study: Path) -> None:
-    """Write the job where a child will read it; paths within `study` are written relative to it."""
+    """Write the job for a child process to read. Paths within `study` are written relative to it."""
     save_json(path, {"kind": job.KIND, "job": _moved(to_plain(job), str(study), _STUDY)})
 
 
 def load_job(path: Path, study: Path) -> Job[Any]:
-    """The job that `save_job` wrote, for a study that now lies at `study`."""
+    """Read a job that `save_job` wrote, for a study whose folder is now `study`."""
     stored = load_json(_StoredJob, path)
     job: Job[Any] = from_plain(KINDS[stored.kind], _moved(stored.job, _STUDY, str(study)))
     return job
 
 
 def save_outcome(path: Path, outcome: Outcome[Any]) -> None:
-    """Write how a job ended; the place of its log is not part of it."""
+    """Write how a job ended, without the path of its log."""
     data = {} if outcome.value is None else to_plain(outcome.value)
     save_json(path, StoredOutcome(outcome.end, outcome.reason, outcome.remedy, data))
 
 
 def load_outcome(path: Path, result_type: type[Result], log: str | None = None) -> Outcome[Result]:
-    """What `save_outcome` wrote; raises DamagedFile where that is no longer what lies there, FileNotFoundError."""
+    """Read what `save_outcome` wrote. Raises FileNotFoundError, and DamagedFile where it cannot be read."""
     stored = load_json(StoredOutcome, path)
     value = None
     if stored.end == "done":
@@ -307,7 +330,7 @@ _STUDY = "@study"  # stands for the study's folder in a job's paths
 
 
 def _moved(plain: Any, old: str, new: str) -> Any:
-    """`plain` with every path that begins with the folder `old` in `new` instead."""
+    """`plain` with the folder `old` replaced by `new` in every path that begins with it."""
     if isinstance(plain, dict):
         return {key: _moved(value, old, new) for key, value in plain.items()}
     if isinstance(plain, list | tuple):

@@ -1,4 +1,4 @@
-"""Job `model`: the user's model to a float graph, checked against its source on real samples."""
+"""Job `model`: converts the user's model to a float graph, and compares it with its source on real samples."""
 
 from dataclasses import replace
 
@@ -17,11 +17,11 @@ from lowbit.sources.check import check_against_source
 from lowbit.worker.doing import doing
 from lowbit.worker.jobs import ModelJob
 
-_CHECKED = 33  # images: odd, so that a graph which only seems to have a free batch size is found out
+_CHECKED = 33  # images: an odd number reveals a graph whose batch size is not really free
 
 
 def float_artifact(model: FloatModel) -> Artifact:
-    """The float graph as something a runtime can open."""
+    """The float graph as an artifact that a runtime can open."""
     return Artifact(
         path=model.path,
         format="onnx",
@@ -32,8 +32,8 @@ def float_artifact(model: FloatModel) -> Artifact:
 
 
 def run(job: ModelJob) -> FloatModel:
-    """Write `job.out`/float.onnx; the largest difference from its source stands in the result."""
-    import onnx  # late, as in all that the parent imports too
+    """Write `job.out`/float.onnx. The result states the largest difference from the source's scores."""
+    import onnx  # imported late, because the parent process imports this module too
 
     from lowbit.graph.scores import are_probabilities
 

@@ -1,4 +1,4 @@
-"""Job `plan`: what our own engine would make of a float graph, decided and not carried out."""
+"""Job `plan`: decides how our own engine would quantize a float graph, without doing it."""
 
 from lowbit.quant.plan.plan import QuantPlan
 from lowbit.toolchains.lowbit import plan_of
@@ -6,5 +6,5 @@ from lowbit.worker.jobs import PlanJob
 
 
 def run(job: PlanJob) -> QuantPlan:
-    """The plan alone; no image is looked at."""
+    """The plan. No image is read."""
     return plan_of(job.model, job.recipe)[1]

@@ -1,4 +1,4 @@
-"""Job `precision`: what a runtime executes of an artifact, in a session opened as the one that is timed."""
+"""Job `precision`: lists what a runtime executes of an artifact, in a session opened as it is for timing."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ from lowbit.worker.jobs import Nothing, PrecisionJob
 
 
 def run(job: PrecisionJob) -> Nothing:
-    """Write what the runtime executes into the file `job.out`; nothing is timed."""
+    """Write the list of executed operators to `job.out`. Nothing is timed."""
     runtime = find.runtimes((job.runtime,))[job.runtime]
     with runtime.open_session(job.artifact, timed_options(job.settings)) as session:
         save_executed(session, job.layers, job.out)
@@ -22,10 +22,10 @@ def run(job: PrecisionJob) -> Nothing:
 
 
 def timed_options(settings: Settings) -> SessionOptions:
-    """How the session that is timed is opened: threads and batch size can change which kernels run."""
+    """The options of a timed session. Threads and batch size can change which kernels run."""
     return SessionOptions(threads=settings.threads, batch_size=settings.batch_size)
 
 
 def save_executed(session: Session, layers: Sequence[LayerMacs], path: Path) -> None:
-    """Write what `session` executes, held to the float graph's `layers`, as an `Executed`."""
+    """Write to `path`, as an `Executed`, what `session` executes, matched with the float graph's `layers`."""
     save_json(path, Executed(accounted(session.executed_precision(), layers)))

@@ -1,4 +1,4 @@
-"""Job `samples`: pictures to memory-mapped arrays."""
+"""Job `samples`: decodes pictures into memory-mapped arrays."""
 
 from lowbit.data.cache import make_samples
 from lowbit.data.datasets import open_dataset

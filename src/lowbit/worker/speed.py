@@ -1,4 +1,4 @@
-"""Job `speed`: one round of LoadGen, with the memory that loading takes, what else ran, and what was executed."""
+"""Job `speed`: one round of LoadGen, with the memory for loading, other work on the machine, and executed operators."""
 
 import time
 from contextlib import ExitStack
@@ -19,13 +19,13 @@ from lowbit.worker.doing import doing
 from lowbit.worker.jobs import SpeedJob
 from lowbit.worker.precision import save_executed, timed_options
 
-_LIBRARY_BYTES = 64 * 2**20  # of preprocessed images that LoadGen draws from
+_LIBRARY_BYTES = 64 * 2**20  # size of the set of preprocessed images that LoadGen draws from
 _LIBRARY_IMAGES = 256
 _PAUSE_S = 0.1
 
 
 def run(job: SpeedJob) -> Timing:
-    """Warm the runtime up, load the file, measure the memory it took, then let LoadGen time it."""
+    """Warm the runtime up, load the file, measure how much memory that takes, then let LoadGen time it."""
     runtime = find.runtimes((job.runtime,))[job.runtime]
     options = timed_options(job.settings)
     samples = open_samples(job.samples, "evaluation")

@@ -1,4 +1,4 @@
-"""Job `verify`: a built file, its layers alone and the whole of it, in one runtime, against the integer reference."""
+"""Job `verify`: compares a built file with the integer reference in one runtime, layer by layer and as a whole."""
 
 import tempfile
 from collections.abc import Sequence
@@ -30,14 +30,14 @@ from lowbit.runtimes.find import OpensCodes, Runtime, runtimes
 from lowbit.worker.jobs import VerifyJob
 
 _WAYS = {"float": by_float, "fixed-point": by_fixed_point, "fixed-point, ties up": by_fixed_point_ties_up}
-_CODES = 1 << 20  # a part's input at most, in whole images: enough to see one code in a thousand
+_CODES = 1 << 20  # most input codes for one part, in whole images: enough to notice one wrong code in a thousand
 _AGREES = 0.999
-_TIE = 0.01  # of a code: what lies this near to the middle between two is rounded to either
+_TIE = 0.01  # in codes: a value this close to the middle between two codes may be rounded to either
 _EITHER = "float, ties either way"
 
 
 def run(job: VerifyJob) -> Verified:
-    """Load what the build left, and compare on the first calibration images."""
+    """Load what the build left for verification, and compare on the first calibration images."""
     model = load_quantized(job.evidence)
     images = to_input(open_samples(job.samples, "calibration").images[: job.images], job.preprocess)
     return verify_artifact(model, job.artifact, job.runtime, images, threads=job.threads)
@@ -46,12 +46,14 @@ def run(job: VerifyJob) -> Verified:
 def verify_artifact(
     model: QuantizedModel, artifact: Artifact, runtime: str, images: Floats, *, threads: int = 1
 ) -> Verified:
-    """Run every part of `model` that computes on codes alone, and `artifact` as a whole, in
-    `runtime`, on images [N, C, H, W].
+    """Compare `artifact` with the reference in `runtime`, on images [N, C, H, W].
 
-    The reference runs the ONNX file of the same model. Raises MissingPackage for a runtime that is not installed, and
-    UnsupportedError for one in which nothing can be verified, where it refuses the whole file, and where the reference
-    cannot compute the model; a layer that the runtime refuses alone is listed with the reason.
+    Every part of `model` that computes on codes alone is compared by itself, then the whole file. The reference runs
+    the ONNX file of the same model.
+
+    Raises MissingPackage for a runtime that is not installed. Raises UnsupportedError for a runtime in which nothing
+    can be verified, where the runtime refuses the whole file, and where the reference cannot compute the model. A
+    single layer that the runtime refuses is listed with the reason.
     """
     module = runtimes((runtime,))[runtime]
     require(module.INFO)
@@ -84,9 +86,9 @@ def verify_artifact(
 
 
 def _check(model: QuantizedModel, part: Part, codes: Sequence[Array], runtime: RunCodes) -> LayerCheck:
-    """One part against every way of requantizing; where none agrees, ties may be rounded either way.
+    """Compare one part with every way to requantize. Where none agrees, ties may be rounded either way.
 
-    Sums of an addition or a mean often lie exactly between two codes, and runtimes add in float.
+    The sums of an addition or a mean often lie exactly between two codes, and runtimes compute them in float.
     """
     alone = load_integer_graph(layer_file(model, part.node))
 
