@@ -1,4 +1,4 @@
-"""Accuracy: what a session answers on the evaluation images, and how that differs from the float model's answers."""
+"""Accuracy: what a session predicts for the evaluation images, and how its scores differ from the float model's."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -14,12 +14,14 @@ _TOP = 5
 
 @dataclass(frozen=True, slots=True)
 class Scoring:
-    """How scores become answers.
+    """How scores become predictions.
 
-    outputs[label] is the model's output for a label; among: argmax over all outputs of the "model", or over those of
-    the "data"; probabilities: the scores are probabilities already, no softmax is applied for the divergence.
-    threshold: of a model with one output for two classes, in the unit of that output: 1 is the answer above it and 0
-    elsewhere, and outputs[label] is the answer that is right; None where every class has an output of its own.
+    - outputs: `outputs[label]` is the model's output for a label; with a threshold, it is the side (0 or 1) that is
+      right
+    - among: whether a prediction is the argmax over all outputs of the "model" or over the classes of the "data"
+    - probabilities: whether the scores are probabilities, so that no softmax is applied for the divergence
+    - threshold: of a model with one output for two classes, in the unit of that output; a score above it predicts 1,
+      any other 0. None where every class has an output of its own.
     """
 
     outputs: tuple[int, ...]
@@ -28,8 +30,10 @@ class Scoring:
     threshold: float | None = None
 
     def candidates(self, scores: Floats) -> Floats:
-        """The scores that compete: [N, outputs]; among the data's classes, [N, classes]; the threshold and the only
-        output, [N, 2], of which the first wins where they are equal.
+        """The scores that the argmax is taken over.
+
+        They are [N, outputs]; [N, classes] among the data's classes; or [N, 2], the threshold and the only output,
+        where the first wins if both are equal.
         """
         if self.threshold is not None:
             return np.concatenate([np.full_like(scores, self.threshold), scores], axis=1)
@@ -37,20 +41,22 @@ class Scoring:
 
     @property
     def by_index(self) -> bool:
-        """Whether answers are numbers of outputs, or of the two sides of a threshold, and not the data's labels."""
+        """Whether predictions are indices of outputs or sides of a threshold, rather than the data's labels."""
         return self.among != "data" or self.threshold is not None
 
     def targets(self, labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """The right answer for each label, as an index of `candidates`."""
+        """The correct prediction for each label, as an index into `candidates`."""
         return np.asarray(self.outputs, np.int64)[labels] if self.by_index else labels
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answers:
-    """What a model said: `predictions` [N] (the index of the best candidate), whether each was right [N].
+    """A model's predictions for all images.
 
-    `correct_top5` is None where five guesses would be all or nearly all classes. `kl` [N]: divergence in nats from the
-    float model's probabilities, None when there is nothing to compare with.
+    - predictions: index of the best candidate, [N]
+    - right: whether each prediction is correct, [N]
+    - correct_top5: number of top-5 hits; None for five candidates or fewer
+    - kl: Kullback–Leibler divergence from the float model's scores in nats, [N]; None for the float model's own pass
     """
 
     predictions: npt.NDArray[np.int32]
@@ -70,8 +76,8 @@ def answer(
 ) -> Answers:
     """Run every batch [n, C, H, W] through `predict` and compare with `labels` [N] and `reference` scores [N, outputs].
 
-    keep(start, scores) receives the raw scores of each batch. Memory grows with N by 13 bytes an image only.
-    Raises MeasurementError when scores are NaN or infinite, or the same for every image.
+    `keep(start, scores)` receives the raw scores of each batch. Memory grows by only 13 bytes per image. Raises
+    MeasurementError when scores are NaN or infinite, or the same for every image.
     """
     predictions = np.empty(len(labels), np.int32)
     top5 = np.zeros(len(labels), np.bool_)
@@ -104,7 +110,7 @@ def answer(
 def divergence(reference: Floats, scores: Floats, *, probabilities: bool) -> npt.NDArray[np.float64]:
     """Kullback-Leibler divergence KL(reference || scores) of each row [N, outputs], in nats, never below zero.
 
-    One output stands for two classes: of probability p and 1 - p, or of the logits z and 0.
+    A single output stands for two classes: probabilities p and 1 - p, or logits z and 0.
     """
     log_p = _log_probabilities(reference, probabilities)
     log_q = _log_probabilities(scores, probabilities)
@@ -113,7 +119,7 @@ def divergence(reference: Floats, scores: Floats, *, probabilities: bool) -> npt
 
 
 def _log_probabilities(scores: Floats, probabilities: bool) -> npt.NDArray[np.float64]:
-    """Log-softmax of logits; probabilities are renormalized, with a floor so that a rounded zero costs 28 nats."""
+    """Log-softmax of logits; probabilities are normalized, and at least 1e-12, so that a zero costs 28 nats."""
     exact = scores.astype(np.float64)
     if exact.shape[1] == 1:
         exact = np.concatenate([1 - exact if probabilities else np.zeros_like(exact), exact], axis=1)
@@ -132,7 +138,7 @@ def _check_finite(scores: Floats, start: int) -> None:
 
 
 def in_batches_of(predict: Callable[[Floats], Floats], size: int) -> Callable[[Floats], Floats]:
-    """A `predict` for a file whose batch size is fixed: fewer images are filled up by repetition, the rest cut off."""
+    """A `predict` for a file with a fixed batch size: short batches are padded by repetition, and cut afterwards."""
 
     def fixed(images: Floats) -> Floats:
         if len(images) == size:

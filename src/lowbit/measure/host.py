@@ -1,4 +1,4 @@
-"""Facts about this machine that stand beside every number."""
+"""Facts about this machine, which are recorded with every measurement."""
 
 import os
 import platform
@@ -15,7 +15,7 @@ _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 
 
 def facts() -> Host:
-    """Read this machine's facts. The id covers what decides kernels and speed, not the Python version."""
+    """Read this machine's facts. The id covers what decides kernels and speed, not Python's version."""
     cpu, flags = _processor()
     isa = tuple(name for name in _ISA if name in flags)
     cores = len(os.sched_getaffinity(0))
@@ -48,7 +48,7 @@ def _processor() -> tuple[str, frozenset[str]]:
 
 
 def int8_meaning(host: Host) -> str:
-    """What this processor's integer support means for int8 models, in a sentence or two."""
+    """One or two sentences on what this processor's integer instructions mean for int8 models."""
     isa = set(host.isa)
     if isa & {"avx512_vnni", "avx_vnni", "amx_int8"}:
         names = ", ".join(sorted(isa & {"avx512_vnni", "avx_vnni", "amx_int8"}))
@@ -68,13 +68,14 @@ def int8_meaning(host: Host) -> str:
 
 
 def has_int8_dot_product(host: Host) -> bool:
-    """Whether an instruction sums products of 8 bits in 32 bits."""
+    """Whether the processor has an instruction that sums products of 8-bit integers in 32 bits."""
     return bool(set(host.isa) & {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"})
 
 
 def int8_sums_saturate(host: Host) -> bool:
-    """Whether kernels for u8 × s8 add two products in 16 bits, which saturate unless weights keep to 7 bits.
+    """Whether kernels for u8 × s8 add two products in 16 bits, which saturate unless weights use only 7 bits.
 
-    x86 without dot products (`vpmaddubsw`). ARM's kernels widen every product first, dot products or not.
+    This is so on x86 without dot products (`vpmaddubsw`). ARM kernels widen every product first, so they never
+    saturate.
     """
     return not has_int8_dot_product(host) and "asimd" not in host.isa

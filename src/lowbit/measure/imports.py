@@ -1,4 +1,4 @@
-"""How long imports take, apart from the work they serve."""
+"""Measures how long imports take, separately from the work around them."""
 
 import builtins
 import time
@@ -9,7 +9,7 @@ from typing import Any
 class ImportTimer:
     """Adds up, in `seconds`, the wall time of the outermost import statements that run inside the `with` block.
 
-    Vendors import lazily, in the middle of their work; this is what a second call in the same process would save.
+    Vendors' packages import lazily in the middle of their work. A second call in the same process would save this time.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""What else was done on the cores that this process may use: CPU time of others, from the kernel's own counters."""
+"""Measures other work on the cores that this process may use, from the kernel's counters of CPU time."""
 
 import os
 import time
@@ -8,16 +8,19 @@ from pathlib import Path
 _STAT = Path("/proc/stat")
 _WAITS = Path("/proc/thread-self/schedstat")
 _IDLE = (3, 4)  # columns of a line of /proc/stat: idle, iowait (proc(5))
-_OTHER_WORK = 0.2  # cores: other work beyond this shows in percentiles
-_WAITED = 0.05  # of the time
-_GUEST = 8  # from here on: time that is counted as user time already
+_OTHER_WORK = 0.2  # cores: more other work than this shows in the latency percentiles
+_WAITED = 0.05  # share of the time that a thread may wait for a core
+_GUEST = 8  # the columns from here on are already included in user time
 
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """A moment: wall time, CPU seconds of this process and of the cores it may use (stolen time included).
+    """A moment in time, with the counters read then.
 
-    waited_s: how long this thread was ready to run and got no core.
+    - wall_s: wall time in seconds
+    - own_s: CPU seconds of this process and its children
+    - cores_s: busy seconds of the cores that this process may use, stolen time included
+    - waited_s: seconds that this thread was ready to run and got no core
     """
 
     wall_s: float
@@ -27,7 +30,7 @@ class Clock:
 
 
 def now() -> Clock:
-    """Read the counters."""
+    """Read the clock and the counters."""
     usable = {f"cpu{number}" for number in os.sched_getaffinity(0)}
     busy = 0
     for line in _STAT.read_text().splitlines():
@@ -41,16 +44,16 @@ def now() -> Clock:
 
 
 def others(start: Clock, end: Clock) -> float:
-    """Cores, of those that this process may use, kept busy by others between two moments: 0.5 is half a core."""
+    """How many of the cores that this process may use other work kept busy between two moments; 0.5 is half a core."""
     wall = max(end.wall_s - start.wall_s, 1e-9)
     return max(0.0, ((end.cores_s - start.cores_s) - (end.own_s - start.own_s)) / wall)
 
 
 def disturbed(start: Clock, end: Clock, threads: int) -> bool:
-    """Whether other work was in the way of this thread and its helpers, `threads` in all, between two moments.
+    """Whether other work disturbed this thread and its helpers, `threads` in all, between two moments.
 
-    It was where the thread waited for a core, or where others left hardly a core free besides those that the threads
-    need: work on the other cores of a large machine is in nobody's way.
+    It did where the thread waited for a core, or where other work left hardly any core free beyond those that the
+    threads need. Work on the remaining cores of a large machine disturbs nobody.
     """
     waited = (end.waited_s - start.waited_s) / max(end.wall_s - start.wall_s, 1e-9)
     spare = max(0, len(os.sched_getaffinity(0)) - threads - 1)
@@ -58,7 +61,7 @@ def disturbed(start: Clock, end: Clock, threads: int) -> bool:
 
 
 def pause(seconds: float) -> float:
-    """Do nothing for a moment and say how many cores others kept busy meanwhile."""
+    """Sleep for `seconds` and return how many cores other work kept busy meanwhile."""
     start = now()
     time.sleep(seconds)
     return others(start, now())

@@ -11,9 +11,9 @@ _CLEAR_REFS = Path("/proc/self/clear_refs")
 
 
 def peak_above(load_and_run: Callable[[], None]) -> int:
-    """Bytes by which resident memory peaks above its present level while `load_and_run` works.
+    """Bytes by which resident memory peaks above its present level while `load_and_run` runs.
 
-    Whatever should not count (the interpreter, the runtime and its thread pools) must be resident before the call.
+    Whatever should not count (the interpreter, the runtime and its thread pools) must be in memory before the call.
     """
     before = _resident("VmRSS")
     _CLEAR_REFS.write_text("5")  # proc(5): resets the peak (VmHWM) to the present level

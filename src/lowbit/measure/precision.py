@@ -1,8 +1,8 @@
-"""Executed precision: how much of the arithmetic really ran on integers.
+"""Executed precision: which share of the arithmetic really ran on integers.
 
-What a runtime lists is held to the float graph: every multiply–accumulate of the graph belongs to exactly one operator
-of the result. Vendors split, merge, pad and add layers, and some list operators that do several things at once
-(OpenVINO's Subgraph holds both products of an attention) without saying what these multiply.
+The operators that a runtime lists are matched with the float graph, so that every multiply–accumulate of the graph
+belongs to exactly one operator of the result. Runtimes split, merge, pad and add layers. Some list an operator that
+does several things at once (OpenVINO's Subgraph holds both products of an attention) without saying what it multiplies.
 """
 
 import re
@@ -14,9 +14,9 @@ from typing import TypeVar
 from lowbit.core.adapter import OpPrecision
 from lowbit.core.model import LayerMacs
 
-_PADDED = 0.1  # what is left on both sides differs by less than this share: padded or rewritten, but the same work
+_PADDED = 0.1  # unmatched operators and layers whose totals differ by less than this share are the same work, padded
 _NOT_LISTED = "not listed"
-_NAMED = 3  # operators that a reason lists
+_NAMED = 3  # most operators that a reason names
 
 T = TypeVar("T")
 
@@ -29,14 +29,17 @@ def int8_share(operators: Iterable[OpPrecision]) -> float | None:
 
 
 def accounted(operators: Sequence[OpPrecision], layers: Sequence[LayerMacs]) -> tuple[OpPrecision, ...]:
-    """`operators` as a runtime lists them, with exactly the multiply–accumulates of the float graph's `layers`.
+    """The `operators` that a runtime lists, with exactly the multiply–accumulates (MACs) of the float graph's `layers`.
 
-    An operator stands for a layer that counts the same (one whose name it bears, if there is one, and rather one that
-    is in no other operator), for several layers in a row that were merged into it, or with others in a row for a layer
-    that was split. If what is then left on both
-    sides agrees within a tenth in total, it is the same work, padded. Otherwise the operators that are left multiply
-    what the float graph does not, and count nothing; the layers that are left are appended, as not integer. Without
-    layers (where there is no float graph), or where a runtime lists nothing, `operators` are returned as they are.
+    An operator is matched with a layer that has the same MACs: preferably one whose name it bears, then one that no
+    other operator contains. Failing that, one operator is matched with several layers in a row that were merged into
+    it, or several operators in a row with one layer that was split.
+
+    If the totals of what then remains on both sides agree within a tenth, it is the same work, padded, and the
+    operators' MACs are scaled to the layers'. Otherwise the remaining operators compute something that the float graph
+    does not and count as 0 MACs, and the remaining layers are appended as not integer.
+
+    Without layers (no float graph), or where a runtime lists nothing, `operators` are returned unchanged.
     """
     if not layers or not operators:
         return tuple(operators)
@@ -66,7 +69,7 @@ def accounted(operators: Sequence[OpPrecision], layers: Sequence[LayerMacs]) -> 
 
 
 def _take_equal(operator: OpPrecision, layers: list[LayerMacs], fit: Callable[[OpPrecision, LayerMacs], bool]) -> bool:
-    """Remove the first layer that counts as `operator` does and fits it."""
+    """Remove the first layer that fits `operator` and has the same MACs; return whether there was one."""
     for place, layer in enumerate(layers):
         if layer.macs == operator.macs and fit(operator, layer):
             del layers[place]
@@ -75,7 +78,7 @@ def _take_equal(operator: OpPrecision, layers: list[LayerMacs], fit: Callable[[O
 
 
 def _take_run(things: list[T], counts: Sequence[int], total: int) -> bool:
-    """Remove the first two or more neighbours whose `counts` sum up to `total`."""
+    """Remove the first two or more neighbours whose `counts` add up to `total`; return whether there were any."""
     for start in range(len(counts) - 1):
         for end, reached in enumerate(accumulate(counts[start:]), start + 1):
             if reached == total and end - start > 1:

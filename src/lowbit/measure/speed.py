@@ -1,4 +1,4 @@
-"""Speed, as MLPerf's load generator measures it: one scenario, one session, its own verdict and logs."""
+"""Speed as MLPerf's load generator (LoadGen) measures it: one scenario, one session, LoadGen's own verdict and logs."""
 
 import json
 import statistics
@@ -15,7 +15,8 @@ from lowbit.core.errors import MeasurementError
 from lowbit.core.settings import MULTI_STREAM_SAMPLES, Settings
 
 _WARM_UP_S = 0.3
-_EXPECTED_SHARE = 0.5  # of the warm-up's median: a warm-up beside other work is slow, and too high a guess is INVALID
+# Share of the warm-up's median latency: other work slows the warm-up, and too high a guess is INVALID.
+_EXPECTED_SHARE = 0.5
 _WARM_UP_QUERIES = 5
 
 # Fewest queries (Offline: samples) for a VALID result, and MLPerf's own counts and durations for the edge.
@@ -26,7 +27,12 @@ _OFFICIAL_DURATION_S = {"single-stream": 60.0, "multi-stream": 600.0, "offline":
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What LoadGen reported. Latencies per query in ms, None in the offline scenario, which has but one query."""
+    """What LoadGen reported. Latencies are per query, in milliseconds; None offline, where there is one query.
+
+    - samples_per_s: throughput
+    - queries: how many queries LoadGen sent
+    - valid, verdict: whether LoadGen calls the run valid, and its own words
+    """
 
     latency_p50_ms: float | None
     latency_p90_ms: float | None
@@ -38,11 +44,12 @@ class Run:
 
 
 def run_loadgen(predict: Callable[[Floats], Floats], images: Floats, settings: Settings, out: Path) -> Run:
-    """Let LoadGen drive `predict` over `images` [K, C, H, W], its logs in `out`.
+    """Let LoadGen drive `predict` over `images` [K, C, H, W]. LoadGen writes its logs into `out`.
 
-    A query's samples are answered in calls of at most `settings.batch_size`. The expected latency, from which LoadGen
-    generates its queries in advance, comes from a warm-up and is set a little below it: one that is too high makes
-    too few queries and an INVALID run. Raises what `predict` raised, after the run has been ended properly.
+    The samples of a query are passed to `predict` in calls of at most `settings.batch_size`. LoadGen generates its
+    queries in advance from an expected latency, which is set a little below the latency of a warm-up: an expectation
+    that is too high makes too few queries and an INVALID run. Raises what `predict` raised, after LoadGen has ended
+    properly.
     """
     import mlperf_loadgen as loadgen
 
@@ -99,7 +106,7 @@ def _warm_up(query: Callable[[], None]) -> float:
 
 
 def _test_settings(loadgen: Any, settings: Settings, seconds: float, query_samples: int, rate: float) -> Any:
-    """LoadGen's settings: `seconds` a query and `rate` samples a second come from the warm-up."""
+    """LoadGen's settings. `seconds` per query and `rate` (samples per second) come from the warm-up."""
     test = loadgen.TestSettings()
     test.mode = loadgen.TestMode.PerformanceOnly
     scenario = settings.scenario
@@ -118,12 +125,14 @@ def _test_settings(loadgen: Any, settings: Settings, seconds: float, query_sampl
         test.multi_stream_expected_latency_ns = expected_ns
     else:
         test.scenario = loadgen.TestScenario.Offline
-        test.offline_expected_qps = rate * 1.25  # all of them are run: no more than needed
+        test.offline_expected_qps = (
+            rate * 1.25
+        )  # LoadGen runs all the queries that it expects, so do not ask for many more than needed
     return test
 
 
 def _read(out: Path, settings: Settings, query_samples: int) -> Run:
-    """The figures of LoadGen's detail log, a line of JSON a key."""
+    """The results in LoadGen's detail log, which holds one JSON object per line."""
     results = dict(_results(out / "mlperf_log_detail.txt"))
     if "result_validity" not in results:
         raise MeasurementError(f"LoadGen left no result in {out}: see its mlperf_log_summary.txt")

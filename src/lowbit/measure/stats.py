@@ -1,4 +1,4 @@
-"""What a count of right answers is worth: intervals and tests, exact where that is affordable."""
+"""Confidence intervals and tests for counts of correct predictions; exact where that is affordable."""
 
 from fractions import Fraction
 from math import exp, lgamma, log, log1p, sqrt
@@ -17,19 +17,21 @@ def wilson(correct: int, n: int) -> tuple[float, float]:
     centre = share + _Z95**2 / (2 * n)
     margin = _Z95 * sqrt(share * (1 - share) / n + _Z95**2 / (4 * n**2))
     scale = 1 + _Z95**2 / n
-    low = (centre - margin) / scale if correct else 0.0  # what rounding leaves of an exact 0 or 1 is no figure
+    low = (centre - margin) / scale if correct else 0.0  # exactly 0 or 1, without the formula's rounding error
     high = (centre + margin) / scale if correct < n else 1.0
     return low, high
 
 
 def above_chance(correct: int, n: int, chance: float) -> float:
-    """One-sided p-value of `correct` or more of `n` where each is right by `chance` (0 < chance < 1): binomial, exact.
+    """One-sided p-value of `correct` or more successes in `n`, each with probability `chance` (0 < chance < 1).
+
+    The binomial test is exact.
 
     >>> above_chance(0, 100, 0.1), round(above_chance(3, 3, 0.5), 6)
     (1.0, 0.125)
     """
     if correct <= n * chance:
-        return 1.0  # half of the distribution or more: no evidence at all
+        return 1.0  # at or below the mean of the distribution: no evidence
     terms = (
         lgamma(n + 1) - lgamma(i + 1) - lgamma(n - i + 1) + i * log(chance) + (n - i) * log1p(-chance)
         for i in range(correct, n + 1)

@@ -1,7 +1,7 @@
-"""Verification: does a runtime compute what the integer-only reference says? Functions over arrays and callables.
+"""Verification: compares what a runtime computes with the integer-only reference. Functions over arrays and callables.
 
-Layers are compared alone, on equal input codes, since a difference of one code early on is amplified by what follows;
-end to end, the scores say what is left of it for the user.
+Layers are compared one by one, on equal input codes, because later layers amplify a difference of one code. The scores
+of the whole file then show how much of the differences reaches the user.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,21 +18,23 @@ from lowbit.core.verified import LayerCheck, ScoresCheck, Verified
 Array = npt.NDArray[Any]
 
 _AGREES = 0.999
-_FLOOR = 0.99  # of a layer's codes
-_FEW_CODES = 2  # that may differ by one step however few there are: a tie is a tie
-_LARGEST_ERROR = 0.1  # of the scores' spread, end to end: what rounding differences add up to lies well below
+_FLOOR = 0.99  # smallest share of a layer's codes that must be equal
+_FEW_CODES = 2  # codes of a layer that may always differ by one step, for ties in rounding
+_LARGEST_ERROR = 0.1  # share of the scores' standard deviation, end to end; rounding differences add up to far less
 _INT32_MAX = np.iinfo(np.int32).max
-_STEPS = 255  # of a float result: what 8 bits would resolve
+_STEPS = 255  # steps in the range of a float result: the resolution of 8 bits
 
 
 def check_layer(
     node: str, op_type: str, codes: Sequence[Array], references: Mapping[str, RunCodes], runtime: RunCodes
 ) -> LayerCheck:
-    """One part of a model on `codes` (an array [N, …] an input) against the first of the `references`.
+    """Run one part of a model on `codes` (one array [N, …] per input) in `runtime`, and compare with the `references`.
 
-    references: way of requantizing → the part in that way. Where the first falls short of 99.9 % of equal codes the
-    others are tried, and the best is told: kernels differ in how they requantize, and each way is a whole
-    specification. Raises MeasurementError where shapes differ.
+    - references: way to requantize → the part computed that way
+
+    Kernels differ in how they requantize, and each way is a complete specification. Where the first reference agrees on
+    fewer than 99.9 % of the codes, the others are tried too, and the best one is returned. Raises MeasurementError
+    where shapes differ.
     """
     found, checks = runtime(codes), []
     for way, reference in references.items():
@@ -53,13 +55,16 @@ def _compared(node: str, op_type: str, expected: Array, found: Array, way: str) 
 
 
 def check_scores(expected: Floats, found: Floats, step: float | None = None) -> ScoresCheck:
-    """Scores [N, outputs] of the whole file. `step`: of the quantizer at the output, None where it is float."""
+    """Compare the scores [N, outputs] of the whole file.
+
+    - step: scale of the quantizer at the output; None where the output is float
+    """
     _same_shape("the whole file", expected, found)
     if not expected.size:
         raise BadInput("verification got no images: give one or more")
     step = step_of(expected) if step is None else step
     apart = np.abs(found.astype(np.float64) - expected.astype(np.float64))
-    apart[~np.isfinite(apart)] = np.finfo(np.float32).max  # what is no number agrees with nothing
+    apart[~np.isfinite(apart)] = np.finfo(np.float32).max  # NaN and infinity count as a difference
     return ScoresCheck(
         images=len(expected),
         scores=expected.size,
@@ -72,10 +77,11 @@ def check_scores(expected: Floats, found: Floats, step: float | None = None) -> 
 
 
 def shortfall(found: Verified) -> str | None:
-    """Why a file is not what the reference says, in a sentence; None where it is.
+    """A sentence that says how a file differs too much from the reference; None where it does not.
 
-    A layer falls short below 99 % of equal codes (two codes more where they are few), or where one is off by more than
-    one step; the whole file where its scores differ from the reference's by more than a tenth of their spread.
+    A layer differs too much when fewer than 99 % of its codes are equal (two more codes may differ), or when a code
+    differs by more than one step. The whole file does when the root mean squared difference of its scores exceeds a
+    tenth of the standard deviation of the reference's scores.
     """
     for layer in found.layers:
         unequal = round((1 - layer.equal) * layer.codes)
@@ -93,7 +99,7 @@ def shortfall(found: Verified) -> str | None:
 
 
 def step_of(values: Array) -> float:
-    """The 255th part of the range of float `values`; 1 for a constant."""
+    """1/255 of the range of float `values`; 1 where they are constant."""
     return float(np.ptp(values)) / _STEPS or 1.0
 
 
