@@ -1,1 +1,1 @@
-"""One file a runtime: INFO, warm_up, open_session. Found by file name and by the entry points `lowbit.runtimes`."""
+"""One module per runtime: INFO, warm_up, open_session. Found by file name and by the entry points `lowbit.runtimes`."""

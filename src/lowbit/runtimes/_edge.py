@@ -1,4 +1,4 @@
-"""What runtimes share: the edge between float NCHW images and the type and layout that a file wants."""
+"""Code that runtimes share: converts between float NCHW images and the type and layout that a file expects."""
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,6 @@ def dequantize(q: npt.NDArray[np.integer], scale: float, zero_point: int) -> Flo
 
 
 def is_channels_last(shape: tuple[int, ...], input_shape: tuple[int, int, int]) -> bool:
-    """Whether a file's input [N, ?, ?, ?] is NHWC, given (C, H, W); NCHW wins where both fit."""
+    """Whether a file's input [N, ?, ?, ?] is NHWC, given (C, H, W). Where both layouts fit, it counts as NCHW."""
     channels, height, width = input_shape
     return shape[1:] != input_shape and shape[1:] == (height, width, channels)

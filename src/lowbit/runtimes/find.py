@@ -1,4 +1,4 @@
-"""Which runtimes there are: one module each in this package, and entry points named `lowbit.runtimes`."""
+"""Finds the runtimes: the modules of this package, and entry points named `lowbit.runtimes`."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -11,7 +11,7 @@ from lowbit.core.discover import adapters
 
 
 class Runtime(Protocol):
-    """A runtime's module."""
+    """The interface of a runtime's module."""
 
     INFO: RuntimeInfo
 
@@ -26,10 +26,10 @@ class Runtime(Protocol):
 
 @runtime_checkable
 class OpensCodes(Protocol):
-    """What a runtime's module offers besides where our own engine's files can be verified in it."""
+    """The additional interface of a runtime in which files of our own engine can be verified."""
 
     def open_codes(self, path: Path, ports: CodePorts, options: SessionOptions) -> RunCodes:
-        """The file of one part, opened: codes as it reads them → the codes of its result (or its floats).
+        """Open the file of one part of a model: a function from the codes that it reads to its codes, or floats.
 
         Raises UnsupportedError where the vendor refuses the file, also when the returned function is called.
         """
@@ -37,5 +37,5 @@ class OpensCodes(Protocol):
 
 
 def runtimes(named: Sequence[str] = ()) -> dict[str, Runtime]:
-    """Name → runtime: all that are not hidden, or those that are named; raises BadInput for an unknown name."""
+    """Name → runtime, for all that are not hidden or those that are named. Raises BadInput for an unknown name."""
     return cast(dict[str, Runtime], adapters("lowbit.runtimes", "lowbit.runtimes", named))

@@ -51,7 +51,7 @@ _DELEGATE = "DELEGATE"  # stands in the list beside the operators that it replac
 
 @dataclass(frozen=True, slots=True)
 class _Edge:
-    """A model's input or output: its place, shape and type, and how its integers (if any) relate to real values."""
+    """A model's input or output: its index, shape and type, and scale and zero point where it holds integers."""
 
     index: int
     shape: tuple[int, ...]
@@ -91,10 +91,11 @@ class LiteRTSession:
         return np.asarray(y, dtype=np.float32)
 
     def executed_precision(self) -> list[OpPrecision]:
-        """Every operator by the types of its operands, which is what selects LiteRT's and XNNPACK's kernels.
+        """Every operator with the types of its operands, which decide the kernel that LiteRT or XNNPACK selects.
 
-        integer activation, integer weight: an integer kernel. Float activation, integer weight: a hybrid kernel, which
-        quantizes its input at every call. An integer weight behind a DEQUANTIZE arrives as float: a float kernel.
+        - integer activation, integer weight: an integer kernel
+        - float activation, integer weight: a hybrid kernel, which quantizes its input at every call
+        - integer weight that passes through a DEQUANTIZE: it arrives as float, so a float kernel
         """
         tensors = {detail["index"]: detail for detail in self.interpreter.get_tensor_details()}
         operators = self.interpreter._get_ops_details()
@@ -109,7 +110,7 @@ class LiteRTSession:
 
 
 def open_codes(path: Path, ports: CodePorts, options: SessionOptions) -> RunCodes:
-    """The file of one part. It holds the engine's codes shifted into int8; the zero points say by how much."""
+    """Open the file of one part. It stores the engine's codes with an offset, which the zero points give."""
     from ai_edge_litert.interpreter import Interpreter
 
     with vendor_call("LiteRT cannot load it", path, errors=_ERRORS):
@@ -148,7 +149,10 @@ def warm_up(options: SessionOptions) -> None:
 
 @contextmanager
 def open_session(artifact: Artifact, options: SessionOptions) -> Iterator[LiteRTSession]:
-    """Load the file. Raises UnsupportedError where it is no TFLite file, has other inputs or outputs, or is refused."""
+    """Load the file.
+
+    Raises UnsupportedError where it is no TFLite file, where its inputs or outputs differ, or where LiteRT refuses it.
+    """
     from ai_edge_litert.interpreter import Interpreter
 
     with artifact.path.open("rb") as stream:
@@ -165,7 +169,7 @@ def open_session(artifact: Artifact, options: SessionOptions) -> Iterator[LiteRT
 
 
 def _edges(interpreter: Any, artifact: Artifact) -> tuple[_Edge, _Edge]:
-    """The one input and the one output; raises UnsupportedError where there are others than `artifact` says."""
+    """The single input and output; raises UnsupportedError where they differ from what `artifact` states."""
     sources = [_edge(detail) for detail in interpreter.get_input_details()]
     targets = [_edge(detail) for detail in interpreter.get_output_details()]
     if len(sources) != 1 or len(targets) != 1:
@@ -222,6 +226,6 @@ def _macs(kind: str, left: dict[str, Any], right: dict[str, Any], result: dict[s
 
 
 def _word(tensor: dict[str, Any]) -> str:
-    """A tensor's type, short: f32, s8 …"""
+    """Short name of a tensor's type: f32, s8 …"""
     name: str = np.dtype(tensor["dtype"]).name
     return _SHORT.get(name, name)

@@ -1,7 +1,7 @@
-"""The null runtime: scores for next to nothing, so that its time is the harness's own floor.
+"""The null runtime: computes scores at almost no cost, so that timing it measures the harness alone.
 
-It reads the null toolchain's JSON. The scores are a fixed random projection of an image's column means: no accuracy to
-speak of, but deterministic and different from image to image. A file may ask for a behaviour out of `BEHAVIOURS`.
+It reads the null toolchain's JSON. The scores are a fixed random projection of an image's column means: meaningless,
+but deterministic and different for each image. A file may ask for one of the faulty behaviours in `BEHAVIOURS`.
 """
 
 import json
@@ -27,7 +27,13 @@ _INT8_STEP = 1 / 32  # of the projection's weights, which are normal with deviat
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NullSession:
-    """projection [C * W, outputs]; `damage` changes the scores last; macs: what it claims to have multiplied."""
+    """A fixed random projection of an image's column means.
+
+    - projection: [C * W, outputs]
+    - integer: whether it reports integer kernels
+    - macs: multiply-accumulates that it reports
+    - damage: a function that changes the scores
+    """
 
     projection: Floats
     integer: bool
@@ -40,9 +46,9 @@ class NullSession:
         return self.damage((features @ self.projection).astype(np.float32))
 
     def executed_precision(self) -> list[OpPrecision]:
-        """One matrix product, said to be all that the float graph multiplies.
+        """One matrix product, reported with all multiply-accumulates of the float graph.
 
-        That of an int8 file only plays at integers: its weights lie on an 8-bit grid.
+        For an int8 file it only pretends to use integers: its weights lie on an 8-bit grid.
         """
         precision = "s8s8" if self.integer else "f32"
         reason = "" if self.integer else "the file is float"
@@ -55,7 +61,7 @@ def warm_up(options: SessionOptions) -> None:
 
 @contextmanager
 def open_session(artifact: Artifact, options: SessionOptions) -> Iterator[NullSession]:  # noqa: ARG001 - no threads
-    """Read the file and do as it says. Raises UnsupportedError where it is not the null toolchain's."""
+    """Read the file and behave as it says. Raises UnsupportedError where the null toolchain did not write it."""
     content = _read(artifact.path)
     opening, damage = BEHAVIOURS[content["behaviour"]]
     opening()

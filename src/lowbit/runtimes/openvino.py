@@ -36,7 +36,7 @@ class _IntegerPort:
 
 @dataclass(frozen=True, slots=True)
 class _Session:
-    """`batch_size` is what was compiled; `source` and `target` are None where the file's input and output are float."""
+    """batch_size: the compiled batch size; source, target: None where the file's input or output is float."""
 
     compiled: Any
     request: Any
@@ -46,7 +46,7 @@ class _Session:
     target: _IntegerPort | None
 
     def predict(self, images: Floats) -> Floats:
-        """Fewer images than the compiled batch are filled up with the last one, whose scores are dropped."""
+        """Scores of images. Missing images are filled up with the last one, and their scores are dropped."""
         count = len(images)
         if count < self.batch_size:
             images = np.concatenate([images, np.repeat(images[-1:], self.batch_size - count, axis=0)])
@@ -122,10 +122,10 @@ def open_codes(path: Path, ports: CodePorts, options: SessionOptions) -> RunCode
 
 
 def _quantized_input(model: Any, given: Any, codes: Codes) -> None:
-    """Put a FakeQuantize before the integer input `given`, as stands before every layer of a whole file.
+    """Put a FakeQuantize before the integer input `given`, as there is one before every layer of a whole file.
 
-    In a graph without any FakeQuantize OpenVINO takes a layer for one with compressed weights, and quantizes its input
-    once more, dynamically.
+    In a graph without any FakeQuantize, OpenVINO assumes a layer with compressed weights, and quantizes its input a
+    second time, dynamically.
     """
     from openvino import opset13
 
@@ -151,7 +151,7 @@ def warm_up(options: SessionOptions) -> None:
 
 
 def _properties(options: SessionOptions, precision: str) -> dict[str, object]:
-    """What is pinned: unasked, OpenVINO runs f32 models in bf16 where the CPU can."""
+    """The options that are set explicitly. By default OpenVINO runs f32 models in bf16 where the CPU can."""
     return {
         "INFERENCE_PRECISION_HINT": precision,
         "INFERENCE_NUM_THREADS": options.threads,
@@ -166,9 +166,9 @@ def _channels_last(model: Any, artifact: Artifact) -> bool:
 
 
 def _input_grid(model: Any) -> _IntegerPort | None:
-    """The grid of an integer input. OpenVINO reads it as Parameter → [Transpose] → Convert → FakeQuantize.
+    """Scale and zero point of an integer input, which is read as Parameter → [Transpose] → Convert → FakeQuantize.
 
-    The FakeQuantize maps integers (its inputs 1, 2: lowest, highest) to real values (3, 4).
+    The FakeQuantize maps integers (inputs 1, 2: lowest, highest) to real values (inputs 3, 4).
     """
     port = model.input(0)
     if port.get_element_type().is_real():
@@ -180,7 +180,7 @@ def _input_grid(model: Any) -> _IntegerPort | None:
 
 
 def _output_grid(model: Any) -> _IntegerPort | None:
-    """The grid of an integer output. OpenVINO reads it as FakeQuantize → Convert → Result, from real to integers."""
+    """Scale and zero point of an integer output, which is written as FakeQuantize → Convert → Result."""
     port = model.output(0)
     if port.get_element_type().is_real():
         return None
@@ -206,9 +206,9 @@ def _fact(op: Any, key: str) -> str:
 
 
 def _operator(op: Any, batch: int) -> OpPrecision:
-    """Read an executed operator; its primitive's name ends in _I8 or _i8 where it read u8 or s8 and computed on it.
+    """Read an executed operator. Its primitive's name ends in _I8 or _i8 where it read u8 or s8 and computed on them.
 
-    `runtimePrecision` is no witness: it says i8 for integer weights that are multiplied as floats.
+    `runtimePrecision` does not tell: it says i8 for integer weights that are multiplied as floats.
     """
     op_type, primitive = _fact(op, "layerType"), _fact(op, "primitiveType")
     integer = primitive.endswith(("_I8", "_i8"))

@@ -1,4 +1,4 @@
-"""The reference: integer-only arithmetic in NumPy over ONNX files. Slow, exact, and what other runtimes are held to."""
+"""The reference runtime: integer-only arithmetic in NumPy over ONNX files. Slow, exact, and what others must equal."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ INFO = RuntimeInfo(name="reference", packages=("onnx",), extra=None, reads=("onn
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Session:
-    """A loaded graph. Threads are NumPy's own affair: its BLAS takes what the environment gives it."""
+    """A loaded graph. NumPy's BLAS takes its number of threads from the environment."""
 
     graph: "IntegerGraph" = field(repr=False)
     artifact: Artifact

@@ -44,7 +44,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch giv
         self._seen: Counter[str] = Counter()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run `func` as it is and note what it did."""
+        """Run `func` unchanged and record what it did."""
         result = func(*args, **(kwargs or {}))
         if isinstance(result, torch.Tensor):
             kind = func._schema.name  # "aten::relu", "quantized::conv2d_relu"
@@ -54,7 +54,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch giv
 
 
 def _precision(name: str, kind: str, args: Any, result: torch.Tensor, batch: int) -> OpPrecision:
-    """What one call says; multiply–accumulates are those of one of its `batch` samples."""
+    """The precision of one call, with the multiply–accumulates of one of its `batch` samples."""
     space, _, short = kind.partition("::")
     quantized = space == "quantized"
     if short in _CONVOLUTIONS:
@@ -77,5 +77,5 @@ def _precision(name: str, kind: str, args: Any, result: torch.Tensor, batch: int
 
 
 def _word(tensor: torch.Tensor) -> str:
-    """A tensor's type, short: f32, bf16, u8 …"""
+    """Short name of a tensor's type: f32, bf16, u8 …"""
     return _SHORT.get(tensor.dtype, str(tensor.dtype).removeprefix("torch."))
