@@ -1,4 +1,4 @@
-"""What toolchains share: reading calibration images in batches, and the metadata that travels inside a file."""
+"""Code that toolchains share: reads calibration images in batches, and makes the metadata stored inside a file."""
 
 import json
 from collections.abc import Iterator
@@ -12,10 +12,11 @@ from lowbit.data.cache import batches
 
 
 class Calibration:
-    """Calibration images float32 [<= size, C, H, W], read again at every iteration, one batch at a time.
+    """Calibration images in batches, float32 [<= size, C, H, W], read again at every iteration.
 
-    `seconds` is what the vendor's loops over them took so far, its own work included. A vendor reads them inside its
-    own call: what goes wrong here is a LowbitError, so that nobody takes it for the vendor's refusal.
+    `seconds` is the time that the vendor's loops over them have taken so far, including the vendor's own work. A vendor
+    reads the images inside its own call; an error while reading is raised as a LowbitError, so that it is not mistaken
+    for the vendor's refusal.
     """
 
     def __init__(self, request: BuildRequest, size: int) -> None:
@@ -36,5 +37,5 @@ class Calibration:
 
 
 def metadata(preprocess: Preprocess) -> dict[str, str]:
-    """What a file says of itself, key → text: how a picture becomes the model's input."""
+    """Entries for a file's metadata, key → text: how a picture becomes the model's input."""
     return {"lowbit.preprocess": json.dumps(to_plain(preprocess), sort_keys=True)}

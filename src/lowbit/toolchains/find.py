@@ -1,4 +1,4 @@
-"""Which toolchains there are: one module each in this package, and entry points named `lowbit.toolchains`."""
+"""Finds the toolchains: the modules of this package, and entry points named `lowbit.toolchains`."""
 
 from collections.abc import Sequence
 from typing import Protocol, cast
@@ -8,12 +8,15 @@ from lowbit.core.discover import adapters
 
 
 class Toolchain(Protocol):
-    """A toolchain's module."""
+    """The interface of a toolchain's module."""
 
     INFO: ToolchainInfo
 
     def build(self, request: BuildRequest) -> Built:
-        """Fill `request.out`; raises UnsupportedError where the vendor refuses. Call `require(INFO)` first."""
+        """Write the artifact into the folder `request.out`. Call `require(INFO)` first.
+
+        Raises UnsupportedError where the vendor refuses.
+        """
         ...
 
 

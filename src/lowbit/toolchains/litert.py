@@ -56,7 +56,7 @@ _MOVES = ("RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "SLICE", "STRIDED_SL
 
 
 def build(request: BuildRequest) -> Built:
-    """Convert once a batch size, then quantize. Raises UnsupportedError in the vendor's words where a step refuses."""
+    """Convert once per batch size, then quantize. Raises UnsupportedError in the vendor's words if a step refuses."""
     import torch
 
     torch.set_num_threads(request.threads)
@@ -70,9 +70,9 @@ def build(request: BuildRequest) -> Built:
 
 
 def _floats(request: BuildRequest, batch_size: int) -> bytes:
-    """The float graph as a .tflite file with a fixed batch size, converted once a study. Its input stays NCHW.
+    """The float graph as a .tflite file with a fixed batch size, converted once per study. Its input stays NCHW.
 
-    The name holds the vendors' versions: a file that an older converter made must not answer for a newer one.
+    The file's name contains the vendors' versions, so that a file that an older converter made is not reused.
     """
     path = request.cache / f"{request.model.digest}-{of_value(versions(INFO.packages))}-b{batch_size}.tflite"
     if not path.exists():
@@ -122,9 +122,9 @@ def _quantize(content: bytes, request: BuildRequest, calibration: Calibration) -
 
 
 def _closing_tensors(content: bytes) -> list[str]:
-    """What the SOFTMAX or LOGISTIC that makes the scores gives, and what only moves them behind it; none for logits.
+    """Names of the results of the SOFTMAX or LOGISTIC that makes the scores, and of what only moves them after it.
 
-    By these names the vendor calls operators.
+    Empty for logits. The vendor identifies operators by the names of their results.
     """
     from ai_edge_litert.tools import flatbuffer_utils
 
@@ -142,17 +142,17 @@ def _closing_tensors(content: bytes) -> list[str]:
 
 
 def _refused(request: BuildRequest) -> AbstractContextManager[None]:
-    """Around a call of ai-edge-quantizer."""
+    """Turn what a call of ai-edge-quantizer raises into a refusal, with the vendor's words."""
     return vendor_call("ai-edge-quantizer cannot quantize the model", request.model.path, errors=_ERRORS)
 
 
 def _ranges(recipe: Any, request: BuildRequest, calibration: Calibration) -> Any:
     """Tensor name → the smallest and the largest value over all images.
 
-    Min-max as elsewhere: the vendor's default, a moving average over the images, depends on their order and forgets.
-    Images go one by one through the file of batch 1, whose tensors have the same names: the ranges do not depend on
-    the batch size that is timed. `Quantizer.calibrate` copies all data into a list before it starts; its `Calibrator`
-    keeps what it saw between calls, so that memory does not grow.
+    Min-max, as in the other toolchains: the vendor's default is a moving average over the images, which depends on
+    their order and forgets early ones. Images run one by one through the file with batch size 1, whose tensors have the
+    same names, so the ranges do not depend on the batch size that is timed. `Quantizer.calibrate` would copy all data
+    into a list first; its `Calibrator` keeps its state between calls, so memory does not grow.
     """
     from ai_edge_litert.interpreter import Interpreter
     from ai_edge_quantizer import calibrator

@@ -1,6 +1,7 @@
 """Our own engine: any width from 8 to 2 bits, as ONNX, OpenVINO IR or LiteRT files.
 
-Recipes are named wNaM, weights of N bits and activations of M, with `-ir` or `-tflite` behind for the other formats.
+Recipes are named wNaM for weights of N bits and activations of M bits; `-ir` or `-tflite` is appended for the other
+formats.
 """
 
 import fnmatch
@@ -38,7 +39,11 @@ _USUAL = ("w8a8", "w4a8", "w4a4", "w8a8-tflite")
 class Target:
     """A format that the engine writes.
 
-    ending: of the recipes' names; packages: what its writer needs besides the engine's; extra: what installs them.
+    - format: the file format
+    - ending: appended to the recipes' names
+    - made_for: the runtimes that its files are meant for
+    - packages: PyPI names that its writer needs in addition to the engine's
+    - extra: the pip extra of lowbit that installs them
     """
 
     format: FileFormat
@@ -56,7 +61,7 @@ TARGETS = (
 
 
 def recipe_name(weights: int, activations: int, target: Target) -> str:
-    """The recipe's name, as in w4a8-ir."""
+    """The recipe's name, such as w4a8-ir."""
     return f"w{weights}a{activations}{target.ending}"
 
 
@@ -121,9 +126,9 @@ def build(request: BuildRequest) -> Built:
 
 
 def plan_of(model: FloatModel, recipe: Recipe) -> tuple["ir.Model", "QuantPlan"]:
-    """The graph as the engine sees it, and what `recipe` makes of it; nothing is measured yet.
+    """The graph prepared for the engine, and the plan that `recipe` means for it; nothing is calibrated yet.
 
-    Where the recipe does not say whether weights keep to 7 bits (`reduce_range`), this processor decides. Raises
+    Where the recipe does not say whether weights use only 7 bits (`reduce_range`), this processor decides. Raises
     BadInput for options or a plan that do not fit, and for an override that matches no layer.
     """
     from lowbit.quant.plan import files
@@ -148,7 +153,7 @@ def _may_saturate(recipe: Recipe) -> bool:
 
 
 def _range_notes(graph: "ir.Model", plan: "QuantPlan", recipe: Recipe) -> tuple[str, ...]:
-    """What a user should know of weights of 7 and 8 bits where this processor's kernels may saturate."""
+    """What the user should know about 7- and 8-bit weights where this processor's kernels may saturate."""
     from lowbit.quant.plan import kinds
 
     saturates = _may_saturate(recipe)

@@ -67,7 +67,7 @@ def _quantize(model: Any, request: BuildRequest, calibration: Calibration) -> An
 
 
 def _compress(model: Any, request: BuildRequest) -> Any:
-    """Weights in 8 bits on disk, scale and zero point a channel, for convolutions as for matrix products."""
+    """8-bit weights on disk with a scale and zero point per channel, for convolutions and matrix products alike."""
     import nncf
 
     mode = nncf.CompressWeightsMode(request.recipe.options["mode"])

@@ -1,7 +1,7 @@
-"""The null toolchain: files that cost nothing to make, so that what is left of a study's time is the harness itself.
+"""The null toolchain: its files cost nothing to make, so that a study's remaining time is that of the harness.
 
-Hidden: used only when it is named. Beside `fp32` and `int8-static` it has recipes whose file makes the null runtime
-misbehave (`BEHAVIOURS` there), or whose build does, so that every way a cell can end can be seen on purpose.
+It is hidden: used only when it is named. Besides `fp32` and `int8-static`, it has recipes whose file makes the null
+runtime misbehave (`BEHAVIOURS` there) or whose build fails, so that every way in which a cell can end can be produced.
 """
 
 import json
@@ -40,7 +40,7 @@ INFO = ToolchainInfo(
 
 
 def build(request: BuildRequest) -> Built:
-    """Write a few bytes of JSON: what the null runtime shall give, play at, and how it shall behave."""
+    """Write a few bytes of JSON: the null runtime's scores, the precision that it reports, and its behaviour."""
     if request.recipe.options.get("build") == "bad-input":
         raise BadInput("the null toolchain was told to find its input bad; name another recipe")
     if request.recipe.options.get("build") == "crash":

@@ -119,7 +119,7 @@ def _prepare(path: Path, prepared: Path) -> None:
 
 
 def _refused(path: Path) -> AbstractContextManager[None]:
-    """Around a call of ONNX Runtime's quantization tool for the model in `path`."""
+    """Turn what a call of ONNX Runtime's quantization tool raises, for the model in `path`, into a refusal."""
     return vendor_call("ONNX Runtime cannot quantize the model", path, errors=(RuntimeError, ValueError))
 
 
@@ -155,7 +155,7 @@ def _quantize_static(
 
 
 class _Reader:
-    """What ONNX Runtime reads calibration data from: `get_next` gives one batch a call, then None."""
+    """The interface by which ONNX Runtime reads calibration data: `get_next` gives one batch per call, then None."""
 
     def __init__(self, input_name: str, calibration: Calibration) -> None:
         self._input_name = input_name
@@ -204,7 +204,7 @@ def _shorten(model: Any) -> None:
 
 
 def _graphs(graph: Any) -> Iterator[Any]:
-    """`graph` and all that lie in attributes of its nodes, however deep."""
+    """`graph` and all graphs nested in its nodes' attributes, at any depth."""
     yield graph
     for node in graph.node:
         for attribute in node.attribute:
