@@ -1,4 +1,4 @@
-"""What every kind of model shares: its face, what it is asked, what it gives back."""
+"""The interface that all kinds of models share: a source's facts, its request, and its result."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,12 +22,15 @@ HALF_TOLERANCE = (
 
 @dataclass(frozen=True, slots=True)
 class SourceInfo:
-    """A kind of model, readable without the vendor's package.
+    """A kind of model, described without importing the vendor's package.
 
-    form: how a user writes it; packages: PyPI names that loading needs; extra: pip extra of lowbit that installs them;
-    default_preprocess: the preprocessing such models are made for, None where nobody can know.
-    stable: whether `fingerprint` covers all that the model is made of. Where it does not (user code may read any file),
-    the study makes the float graph anew in every command, and what follows from it is named by that graph's contents.
+    - name: the kind's name
+    - form: how a user writes such a model
+    - packages: PyPI names that loading needs
+    - extra: the pip extra of lowbit that installs them
+    - default_preprocess: the preprocessing that such models are made for; None where it is not known
+    - stable: whether `fingerprint` covers everything that the model is made of. Where it does not (user code may read
+      any file), every command makes the float graph anew, and later results are keyed by that graph's contents.
     """
 
     name: str
@@ -40,12 +43,19 @@ class SourceInfo:
 
 @dataclass(frozen=True, slots=True)
 class SourceRequest:
-    """What a source gets. It writes `out/float.onnx`.
+    """What a source gets in order to write `out/float.onnx`.
 
-    sample_shape: (C, H, W) of the data after preprocessing; outputs: how many classes the data has, which sizes a head
-    that has no weights; calibration: real samples, for networks that must see some; threads: of the vendor's library.
-    structure_only: a network without weights of its own need not see samples, since nobody will look at its numbers;
-    input_size: height and width that the user has said for a model that leaves them free.
+    - spec: the model as the user named it
+    - weights: a file of weights, if any
+    - sample_shape: (C, H, W) of the data after preprocessing
+    - outputs: how many classes the data has, for a head that has no weights yet
+    - calibration: real samples, for networks that must see some
+    - preprocess: how a picture becomes the model's input
+    - out: the folder to write into
+    - seed: of random weights
+    - threads: of the vendor's library
+    - structure_only: whether the graph's numbers do not matter, so that a network without weights needs no samples
+    - input_size: (height, width) that the user gave for a model that leaves them free
     """
 
     spec: str
@@ -63,10 +73,10 @@ class SourceRequest:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The float graph, and the source itself as a function: images float32 [N, C, H, W] → scores float32 [N, outputs].
+    """The float graph, and its source as a function: images float32 [N, C, H, W] → scores float32 [N, outputs].
 
     `model.difference` is None until both have been compared on real samples (`check.check_against_source`), where they
-    may differ by `tolerance` of the largest score.
+    may differ by `tolerance` times the largest score.
     """
 
     model: FloatModel
@@ -75,7 +85,7 @@ class Loaded:
 
 
 class Source(Protocol):
-    """What a module of this room offers."""
+    """The interface of a source's module."""
 
     INFO: SourceInfo
 
@@ -93,7 +103,7 @@ class Source(Protocol):
 
 
 def versions(info: SourceInfo) -> dict[str, str]:
-    """`discover.require` as BadInput: a study without its model cannot go on, as it can without a toolchain."""
+    """Like `discover.require`, but raises BadInput: a study cannot go on without its model."""
     try:
         return discover.require(info)
     except UnsupportedError as error:

@@ -1,4 +1,4 @@
-"""The float graph against the model it came from: they must be one function."""
+"""Compares the float graph with the model that it was made from: both must be the same function."""
 
 import numpy as np
 
