@@ -92,7 +92,7 @@ def open_samples(folder: Path, part: Part) -> Samples:
 
 
 def note_of(folder: Path) -> str:
-    """What the user should know about how the calibration pictures in `folder` were chosen; empty for nothing."""
+    """What the user should know about how the calibration pictures in `folder` were chosen; may be empty."""
     return _meta(folder, "calibration").note
 
 

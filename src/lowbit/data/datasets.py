@@ -1,4 +1,4 @@
-"""From what the user wrote after `--data` to pictures, with labels where they are needed."""
+"""Opens the data that the user wrote after `--data`: pictures, with labels where they are needed."""
 
 from pathlib import Path
 

@@ -30,9 +30,11 @@ _BAD_INPUT = 2  # status of a process that leaves a message to the user
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Share:
-    """Decode the pictures `indices` (ascending) of `part` into `rows` of the array in `file`.
+    """One process's work: decode the pictures `indices` (ascending) of `part` into `rows` of the array in `file`.
 
-    shape: (H, W, C) of every row, that of the picture called `model_name`.
+    - preprocess: the resize and crop to apply
+    - shape: (H, W, C) of every row
+    - model_name: name of the picture that this shape was taken from, for messages
     """
 
     part: DataPart
@@ -45,7 +47,7 @@ class Share:
 
 
 def fill(share: Share) -> None:
-    """Do one share. BadInput, with the picture's name, for one that cannot be read or has another size."""
+    """Decode one share. Raises BadInput, with the picture's name, for one that cannot be read or has another size."""
     row_size = int(np.prod(share.shape))
     start = np.load(share.file, mmap_mode="r").offset
     here: int | None = None  # the row at which the file stands

@@ -89,7 +89,7 @@ def _shares(old: int, new: int) -> npt.NDArray[np.float32]:
 
 
 def _ground(preprocess: Preprocess) -> tuple[int, ...]:
-    """What fills the rest, in the channels' order of the picture, which is always RGB or grey."""
+    """The colour that fills the rest, in the picture's order of channels, which is always RGB or grey."""
     fill = preprocess.letterbox or (0,)
     if preprocess.channels == "grey":
         return fill
@@ -98,7 +98,7 @@ def _ground(preprocess: Preprocess) -> tuple[int, ...]:
 
 
 def _on_ground(image: Image.Image, size: Size, ground: tuple[int, ...]) -> Image.Image:
-    """The picture in the middle of a larger one of one colour; an odd pixel is added to the right and below."""
+    """The picture centred on a larger one of a single colour; an odd pixel goes to the right and bottom."""
     if image.size == size:
         return image
     whole = Image.new(image.mode, size, ground if len(ground) > 1 else ground[0])

@@ -1,4 +1,4 @@
-"""What data are made of: pictures that are decoded when asked for, in parts, with labels."""
+"""What data consist of: pictures that are decoded when needed, in parts, with labels."""
 
 import hashlib
 import struct
@@ -25,9 +25,10 @@ UNLABELLED = "unlabelled"
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One picture, not decoded yet. `name` tells the user which one: a file, or a row of one.
+    """One picture that is not decoded yet.
 
-    source: a file, a file's bytes, or pixels uint8 [H, W] or [H, W, C].
+    - name: identifies it for the user: a file, or a row of one
+    - source: a file, a file's bytes, or pixels uint8 [H, W] or [H, W, C]
     """
 
     name: str
@@ -74,8 +75,12 @@ class DataPart(Protocol):
 class Dataset:
     """Pictures, with labels unless none are needed.
 
-    `train` is None where there is no training part; `test` is what accuracy stands on.
-    root: the folder that names are relative to; version: of the package that data without files come from.
+    - name: the data's name
+    - class_names: in the order of the labels
+    - test: the pictures that accuracy is measured on
+    - train: the training part; None where there is none
+    - root: the folder that pictures' names are relative to
+    - version: of the package that provides data without files
     """
 
     name: str

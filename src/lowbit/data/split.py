@@ -1,4 +1,4 @@
-"""Which pictures calibrate and which are evaluated: never the same ones."""
+"""Decides which pictures calibrate and which are evaluated: never the same ones."""
 
 from dataclasses import dataclass, field
 
@@ -15,8 +15,12 @@ _FEWEST = 2  # pictures of either kind: one has no range, and cannot show that a
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Split:
-    """Indices into the parts they come from. `calibration` is in the order drawn, so that its beginning is a random
-    sample too (class folders come one class after the other); `evaluation` ascends. `note`: what the user should know.
+    """Indices into the parts that the pictures come from.
+
+    - calibration: in the order in which they were drawn, so that its beginning is a random sample too (in a dataset of
+      class folders, the classes follow one another)
+    - evaluation: ascending
+    - note: what the user should know; empty where there is nothing
     """
 
     calibration_from: DataPart
