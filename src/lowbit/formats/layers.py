@@ -1,4 +1,4 @@
-"""One layer of a quantized model as a file of its own, in any format: what verification runs in a runtime."""
+"""Writes one layer of a quantized model to a file of its own, in any format, for verification in a runtime."""
 
 from pathlib import Path
 

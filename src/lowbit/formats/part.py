@@ -26,9 +26,10 @@ _COMPUTING = frozenset({"Concat", "GlobalMaxPool", "MaxPool", "Pad", "Slice"})  
 class Part:
     """A few nodes of a model, in a graph of their own.
 
-    node, op_type: of the layer, or of the last node that computes. reads: for every input of `model`'s graph, which
-    node of the whole model reads these codes, as its input of which number. model: the part; every input that is read
-    as codes has its quantizer in `main`, and so has the output.
+    - node, op_type: the layer, or the last node that computes
+    - reads: for every input of `model`'s graph, the node of the whole model that reads these codes, and the number of
+      the input by which it reads them
+    - model: the part. Every input that is read as codes has its quantizer in `main`, and so has the output.
     """
 
     node: str

@@ -39,9 +39,9 @@ _KEPT_METADATA = b"min_runtime_version"
 
 
 class TFLiteFile:
-    """The graph of a .tflite file. `old` are its operators; what is appended makes the new file.
+    """The graph of a .tflite file. `old` holds its operators; the operators that are appended make up the new file.
 
-    Tensors are known by their index. A constant's array is in row-major order of its shape.
+    Tensors are identified by index. A constant's array is in row-major order of its shape.
     """
 
     def __init__(self, content: bytes) -> None:
@@ -99,7 +99,7 @@ class TFLiteFile:
         self.graph.tensors[tensor].name = name.encode()
 
     def set_type(self, tensor: int, kind: int, scale: Array | None = None, zero: int = 0, axis: int = 0) -> None:
-        """Make it a tensor of integers on a grid: `scale` [] or [channels] along `axis`; None: plain numbers."""
+        """Make it an integer tensor with `scale` [] or [channels] along `axis`; None: integers without a scale."""
         found = self.graph.tensors[tensor]
         found.type, found.quantization = kind, None
         if scale is not None:
@@ -163,7 +163,7 @@ class TFLiteFile:
         return self._codes[key]
 
     def to_bytes(self, metadata: dict[str, str]) -> bytes:
-        """The file: what nobody uses is gone, and `metadata` is in it, each entry a name and a buffer of UTF-8."""
+        """The file without unused tensors, and with `metadata`, each entry a name and a buffer of UTF-8."""
         self._drop_unused_tensors()
         old = self._model.buffers
         buffers = [self._schema.BufferT()]

@@ -1,4 +1,4 @@
-"""In which forms a tensor exists while the graph is rewritten: float, and integers on one grid or more."""
+"""A tensor's forms while the graph is rewritten: float, and integers with one or more pairs of scale and zero point."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +26,7 @@ class IntegerGrid:
 
     @classmethod
     def of(cls, qparams: QParams) -> "IntegerGrid":
-        """The same real numbers, in int8: our code c becomes c + 127 − highest (u8: c − 128)."""
+        """The same real numbers in int8: our code c becomes c + 127 − highest (u8: c − 128)."""
         if qparams.format.bits > 8 or qparams.scale.ndim:
             raise UnsupportedError(
                 f"LiteRT cannot take {qparams.format.bits}-bit activations with {qparams.scale.size} scales: "
@@ -38,7 +38,7 @@ class IntegerGrid:
 
     @property
     def floor(self) -> float:
-        """The smallest real number on it."""
+        """The smallest real number that it can represent."""
         return self.scale * (self.lowest - self.zero_point)
 
     def encode(self, x: npt.NDArray[np.float32]) -> npt.NDArray[np.int8]:
@@ -48,10 +48,10 @@ class IntegerGrid:
 
 
 class Forms:
-    """Every tensor's forms; one that is missing is made where it is asked for, once.
+    """Every tensor's forms. A form that is missing is made when it is first asked for.
 
-    `planned`: tensor → the grid that the plan gives it. What is written on another grid, or in float, is brought to
-    the planned one before anyone reads it.
+    `planned`: tensor → the grid (scale and zero point) that the plan gives it. A tensor that was written on another
+    grid, or in float, is requantized to the planned one before anything reads it.
     """
 
     def __init__(self, file: TFLiteFile, planned: dict[int, IntegerGrid]) -> None:
@@ -62,11 +62,11 @@ class Forms:
         self._dequantized: dict[int, int] = {}
 
     def grid(self, tensor: int) -> IntegerGrid | None:
-        """What its readers see: the planned grid, else the one it is written on; None for a float tensor."""
+        """The grid that its readers see: the planned one, else the one it was written on; None for a float tensor."""
         return self.planned.get(tensor, self._written.get(tensor))
 
     def floats(self, tensor: int) -> int:
-        """The tensor of its real numbers, as its readers see them."""
+        """The tensor in float, with the values that its readers see."""
         grid = self.grid(tensor)
         if grid is None:
             return tensor
@@ -77,7 +77,7 @@ class Forms:
         return self._dequantized[tensor]
 
     def integers(self, tensor: int, grid: IntegerGrid) -> int:
-        """The tensor of its codes on `grid`: what its readers see, quantized again where that is another grid."""
+        """The tensor's codes on `grid`, requantized where its readers see another grid."""
         if (tensor, grid) not in self._integers:
             seen, written = self.grid(tensor), self._written.get(tensor)
             if seen is not None and seen != grid:

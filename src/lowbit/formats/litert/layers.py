@@ -1,4 +1,4 @@
-"""Layers with weights in a .tflite file: which of ours an operator is, and its weights and bias as integers."""
+"""Layers with weights in a .tflite file: finds our layer for an operator, and writes its weights and bias."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ _LARGEST_BIAS_BESIDE_INT4 = 2**26  # XNNPACK sums 16 times the product of int4 w
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Found:
-    """Our layer behind an operator: code − zero_point in the file's layout, and scales [O]."""
+    """Our layer for an operator: code − zero_point in the file's layout, and scales [O]."""
 
     node: ir.Node
     layer: QuantizedLayer
@@ -136,7 +136,7 @@ def write_integer(
 
 
 def _weight_scale(found: Found, reads: IntegerGrid, axis: int) -> npt.NDArray[np.float32]:
-    """Its scales; a channel whose weights are all 0 gets one that keeps its bias small, since any is right there."""
+    """The weights' scales. A channel of zeros, for which any scale is right, gets one that keeps its bias small."""
     dead = ~found.weight.any(axis=tuple(other for other in range(found.weight.ndim) if other != axis))
     enough = np.abs(found.bias) / (_SMALL_BIAS * reads.scale)
     return np.where(dead, np.maximum(found.scale, enough), found.scale).astype(np.float32)

@@ -1,4 +1,4 @@
-"""How each kind of .tflite operator is carried over to int8: one rule a family; what has none stays float."""
+"""Rewrites each kind of .tflite operator for int8, one rule per family; an operator without a rule stays float."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -54,7 +54,10 @@ class Rewriting:
 
 
 def plan_backwards(file: TFLiteFile, planned: dict[int, IntegerGrid]) -> None:
-    """Give a tensor without a grid that of its readers, where all only move or cut numbers, and agree."""
+    """Give a tensor without a grid the grid of its readers.
+
+    This is done where all readers only move or cut numbers, and all have the same grid.
+    """
     readers: dict[int, list[tuple[str, Any]]] = {}
     for kind, operator in file.old:
         for tensor in operator.inputs:
@@ -186,7 +189,7 @@ def _constant(work: Rewriting, tensor: int, grid: IntegerGrid) -> int:
 
 
 def _concatenation(work: Rewriting, kind: str, operator: Any) -> bool:
-    """Every part on the result's grid: LiteRT joins bytes."""
+    """Requantize every operand to the result's grid, because LiteRT copies the bytes unchanged."""
     forms = work.forms
     writes = forms.planned.get(int(operator.outputs[0]))
     sources = [int(tensor) for tensor in operator.inputs]

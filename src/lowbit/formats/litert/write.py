@@ -61,7 +61,7 @@ def export_layer_litert(model: QuantizedModel, node: str, path: Path, *, packed:
 def _names(
     content: bytes, graph: Path, shapes: list[tuple[int, ...]], grids: dict[str, IntegerGrid]
 ) -> tuple[dict[int, tuple[str, ...]], int]:
-    """Tensor → the ONNX values that it is; and how many are left out, since their numbers fit values of other grids."""
+    """Tensor → the ONNX values that it is; and how many were left out because values on different grids fit them."""
     rng = np.random.default_rng(_SEED)
     normal = [rng.normal(0, 1, shape).astype(np.float32) for shape in shapes]
     probes = [normal, [8 * images + 4 for images in normal], [8 * images - 4 for images in normal]]

@@ -27,7 +27,7 @@ class GraphWriter:
     def constant(self, array: npt.NDArray[np.generic], name: str | None = None, *, owner: object = None) -> str:
         """The name of an initializer that holds `array`; `name` is used where no equal one is stored yet.
 
-        owner: who keeps it to itself; equal arrays of different owners are different initializers.
+        owner: an initializer with an owner is not shared with other owners, even if the arrays are equal.
         """
         array = np.ascontiguousarray(array).reshape(array.shape)  # ascontiguousarray makes a scalar [1]
         key = (array.dtype.str, array.shape, hashlib.sha256(array.data).digest(), owner)
@@ -63,9 +63,9 @@ class GraphWriter:
         opsets: dict[str, int],
         ir_version: int,
     ) -> onnx.ModelProto:
-        """The model. `outputs`: the value that each output of the graph is, under the output's own name.
+        """The model. `outputs`: name of each output of the graph → the value that it is.
 
-        A value is renamed to the output that it is; one that is an input, or another output already, is copied.
+        That value is renamed to the output. A value that is an input, or already another output, is copied instead.
         """
         renamed: dict[str, str] = {}
         fixed = {value.name for value in inputs} | set(self._constants.values())

@@ -144,7 +144,7 @@ class _Export:
             self.floats[str(value.name)] = written
 
     def operands(self, node: ir.Node) -> list[str]:
-        """What the node reads. Where codes are joined, each operand is on the grid of the whole already."""
+        """What the node reads. The operands of a Concat of codes have the result's scale and zero point already."""
         seen = [self.read(node, value) for value in node.inputs]
         if not self._joined(node.outputs[0]):
             return seen
@@ -155,7 +155,7 @@ class _Export:
         ]
 
     def read(self, node: ir.Node | None, value: ir.Value | None) -> str:
-        """The float that `node` (None: the world outside) sees of `value`, through the quantizers in between."""
+        """The float that `node` (None: the graph's caller) reads for `value`, after the quantizers in between."""
         if value is None:
             return ""
         name = str(value.name)
@@ -194,7 +194,11 @@ class _Export:
         return self.dequantize(self.quantize(value, qparams, ends, clip=clip), qparams)
 
     def quantize(self, value: str, qparams: QParams, ends: Ends | None = None, *, clip: bool = True) -> str:
-        """Codes. None lies beyond their format's ends, or closer `ends`: what saturation does not cut is cut here."""
+        """The codes of a value.
+
+        Saturation cuts codes at the ends of the integer type. Where the format's limits, or `ends`, are closer, the
+        codes are cut there too.
+        """
         form, axis = qparams.format, _axis(qparams)
         stored = np.iinfo(_storage(form))
         if ends is None:
@@ -229,7 +233,7 @@ class _Export:
         return self.copy(node, [x, weight, bias])[0]
 
     def embedding(self, node: ir.Node, layer: QuantizedLayer) -> str:
-        """Rows are looked up as integers, so that a runtime never holds the whole table as float."""
+        """An embedding: rows are looked up as integers, so that no runtime holds the whole table as float."""
         if layer.weight.qparams.axis is not None or layer.weight.qparams.format.granularity == "group":
             raise BadInput(f"embedding {layer.node!r} has a scale a row: expected granularity 'tensor'")
         integers = write_weight(self.writer, layer.node, layer.weight, packed=self.packed)
@@ -313,10 +317,10 @@ class _Export:
 
 
 def _clamped(model: QuantizedModel) -> tuple[dict[str, Ends], frozenset[str]]:
-    """Where codes are cut for a Relu or Clip behind a layer that its quantizer's saturation does not do, and to which
-    limits; and all Relus and Clips that need not be written.
+    """Where codes must be cut for a Relu or Clip, and to which limits; and all Relus and Clips that are left out.
 
-    They are those that share a range, with a Concat's other tensors say, which reaches further than they do.
+    Codes must be cut where the quantizer's saturation does not do it: where the quantizer shares its range with others
+    (say a Concat's other operands), and that range is wider than the Relu's or Clip's.
     """
     found = {}
     skipped = set(model.absorbed)

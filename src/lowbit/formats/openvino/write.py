@@ -120,7 +120,7 @@ def _write(proto: onnx.ModelProto, model: QuantizedModel, path: Path, folder: Pa
 
 
 def _take_out_weights(proto: onnx.ModelProto, model: QuantizedModel) -> dict[str, QTensor]:
-    """Make the int8 weights inputs of the graph, so that no pass of OpenVINO computes with them. Input → weight."""
+    """Make the int8 weights inputs of the graph, so that OpenVINO does not fold them. Returns input → weight."""
     graph = proto.graph
     makers = {name: node for node in graph.node for name in node.output}
     taken = {}
@@ -139,7 +139,7 @@ def _take_out_weights(proto: onnx.ModelProto, model: QuantizedModel) -> dict[str
 
 
 def _integers(weight: QTensor, name: str) -> Any:
-    """The node that gives what the int8 initializer held: code − zero_point (group: code − the middle code)."""
+    """The node that computes what the int8 initializer held: code − zero_point (group: code − the middle code)."""
     from openvino import opset13 as ops
 
     form = weight.qparams.format
@@ -155,7 +155,7 @@ def _integers(weight: QTensor, name: str) -> Any:
 
 
 def _offset(weight: QTensor) -> npt.NDArray[np.int8]:
-    """What is subtracted from code − lowest, int8: one number where it is the same for all channels."""
+    """The int8 number to subtract from code − lowest; a single one where all channels have the same."""
     form, axis = weight.qparams.format, weight.qparams.axis
     if form.granularity == "group":
         return np.array(1 << (form.bits - 1), np.int8)
@@ -181,10 +181,11 @@ def _names(graph: onnx.GraphProto) -> set[str]:
 
 
 def _share_constants(model: Any, weights: set[str]) -> None:
-    """Let equal numbers be one constant, and one number a scalar: every quantizer has four, at 500 bytes of xml each.
+    """Store equal constants once, and constants of one repeated number as a scalar.
 
-    `weights`: names of constants that stay as they are. So do zero points of activations: where OpenVINO moves one
-    through a Pad it makes it one a channel, for all who read it, and then fails.
+    Every quantizer has four constants, each 500 bytes of xml. `weights`: names of constants that stay as they are. So
+    do zero points of activations: where OpenVINO moves one through a Pad, it expands it to one per channel for all its
+    readers, and then fails.
     """
     from openvino import opset13 as ops
 
