@@ -1,1 +1,1 @@
-"""The engine: formats, ranges, the plan, rounding, and integer-only arithmetic, its specification."""
+"""The engine: number formats, the plan, calibrated ranges, and rounding of weights."""

@@ -1,4 +1,4 @@
-"""Columns: what a layer multiplies its weights with. A convolution is a matrix product over patches of its input."""
+"""Columns: the vectors that a layer multiplies its weights with. A convolution multiplies patches of its input."""
 
 import math
 from typing import Any

@@ -1,8 +1,8 @@
 """The engine: from a prepared float graph and a plan to codes and scales, in one walk through the network.
 
-Ranges are observed in float, and what quantizing activations costs by itself is looked at. Then layers are rounded in
-order, each from the statistics of what it reads in the float network and in the network quantized so far, so that later
-layers make up for the error of earlier ones.
+First, ranges are calibrated in the float network, and the error of quantizing activations alone is measured. Then
+layers are rounded in order, each from statistics of its inputs in the float network and in the network quantized so
+far, so that later layers compensate for the error of earlier ones.
 """
 
 import tempfile
@@ -46,7 +46,7 @@ def quantize(
     scratch: Path | None = None,
     progress: LayerListener = lambda _done, _total, _name: None,
 ) -> QuantizedModel:
-    """Carry out `plan` on a prepared graph; the result's plan holds the limits that were found.
+    """Carry out `plan` on a prepared graph. The result's plan contains the calibrated ranges.
 
     `scratch`: the folder for temporary files (default: the system's). Raises BadInput for an empty calibration set and
     for images that drive the network to NaN or infinity.
@@ -119,7 +119,7 @@ def _quantizers(plan: QuantPlan, role: Role) -> dict[str, QParams]:
 def _round_layers(
     draft: QuantizedModel, walk: Walk, simulated: Simulator, progress: LayerListener
 ) -> tuple[dict[str, QuantizedLayer], list[str]]:
-    """Every layer with weights, in the order of the walk; and what the plan should say of it."""
+    """Round every layer with weights, in the order of the walk; also returns the changes to the plan's reasons."""
     nodes = {str(node.name): node for node in draft.graph.graph}
     plans = {layer.node: layer for layer in draft.plan.layers if layer.format is not None}
     calls = layer_calls(simulated)
@@ -150,7 +150,7 @@ def _notes(widened_in: Mapping[str, int]) -> list[str]:
 def _round_layer(
     plan: LayerPlan, node: ir.Node, draft: QuantizedModel, walk: Walk, weights: dict[_Shared, QTensor]
 ) -> tuple[QuantizedLayer, int]:
-    """Codes and bias of one layer, and how many channels got wider scales for the bias to fit."""
+    """Codes and bias of one layer, and how many channels got larger scales so that the bias fits."""
     array, bias, value = constant(node.inputs[1]), constant(node.inputs[2]), node.inputs[0]
     assert plan.format is not None
     assert array is not None
@@ -182,7 +182,7 @@ def _round_layer(
 
 
 def _shared_bias(layer: nn.Module, matrix: Doubles, bias: Doubles, weight: QTensor, walk: Walk, name: str) -> Doubles:
-    """b + W E[f] − Ŵ E[q]: the mean of the result stays."""
+    """The bias b + W E[f] − Ŵ E[q], which keeps the mean of the result."""
     rounded = to_matrix(layer, weight.qparams.dequantize(weight.codes).astype(np.float64))
     fit, _ = walk.moments(name)
     seen = [fit.of(block) for block in range(len(fit.blocks))]
@@ -205,7 +205,7 @@ def _weight(plan: LayerPlan, layer: nn.Module, result: Rounded, shape: tuple[int
 
 
 def _round_table(plan: LayerPlan, node: ir.Node) -> QuantizedLayer:
-    """An embedding: one scale for the table."""
+    """Round an embedding, with one scale for the whole table."""
     array = constant(node.inputs[0])
     assert plan.format is not None
     assert array is not None
@@ -214,7 +214,7 @@ def _round_table(plan: LayerPlan, node: ir.Node) -> QuantizedLayer:
 
 
 def _put(runner: Simulator, call: fx.Node, layer: QuantizedLayer) -> None:
-    """Give a torch layer the weights and the bias that the codes stand for."""
+    """Give a torch layer the weights and the bias that the codes represent."""
     module = runner.layer(call)
     assert layer.bias is not None
     assert layer.bias_scale is not None

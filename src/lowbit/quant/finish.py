@@ -1,4 +1,4 @@
-"""What follows from ranges and codes alone: quantized constants, biases, and the clamps that quantizers do."""
+"""Computes what follows from ranges and codes: quantized constants, biases, and which clamps the quantizers replace."""
 
 from collections.abc import Iterator, Mapping
 
@@ -58,9 +58,9 @@ def with_bias(node: str, weight: QTensor, bias: Doubles, reads: QParams) -> Quan
 def widened(weight: QTensor, bias: Doubles, reads: QParams) -> tuple[QTensor, int]:
     """`weight` with larger scales where its bias [O] would not fit int32 otherwise, and how many channels those are.
 
-    A channel whose weights are all but zero beside its bias: its codes are rounded again, on the wider grid. A dead
-    channel (nothing but zeros) has no scale of its own; it gets the layer's largest, and in a dead layer one that its
-    bias is a fine multiple of.
+    Such a channel has weights that are tiny beside its bias; its codes are rounded again with the larger scale. A
+    channel of zeros has no scale of its own: it gets the layer's largest, and in a layer of zeros a scale that
+    represents its bias finely.
     """
     weight = _with_scales_for_dead(weight)
     old, real = weight.qparams, weight.qparams.dequantize(weight.codes)
@@ -97,10 +97,10 @@ def _bias_scale(weight: QTensor, outputs: int, reads: QParams) -> npt.NDArray[np
 
 
 def absorbed_nodes(model: QuantizedModel) -> frozenset[str]:
-    """Relu and Clip nodes that change nothing once their result is quantized from what they read.
+    """Relu and Clip nodes that change nothing once their result is quantized directly from their input.
 
-    That is so where the quantizer's limits lie within theirs, and what they read has that quantizer already, or none
-    and no other reader.
+    That is so where the quantizer's limits lie within the node's limits, and the input either has the same quantizer,
+    or has none and no other reader.
     """
     found = set()
     for node in model.graph.graph:
@@ -121,7 +121,7 @@ def absorbed_nodes(model: QuantizedModel) -> frozenset[str]:
 
 
 def clamp_limits(node: ir.Node) -> tuple[float, float]:
-    """Between which limits a Relu or Clip leaves its input alone."""
+    """The limits between which a Relu or Clip does not change its input."""
     if node.op_type == "Relu":
         return 0.0, np.inf
     limits = [constant(value) for value in node.inputs[1:]]

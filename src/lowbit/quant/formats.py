@@ -17,12 +17,16 @@ _WIDTHS = (2, 3, 4, 5, 6, 7, 8, 16)
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """What integers a tensor becomes. `group_size`: input rows that share one scale, for granularity `group`.
+    """The integers that represent a tensor.
 
-    bits n | signed: codes −2ⁿ⁻¹ … 2ⁿ⁻¹−1 | unsigned: codes 0 … 2ⁿ−1
-    8 bits, signed and symmetric: −127 … 127, as LiteRT's specification wants them
-    8 bits, reduced: −64 … 63, since 2 · 255 · 64 < 2¹⁵: kernels that add two products u8 × s8 in 16 bits stay exact
-    symmetric: real zero is code 0 (signed) or 2ⁿ⁻¹ (unsigned); asymmetric: any code.
+    - bits: n, the width of a code
+    - signed: codes −2ⁿ⁻¹ … 2ⁿ⁻¹−1; otherwise 0 … 2ⁿ−1
+    - symmetric: the zero point is 0 (signed) or 2ⁿ⁻¹ (unsigned); otherwise it may be any code. Signed symmetric codes
+      of 8 bits are −127 … 127, as LiteRT's specification requires.
+    - granularity: how many scales a tensor has
+    - group_size: input rows that share one scale, for granularity `group`
+    - reduced: codes of 8 bits are −64 … 63. Since 2 · 255 · 64 < 2¹⁵, kernels that add two products u8 × s8 in 16 bits
+      do not saturate.
     """
 
     bits: int
@@ -66,7 +70,7 @@ class Format:
 
     @property
     def farthest(self) -> int:
-        """The largest magnitude that code − zero_point can have: what kernels multiply with."""
+        """The largest magnitude of code − zero_point, which is what kernels multiply."""
         if not self.symmetric:
             return self.highest - self.lowest
         zero_point = 0 if self.signed else 1 << (self.bits - 1)
@@ -75,10 +79,10 @@ class Format:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class QParams:
-    """real = scale · (code − zero_point), Jacob et al. 2018, eq. 1.
+    """Scale and zero point: real = scale · (code − zero_point) (Jacob et al. 2018, eq. 1).
 
-    scale (float32, > 0) and zero_point (int32) are [] for one pair a tensor, [C] along `axis` of the tensor, or for
-    granularity `group`, of a matrix [O, K], [O, K / group_size].
+    scale (float32, > 0) and zero_point (int32) have the shape [] for a whole tensor, [C] along `axis`, or for
+    granularity `group` of a matrix [O, K], [O, K / group_size].
     """
 
     format: Format
@@ -99,7 +103,7 @@ class QParams:
         return ((codes.astype(np.int32) - zero_point) * scale).astype(np.float32)
 
     def equals(self, other: "QParams") -> bool:
-        """Whether both give every number the same code."""
+        """Whether both map every number to the same code."""
         same = (self.format, self.axis) == (other.format, other.axis)
         return same and np.array_equal(self.scale, other.scale) and np.array_equal(self.zero_point, other.zero_point)
 

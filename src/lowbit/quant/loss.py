@@ -1,7 +1,7 @@
-"""What quantizing activations costs by itself: the network with float weights and quantized activations, and in float.
+"""Measures the error of quantizing activations alone: float weights and quantized activations, against float.
 
-Verification says whether a runtime computes what the plan says; it cannot see what the plan itself loses, by a range
-that too many tensors share, say.
+Verification shows whether a runtime computes what the plan says. It cannot show what the plan itself loses, for example
+by a range that too many tensors share.
 """
 
 import math
@@ -20,8 +20,10 @@ _LEAST_SIGNAL = 15.0  # dB, without a note
 
 @dataclass(frozen=True, slots=True)
 class ActivationLoss:
-    """changed: of `images` answers. signal: power of the scores (about each image's mean) over that of their error, dB;
-    infinite where there is none.
+    """- images: how many images were compared
+    - changed: how many of their predictions changed
+    - signal: signal-to-noise ratio of the scores in dB: their power about each image's mean, over that of the error;
+      infinite where there is no error
     """
 
     images: int
@@ -30,7 +32,7 @@ class ActivationLoss:
 
     @property
     def note(self) -> str | None:
-        """What a user should know of it; None where it is little."""
+        """A sentence for the user; None where the loss is small."""
         if self.changed <= _MOST_CHANGED * self.images and self.signal >= _LEAST_SIGNAL:
             return None
         share = 100 * self.changed / self.images

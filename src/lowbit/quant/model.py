@@ -1,4 +1,4 @@
-"""The engine's result: the float graph, the plan, and the numbers. What exporters write and verification reads."""
+"""The engine's result: the float graph, the plan and the numbers. Exporters write it, and verification reads it."""
 
 from dataclasses import dataclass, field
 
@@ -38,13 +38,17 @@ class QuantizedLayer:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class QuantizedModel:
-    """`graph`: the prepared float graph (`quant/prepare.py`), one input, every node and value named.
+    """A quantized network. Values in neither `main` nor `constants` stay float.
 
-    layers: node → its numbers. main: value → the quantizer all its readers see. product: value → the narrower
-    quantizer, applied to the main one's result, that is seen by those layers only whose plan says fewer bits.
-    constants: initializer → codes, for constant operands of Add, Mul, Concat, MatMul. absorbed: Relu and Clip nodes
-    that do nothing more once their output is quantized from their input (the quantizer saturates where they cut).
-    Values in neither `main` nor `constants` stay float.
+    - graph: the prepared float graph (`quant/prepare.py`), with one input, and names for every node and value
+    - plan: the plan that was carried out
+    - layers: node → its codes, scales and bias
+    - main: value → the quantizer that all its readers see
+    - product: value → a narrower quantizer, applied to the result of the main one. Only layers whose plan has fewer
+      bits read it.
+    - constants: initializer → codes, for constant operands of Add, Mul, Concat and MatMul
+    - absorbed: Relu and Clip nodes that change nothing once their output is quantized from their input, because the
+      quantizer saturates at the same limits
     """
 
     graph: ir.Model
@@ -56,7 +60,7 @@ class QuantizedModel:
     absorbed: frozenset[str] = field(repr=False)
 
     def read_as(self, node: ir.Node, value: ir.Value) -> QParams | None:
-        """How `node` reads `value`: its quantizer, or None where it reads float."""
+        """The quantizer through which `node` reads `value`; None where it reads float."""
         name = str(value.name)
         if node.name in self.narrow and name in self.product:
             return self.product[name]

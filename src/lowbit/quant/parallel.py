@@ -1,4 +1,4 @@
-"""Chunks side by side, a thread each. Torch's own threads inside an operator make small ones slower, not faster."""
+"""Runs chunks in parallel, one thread each. Torch's own threads within an operator make small operators slower."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -14,7 +14,10 @@ Result = TypeVar("Result")
 
 @contextmanager
 def one_thread_an_operator() -> Iterator[int]:
-    """Within, each operator has one thread; gives how many it had, which is how many chunks may go side by side."""
+    """In the block, each torch operator uses one thread.
+
+    Gives the number of threads before, which is how many chunks may run in parallel.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -39,6 +42,6 @@ def in_order(task: Callable[[Item], Result], items: Iterable[Item], workers: int
 
 
 def _without_gradients(task: Callable[[Item], Result], item: Item) -> Result:
-    """Whether torch records gradients is a thread's own affair."""
+    """Run without gradients. Torch keeps this setting per thread, so every thread needs it."""
     with torch.no_grad():
         return task(item)

@@ -1,4 +1,4 @@
-"""Run an imported graph node by node, in float or as its quantized version would compute, and stop anywhere."""
+"""Runs an imported graph node by node, in float or with quantizers, and can stop at any node."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -24,10 +24,12 @@ def fake_quantize(x: torch.Tensor, qparams: QParams) -> torch.Tensor:
 
 
 class Simulator:
-    """An imported module and the quantizers of its values (none: it runs in float).
+    """An imported module and the quantizers of its values; without quantizers it runs in float.
 
-    main: ONNX value → its quantizer. product: value → a narrower one, that the nodes in `narrow` read it through.
-    Weights are the module's own: the engine puts rounded ones there.
+    - main: ONNX value → its quantizer
+    - product: ONNX value → a narrower quantizer, through which the nodes in `narrow` read it
+
+    The weights are the module's own; the engine replaces them by rounded ones.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
-"""A quantized model on disk, whole: what a later process needs to write its layers again and hold them to account.
+"""A quantized model on disk, complete, so that a later process can write its layers again and verify them.
 
-A folder: `graph.onnx` is the prepared float graph, `model.json` all the rest, `arrays.npz` the arrays that it names.
+The folder holds `graph.onnx`, the prepared float graph; `arrays.npz`, the arrays; and `model.json`, everything else.
 """
 
 import json

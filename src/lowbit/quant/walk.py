@@ -25,11 +25,11 @@ _LARGEST_STORE = 2_000_000_000  # bytes on disk
 
 
 class Walk:
-    """Goes through both networks in step, layer by layer; layers behind it must have their final weights.
+    """Runs both networks in step, layer by layer. Layers that it has passed must have their final weights.
 
-    Where it stopped, the tensors still needed lie on disk, chunk by chunk, so that memory does not grow with the
-    number of images. What costs more to write than to compute again is computed again. `workers` chunks go side by
-    side; the result does not depend on how many.
+    Tensors that later layers need are stored on disk, one file per chunk of images, so that memory does not grow with
+    their number. A tensor that costs more to store than to compute is computed again. `workers` chunks run in parallel;
+    the result does not depend on how many.
     """
 
     def __init__(
@@ -174,7 +174,7 @@ def _joined(runner: Simulator, stored: Sequence[dict[int, Any]]) -> Env:
 
 
 class _Gathered:
-    """Columns on their way into moments, many at a time: products of few columns are slow."""
+    """Columns that are collected before they are added to moments, because products of few columns are slow."""
 
     def __init__(self, moments: Moments) -> None:
         self._moments = moments

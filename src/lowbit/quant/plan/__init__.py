@@ -1,1 +1,1 @@
-"""The plan: what every tensor and layer becomes and why, decided before anything is computed."""
+"""The plan: how every tensor and layer is quantized and why, decided before anything is computed."""

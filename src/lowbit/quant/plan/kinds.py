@@ -39,9 +39,10 @@ def inputs_of(node: ir.Node) -> list[ir.Value]:
 
 
 def seen_in(node: ir.Node, values: Container[ir.Value]) -> list[ir.Value]:
-    """What the node hands on of `values`: its float results where it reads one of them.
+    """Those results of the node that depend on `values`: its float results, if it reads one of them.
 
-    Sizes and indices are integers, and carry nothing on: a shape that is computed from a tensor says nothing of it.
+    Sizes and indices are integers and do not count: a shape that is computed from a tensor says nothing about its
+    numbers.
     """
     if not any(value in values for value in node.inputs if value is not None):
         return []
@@ -74,7 +75,7 @@ def is_arithmetic(node: ir.Node) -> bool:
 
 
 def is_mask(node: ir.Node) -> bool:
-    """Whether it adds a constant that shuts entries out of a softmax: infinite, or far beyond any score."""
+    """Whether it adds a constant that excludes entries from a softmax: infinite, or far beyond any score."""
     if node.op_type not in ("Add", "Sub"):
         return False
     constants = [constant(value) for value in float_constants(node)]
@@ -122,14 +123,16 @@ def is_pointwise(node: ir.Node) -> bool:
 
 
 def clamp_behind(value: ir.Value) -> ir.Node | None:
-    """The Relu or Clip that alone reads `value`."""
+    """The Relu or Clip that is the only reader of `value`."""
     reader = _only_reader(value)
     return reader if reader is not None and reader.op_type in ("Relu", "Clip") else None
 
 
 def before_clamp(clamp: ir.Node) -> list[ir.Value]:
-    """What a Relu or Clip cuts, followed back through nodes that only move entries: the first one computed, the last
-    one read by the clamp. Empty where somebody else reads one of them.
+    """The values that a Relu or Clip cuts, followed back through nodes that only move entries.
+
+    The first is the one that is computed, the last the one that the clamp reads. Empty where another node reads one of
+    them.
     """
     value, found = clamp.inputs[0], list[ir.Value]()
     while value is not None and _only_reader(value) is not None:
@@ -142,7 +145,7 @@ def before_clamp(clamp: ir.Node) -> list[ir.Value]:
 
 
 def clamp_of(value: ir.Value) -> ir.Node | None:
-    """The Relu or Clip that alone becomes of `value`, behind nodes that only move entries."""
+    """The Relu or Clip that is the only use of `value`, after nodes that only move entries."""
     reader = _only_reader(value)
     while reader is not None and _commutes(reader):
         reader = _only_reader(reader.outputs[0])
@@ -150,7 +153,7 @@ def clamp_of(value: ir.Value) -> ir.Node | None:
 
 
 def _commutes(node: ir.Node) -> bool:
-    """Whether a Relu or Clip may stand before or behind it. Places of maxima are others where numbers are cut alike."""
+    """Whether a Relu or Clip may stand before or after it. It may not for places of maxima, which cutting changes."""
     return node.op_type in _COMMUTING and not any(value.uses() for value in node.outputs[1:])
 
 

@@ -83,7 +83,7 @@ def least_groups(model: ir.Model) -> dict[str, str]:
 
 
 class _Places:
-    """What is known of a graph's values: which are quantized, and which share a range."""
+    """What is known about a graph's values: which are quantized, and which share a range."""
 
     def __init__(self, graph: ir.Graph, *, concats_join: bool = True) -> None:
         self._concats_join = concats_join
@@ -99,13 +99,13 @@ class _Places:
         self._quantize(graph)
 
     def group(self, value: ir.Value) -> ir.Value:
-        """The first of the values that share a range with it."""
+        """The first of the values that share a range with `value`, which stands for all of them."""
         while value in self._parent:
             value = self._parent[value]
         return value
 
     def inside(self, node: ir.Node) -> bool:
-        """Whether it is part of a function of one tensor (and no clamp that a quantizer does)."""
+        """Whether the node is part of an elementwise function of one tensor, and no clamp that a quantizer replaces."""
         return node.outputs[0] in self.roots and node not in self.absorbed
 
     def joins(self, node: ir.Node) -> bool:
@@ -113,7 +113,7 @@ class _Places:
         return node.op_type == "Concat" and kinds.is_passing(node) and node.outputs[0] in self.quantized
 
     def computes(self, node: ir.Node) -> bool:
-        """Whether it is arithmetic on numbers that depend on the picture, for integer kernels."""
+        """Whether the node is arithmetic for integer kernels, on numbers that depend on the picture."""
         if not kinds.is_arithmetic(node) or self.inside(node):
             return False
         return any(value in self._of_picture for value in kinds.inputs_of(node))
@@ -178,16 +178,16 @@ class _Places:
             self.quantized.setdefault(value)
 
     def _add_result(self, node: ir.Node, result: ir.Value | None = None) -> None:
-        """A layer's sums go on in float where no integers are needed; a convolution's kernel always gives integers.
+        """Quantize a node's result; sums stay float where no reader needs integers, except a convolution's.
 
-        result: where a clamp behind the node is done by its quantizer, the clamp's.
+        result: where the quantizer replaces a clamp after the node, the clamp's result.
         """
         value = node.outputs[0] if result is None else result
         if node.op_type not in ("Gemm", "MatMul") or self._is_needed(value):
             self.quantized.setdefault(value)
 
     def _is_needed(self, value: ir.Value) -> bool:
-        """Whether an operator that computes on integers reads it, directly or through others."""
+        """Whether an operator that computes on integers reads the value, directly or through other nodes."""
         if value not in self._needed:
             self._needed[value] = any(
                 kinds.is_product(reader)
@@ -324,7 +324,7 @@ def _group_bits(values: list[ir.Value], graph: ir.Graph, layers: dict[str, Layer
 
 
 def _hands_on(reader: ir.Node, values: list[ir.Value]) -> bool:
-    """Whether the reader gives one of `values` again, which then says who reads it."""
+    """Whether the reader's result is one of `values` again, so that its own readers decide."""
     return (kinds.is_passing(reader) or kinds.is_clamp(reader)) and bool(set(values) & set(reader.outputs))
 
 

@@ -1,4 +1,4 @@
-"""The plan: what every tensor and layer of a graph becomes, and why. Plain data: printed, saved, edited, read back."""
+"""The plan: how every tensor and layer of a graph is quantized, and why. Plain data that can be saved and edited."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -14,10 +14,16 @@ Role = Literal["main", "product"]
 
 @dataclass(frozen=True, slots=True)
 class LayerPlan:
-    """One convolution, matrix product or embedding. `format` is its weights' (None: both operands are activations).
+    """How one convolution, matrix product or embedding is quantized.
 
-    activation_bits: width of the activations as this layer reads them; below 8 it reads their narrower copy (role
-    `product`) where there is one. It follows from the tensors' formats; `read_plan` refuses a plan where it does not.
+    - node, op_type: the layer
+    - weight: name of its weight; None where both operands are activations
+    - format: of its weight; None where both operands are activations
+    - activation_bits: width of the activations that the layer reads. Below 8 bits, it reads their narrower copy (role
+      `product`) where there is one. It follows from the tensors' formats, and `read_plan` refuses a plan where it does
+      not.
+    - rounding: how the weight is rounded
+    - why: the reason for these choices
     """
 
     node: str
@@ -31,12 +37,17 @@ class LayerPlan:
 
 @dataclass(frozen=True, slots=True)
 class TensorPlan:
-    """One quantizer of one activation tensor (an ONNX value).
+    """One quantizer of an activation tensor (an ONNX value).
 
-    role `main`: what all readers see. role `product`: a narrower copy, quantized again from the main one, that only
-    convolutions and matrix products below 8 bits read, where a residual add or a pooling reads the tensor too.
-    group: tensors and constants of one group share scale and zero point. limits: the range that calibration found, or
-    that the user fixed (range `fixed`).
+    - tensor: the value's name
+    - format: of its codes
+    - role: `main` is the quantizer that all readers see. `product` is a narrower copy, requantized from the main one,
+      which only convolutions and matrix products below 8 bits read; it exists where an addition or a pooling reads the
+      tensor too.
+    - range: how the limits are chosen
+    - group: tensors and constants of the same group share scale and zero point
+    - limits: smallest and largest value, from calibration or from the user (range `fixed`); None before calibration
+    - why: the reason for these choices
     """
 
     tensor: str
@@ -50,7 +61,7 @@ class TensorPlan:
 
 @dataclass(frozen=True, slots=True)
 class FloatNode:
-    """An operator that is left in float, and why."""
+    """An operator that stays in float, and the reason."""
 
     node: str
     op_type: str
@@ -59,10 +70,16 @@ class FloatNode:
 
 @dataclass(frozen=True, slots=True)
 class QuantPlan:
-    """The whole of it. `graph_digest` names the float graph that it was made for, `recipe` what the user asked.
+    """How a whole graph is quantized.
 
-    undecided: Concat nodes whose operands and result have one group, until the range pass gives those ranges of their
-    own for which a shared one would be too coarse. It is empty in a plan that was carried out.
+    - graph_digest: of the float graph that the plan was made for
+    - recipe: what the user asked for
+    - layers: convolutions, matrix products and embeddings
+    - tensors: quantizers of activations
+    - floats: operators that stay in float
+    - notes: sentences for the user
+    - undecided: Concat nodes whose operands and result share a range until calibration shows where that is too coarse;
+      some tensors then get a range of their own. It is empty in a plan that was carried out.
     """
 
     graph_digest: str
@@ -75,7 +92,7 @@ class QuantPlan:
 
 
 def float_note(plan: QuantPlan) -> str:
-    """What of the plan stays in float, as a note: "in float: 2 Gelu, 1 Softmax"; empty where nothing does."""
+    """A note on what stays in float: "in float: 2 Gelu, 1 Softmax"; empty where nothing does."""
     kinds = Counter(entry.op_type for entry in plan.floats)
     return "in float: " + ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items())) if kinds else ""
 

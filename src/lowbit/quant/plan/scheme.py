@@ -1,4 +1,4 @@
-"""A scheme: what the user asks of a quantization, before a graph is looked at. `w4a8` is one."""
+"""A scheme: what the user asks of a quantization, before any graph is known. `w4a8` names one."""
 
 import fnmatch
 import re
@@ -19,18 +19,24 @@ class Override:
     activation_bits: int
 
     def matches(self, node: str) -> bool:
-        """Whether it speaks of this layer."""
+        """Whether the override applies to the layer `node`."""
         return fnmatch.fnmatchcase(node, self.pattern)
 
 
 @dataclass(frozen=True, slots=True)
 class Scheme:
-    """weight_bits 2 … 8, activation_bits 2 … 8 or 16: widths of weights, and of what layers read.
+    """What the user asks of a quantization.
 
-    ends: width of the first and last layers, where the rest has fewer bits. symmetric: of weights; None: asymmetric
-    below 4 bits. range: None: by width (`range_of`). group_size: rows of a weight that share a scale; None: one scale
-    an output channel. reduce_range: code − zero_point of weights stays within −64 … 63 where kernels may add two
-    products u8 × s8 in 16 bits, as they do on x86 processors without int8 dot products.
+    - weight_bits: width of weights, 2 to 8
+    - activation_bits: width of the activations that layers read, 2 to 8 or 16
+    - rounding: how weights are rounded
+    - range: how activation ranges are chosen; None: by width (`range_of`)
+    - symmetric: whether weights are symmetric; None: from 4 bits on
+    - group_size: rows of a weight that share a scale; None: one scale per output channel
+    - ends: width of the first and last layers, where the others have fewer bits
+    - overrides: other widths for some layers
+    - reduce_range: code − zero_point of weights stays within −64 … 63 where kernels may add two products u8 × s8 in 16
+      bits, as they do on x86 processors without int8 dot products
     """
 
     weight_bits: int
@@ -55,11 +61,11 @@ class Scheme:
 
     @property
     def name(self) -> str:
-        """w4a8."""
+        """The scheme's name, such as w4a8."""
         return f"w{self.weight_bits}a{self.activation_bits}"
 
     def is_symmetric(self, bits: int) -> bool:
-        """Whether weights of that width are: at 8 bits always, since code − zero_point must fit int8."""
+        """Whether weights of that width are symmetric. At 8 bits they always are: code − zero_point must fit int8."""
         return bits == 8 or (bits >= 4 if self.symmetric is None else self.symmetric)
 
 

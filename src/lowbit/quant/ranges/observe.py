@@ -1,4 +1,4 @@
-"""The range pass: limits of every tensor that a plan quantizes, from one pass of the float network."""
+"""The range pass: calibrates the limits of every quantized tensor in one pass of the float network."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -37,9 +37,9 @@ class Images:
 def observe_ranges(
     runner: Simulator, model: ir.Model, plan: QuantPlan, images: Images, *, workers: int = 1
 ) -> QuantPlan:
-    """The plan with the limits of every tensor whose range is not fixed already; `workers` chunks go side by side.
+    """The plan with the limits of every tensor whose range is not fixed. `workers` chunks of images run in parallel.
 
-    What was still undecided of it is decided, from the same pass.
+    Concats that the plan left undecided are decided from the same pass.
     """
     needed = _needed(model, plan)
     pool = SimpleQueue[Observers]()  # one for each chunk that is under way; merging is exact in any order
@@ -86,13 +86,13 @@ def observe_ranges(
 
 @dataclass(frozen=True, slots=True)
 class _Needed:
-    """What must be observed for a plan. methods: value or constant → `min-max` where two numbers of it are enough."""
+    """What must be observed for a plan. methods: value or constant → `min-max` where minimum and maximum are enough."""
 
     origins: Origins
     methods: dict[str, RangeMethod]
 
     def of(self, tensor: TensorPlan) -> tuple[str, ...]:
-        """The values and constants that say the tensor's range. A narrower copy is looked at where it is read."""
+        """The values and constants that determine the tensor's range. A narrower copy is observed where it is read."""
         return self.origins[tensor.tensor] if tensor.role == "main" else (tensor.tensor,)
 
 

@@ -32,7 +32,7 @@ class Observers:
 
     @torch.no_grad()
     def observe(self, name: str, x: torch.Tensor) -> None:
-        """Take in x, float32 of any shape; an empty one says nothing. BadInput names a tensor with NaN or infinity."""
+        """Count x, float32 of any shape, possibly empty. BadInput names a tensor with NaN or infinity."""
         if x.numel() == 0:
             return
         lo, hi = (float(end) for end in torch.aminmax(x))  # a NaN anywhere comes out of both
@@ -65,7 +65,7 @@ class Observers:
         tally.counts[BINS - zero :] += torch.bincount(codes, minlength=size)
 
     def merge(self, other: "Observers") -> None:
-        """Take in what another one with the same methods saw: the result is exact, whatever the order."""
+        """Add what another one with the same methods observed. The result is exact and independent of order."""
         for name, seen in other._ranges.items():
             self._ranges[name] = self._ranges[name].merge(seen)
         for name, tally in other._tallies.items():

@@ -1,4 +1,4 @@
-"""Where the numbers of a quantized tensor come from: which values must be observed to know its range."""
+"""Finds where the numbers of a quantized tensor are computed: the values to observe for its range."""
 
 from collections.abc import Iterable, Mapping
 
@@ -14,8 +14,9 @@ Origins = Mapping[str, tuple[str, ...]]
 def origins(model: ir.Model, plan: QuantPlan) -> Origins:
     """The origins of every tensor that `plan` quantizes.
 
-    What is only moved about is observed where it is computed. What a Relu or Clip with the same quantizer cuts has no
-    origins of its own: its quantizer does the cutting, and has the range of what is left.
+    A tensor whose entries were only moved is observed where they were computed. The input of a Relu or Clip that has
+    the same quantizer has no origins of its own: the quantizer does the clipping, and has the range of the clipped
+    result.
     """
     groups = {tensor.tensor: tensor.group for tensor in plan.tensors if tensor.role == "main"}
     found: dict[str, tuple[str, ...]] = {}
@@ -34,5 +35,5 @@ def origins(model: ir.Model, plan: QuantPlan) -> Origins:
 
 
 def _merged(parts: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
-    """All of them, each once, in order."""
+    """All origins, each once, in order."""
     return tuple(dict.fromkeys(name for part in parts for name in part))

@@ -1,11 +1,11 @@
-"""Which tensors of a Concat keep a range of their own, decided from what the range pass has seen.
+"""Decides which operands of a Concat keep a range of their own, from what the range pass has observed.
 
-A tensor that only one Concat reads had best have that Concat's range: it is rounded once. One that others read too (the
-feature maps of a dense block, which every later layer concatenates again) reaches them with that Concat's coarser steps
-then. Rounding to steps of s costs a squared error of s² / 12 on the average. With the range of a Concat, steps S, each
-reader of the tensor sees S². With one of its own, steps s, it sees s², or behind a Concat, which rounds once more,
-s² + S². The sum over all readers, in units of what the tensor's own steps cost, is what is compared: sharing is given
-up where it costs noticeably more.
+A tensor that only one Concat reads should share that Concat's range, because it is then rounded only once. A tensor
+with other readers (such as the feature maps of a dense block, which every later layer concatenates again) would reach
+those with the Concat's larger scale. Rounding with scale s costs a squared error of s² / 12 on average. With the
+Concat's scale S, each reader of the tensor sees S². With a scale s of its own, a reader sees s², or s² + S² after a
+Concat, which requantizes. The sums over all readers are compared, relative to the tensor's own s²; sharing is given up
+where it costs noticeably more.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -20,8 +20,8 @@ from lowbit.quant.plan.plan import QuantPlan, TensorPlan
 Limits = Callable[[Iterable[TensorPlan]], tuple[float, float]]
 """The limits that one quantizer for all these tensors would have."""
 
-_NOTICEABLE = 1.25  # times the error (1 dB): less is not worth the rounding again, which takes time too
-_WORTH_SAYING = 1.05  # times the step
+_NOTICEABLE = 1.25  # times the error (1 dB): a smaller gain is not worth requantizing, which takes time
+_WORTH_SAYING = 1.05  # times the scale: a smaller difference is not reported
 
 
 def with_own_ranges(model: ir.Model, plan: QuantPlan, limits: Limits) -> QuantPlan:
@@ -64,7 +64,7 @@ def _notes(wider: Mapping[str, float], ranges: int) -> list[str]:
 
 
 class _Parts:
-    """Tensors in parts that share one range each: at first those that must, then joined as far as that is good."""
+    """Tensors in parts that share one range each: first only those that must, then joined where that adds no error."""
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class _Parts:
         return self._parts[name]
 
     def join(self, source: str, result: str) -> bool:
-        """Let an operand of a Concat and its result share a range, where they do not yet and no error grows by it."""
+        """Let an operand of a Concat and its result share a range, unless they already do or the error would grow."""
         if result in self._parts[source] or not self._share_a_group(source, result):
             return False
         apart = self._parts[source], self._parts[result]
@@ -112,8 +112,10 @@ class _Parts:
         return False
 
     def settle(self) -> dict[str, float]:
-        """Put groups together again whose parts are not worth it. Tensor of another group → the steps of one range for
-        the whole group, in steps of its own.
+        """Merge the parts of a group again where separate ranges are not worth it.
+
+        Returns, for each tensor that leaves its group, how many times larger the scale of one range for the whole group
+        is.
         """
         groups: dict[str, set[str]] = {}
         for name, tensor in self._tensors.items():
@@ -130,7 +132,7 @@ class _Parts:
         return found
 
     def _error(self, first: Iterable[frozenset[str]]) -> float:
-        """The error that the readers of these tensors see, each in units of what its own steps would cost."""
+        """The error that the readers of these tensors see, relative to the error with each tensor's own scale."""
         total = 0.0
         for part in first:
             name = next(iter(part))
@@ -143,7 +145,7 @@ class _Parts:
         return total
 
     def _count_others(self, model: ir.Model, joins: Mapping[ir.Node, list[str]]) -> dict[frozenset[str], int]:
-        """Part → how many read it and neither join nor move it; 0 for a Concat's result: its operands count."""
+        """Part → number of readers that neither join nor move it; 0 for a Concat's result, whose operands count."""
         found = dict.fromkeys(self._first.values(), 0)
         reads = [(str(value.name), frozenset[str]()) for value in model.graph.outputs]
         for node in model.graph:
@@ -164,7 +166,7 @@ class _Parts:
             self._parts[name] = names
 
     def _step(self, names: frozenset[str]) -> float:
-        """The step of one range for all of them."""
+        """The scale of one range for all of them."""
         if names not in self._steps:
             tensors = [self._tensors[name] for name in sorted(names)]
             self._steps[names] = float(qparams_of_range(tensors[0].format, *self._limits(tensors)).scale)

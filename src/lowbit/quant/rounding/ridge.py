@@ -1,4 +1,4 @@
-"""How much to trust the covariances: λ, chosen on columns that were not fitted."""
+"""Chooses λ, which says how far the covariances are trusted, on columns that were not used for the fit."""
 
 import numpy as np
 
