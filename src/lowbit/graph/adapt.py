@@ -1,6 +1,7 @@
-"""A stranger's graph as all that follows wants it: float32 images [N, C, H, W] of one size in, scores [N, K] out.
+"""Adapts a user's graph to the form that all later steps expect: float32 images [N, C, H, W] of one size.
 
-What is changed is told in a sentence each, since files that are made from the graph differ from the user's own alike.
+The scores are [N, K]. A sentence describes each change, because every file that is made from the graph differs from the
+user's own in the same way.
 """
 
 from dataclasses import dataclass
@@ -22,9 +23,12 @@ _CHANNELS = (1, 3, 4)
 
 @dataclass(frozen=True, slots=True)
 class Adapted:
-    """model: the adapted graph; layout: how the user's own graph takes images; notes: what was changed, for the user.
+    """A user's graph after adaptation.
 
-    float_types: types of float besides float32 that the user's graph had.
+    - model: the adapted graph
+    - layout: how the user's own graph takes images
+    - float_types: types of float besides float32 that the user's graph had
+    - notes: a sentence for the user about each change
     """
 
     model: onnx.ModelProto

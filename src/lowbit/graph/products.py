@@ -1,4 +1,4 @@
-"""What a float graph multiplies: the multiply–accumulates of each of its layers, which every runtime is held to."""
+"""Counts what a float graph multiplies: the multiply–accumulates of each layer, for comparison with every runtime."""
 
 from collections.abc import Callable, Mapping, Sequence
 from math import prod

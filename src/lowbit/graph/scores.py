@@ -1,4 +1,4 @@
-"""What a graph's scores are: logits, or probabilities that a Softmax or a Sigmoid at its end has made of them."""
+"""Decides what a graph's scores are: logits, or probabilities from a Softmax or a Sigmoid at its end."""
 
 from collections.abc import Iterator
 from typing import Literal

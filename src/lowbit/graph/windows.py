@@ -9,8 +9,11 @@ from lowbit.graph.values import shape_of
 
 @dataclass(frozen=True, slots=True)
 class PoolWindows:
-    """One entry a spatial axis. before, after: padding, in entries; over: what rounding the output's size up adds
-    behind it; outputs: the output's sizes.
+    """The windows of a pooling, with one entry per spatial axis.
+
+    - before, after: padding, in entries
+    - over: how far the last window reaches beyond the padding when the output's size is rounded up
+    - outputs: the output's sizes
     """
 
     before: tuple[int, ...]
