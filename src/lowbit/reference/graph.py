@@ -1,7 +1,7 @@
 """Integer-only arithmetic: what a QDQ ONNX file means, apart from any runtime. The engine's specification.
 
 DequantizeLinear computes nothing here: it says which real numbers codes stand for, and the operators behind it work on
-the codes (`integer_ops`). Products are exact, as in int32 accumulators; an accumulator that would overflow is an error
+the codes (`operators`). Products are exact, as in int32 accumulators; an accumulator that would overflow is an error
 and never wraps. QuantizeLinear turns sums into codes by a `Requantize`, since runtimes differ there. Jacob et al. 2018,
 "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", section 2.
 """
@@ -24,7 +24,7 @@ Observe = Callable[[onnx.NodeProto, Sequence[Value | None], Sequence[Value]], No
 
 @dataclass(frozen=True, slots=True, eq=False)
 class IntegerGraph:
-    """A QDQ graph, ready to run: `nodes` depend on an input; what depends on constants only is in `constants`."""
+    """A QDQ graph, ready to run. `nodes` depend on an input; `constants` holds all that depends on constants only."""
 
     nodes: tuple[onnx.NodeProto, ...] = field(repr=False)
     constants: Mapping[str, Value] = field(repr=False)
@@ -59,7 +59,7 @@ class IntegerGraph:
         return {name: values[name] for name in wanted}
 
     def codes_read_by(self, node: str) -> str:
-        """The integer tensor behind the first input of the node of that name."""
+        """The integer tensor that the first input of the node `name` was dequantized from."""
         makers = {output: maker for maker in self.nodes for output in maker.output}
         found = next((candidate for candidate in self.nodes if candidate.name == node), None)
         if found is None:
@@ -74,10 +74,10 @@ class IntegerGraph:
     def run_and_keep(
         self, feeds: Mapping[str, Array], reads: Collection[Read], most: int
     ) -> tuple[dict[str, Value], dict[Read, Array]]:
-        """The graph's outputs, and the codes that nodes read: (node, place among its inputs) → of the first images.
+        """The graph's outputs, and the codes that nodes read: (node, number of its input) → codes of the first images.
 
-        most: numbers a read at most, in whole images, but one image always. Raises BadInput where a node is missing, or
-        reads no codes at that place.
+        most: the largest number of codes to keep per read, in whole images, but at least one image. Raises BadInput
+        where a node is missing, or does not read codes there.
         """
         kept: dict[Read, Array] = {}
 

@@ -1,4 +1,4 @@
-"""One node as a rule of the integer-only interpreter sees it."""
+"""A node in the form that a rule of the integer-only interpreter gets."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from lowbit.reference.values import Array, Codes, Lookup, Requantize, Sums, Valu
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReferenceOp:
-    """One node as its rule sees it. `in_float`: the operator on plain arrays, as ONNX's own reference does it."""
+    """A node as its rule gets it. `in_float` runs the operator on plain arrays with ONNX's own reference."""
 
     node: onnx.NodeProto
     attributes: dict[str, Any]
@@ -20,7 +20,7 @@ class ReferenceOp:
 
     @property
     def label(self) -> str:
-        """How errors call it."""
+        """The node's name in error messages."""
         return f"{self.node.op_type} {self.node.name or self.node.output[0]}"
 
 
@@ -34,5 +34,5 @@ def real(value: Value | None) -> Array | None:
 
 
 def padded(inputs: Inputs, count: int) -> list[Value | None]:
-    """Optional inputs that are not there as None."""
+    """The inputs, with None for optional ones that are absent."""
     return [*inputs, *[None] * (count - len(inputs))]

@@ -1,4 +1,4 @@
-"""What flows through the integer-only interpreter, and how an exact sum becomes a code again.
+"""The values of the integer-only interpreter, and how exact sums are requantized to codes.
 
 | value   | real number it stands for         | made by                                                             |
 |---------|-----------------------------------|---------------------------------------------------------------------|
@@ -135,14 +135,15 @@ def quantize(value: Value, scale: Floats, zero_point: Integers, axis: int | None
 
 
 def by_float(total: Totals, ratio: Floats) -> Totals:
-    """Multiply in float32, round half to even: ONNX Runtime, and XNNPACK's and OpenVINO's kernels but for one step."""
+    """Multiply in float32, round half to even: as ONNX Runtime; XNNPACK and OpenVINO differ by a step at most."""
     return np.rint(total.astype(np.float32) * ratio.astype(np.float32)).astype(np.int64)
 
 
 def nudged(by: float) -> Requantize:
-    """`by_float` of numbers moved by so many steps: a code between those of two small, opposite moves is a tie's.
+    """`by_float` of numbers that are moved by so many steps.
 
-    The mean of two by two codes ends in a half a quarter of the time, and then a kernel's last bit decides.
+    A code between those of two small, opposite moves is a rounded tie. The mean of two by two codes is a tie a quarter
+    of the time, and then the last bit of a kernel's arithmetic decides.
     """
 
     def requantize(total: Totals, ratio: Floats) -> Totals:
