@@ -1,4 +1,4 @@
-"""What the numbers stand on: host, versions, data, preprocessing, the command, and what every word means."""
+"""The basis of a study's numbers: host, versions, data, preprocessing, the command, and a glossary."""
 
 from lowbit.core.preprocess import Preprocess
 from lowbit.core.settings import MULTI_STREAM_SAMPLES

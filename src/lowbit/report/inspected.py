@@ -20,9 +20,12 @@ from lowbit.report.quantized import verified_text
 
 @dataclass(frozen=True, slots=True)
 class LayerFacts:
-    """One layer. weight_bits, activation_bits: of its plan; bytes: of its weights as stored; None where not known.
+    """What is known about one layer; None where it is not known.
 
-    precision: runtime → what it was executed in, with "float" or "hybrid" added where the kernel took no integers.
+    - weight_bits, activation_bits: from the plan
+    - bytes: size of its stored weights
+    - precision: runtime → the precision that it was executed in, followed by "float" or "hybrid" where the kernel did
+      not take integers
     """
 
     name: str
@@ -35,9 +38,16 @@ class LayerFacts:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """An artifact. manifest: None for a file alone, whose `metadata` then says what is known; changed: whether the
-    files are others than the manifest's; int8_share: runtime → share of the multiply–accumulates that it lists;
-    refused: runtime → why nothing is known of it.
+    """An inspected artifact.
+
+    - path, format, size_bytes: of its files
+    - preprocess: how a picture becomes the model's input; None where it is not known
+    - manifest: None for a file without one
+    - changed: whether the files differ from those that the manifest describes
+    - metadata: the file's own entries, key → text
+    - layers: what is known about each layer
+    - int8_share: runtime → share of the listed multiply–accumulates that ran as integers
+    - refused: runtime → why it could not open the file
     """
 
     path: Path
@@ -83,7 +93,7 @@ def precision_text(operator: OpPrecision) -> str:
 
 
 def shares_of(executed: Mapping[str, tuple[OpPrecision, ...]]) -> dict[str, float | None]:
-    """Runtime → the share on integer kernels of what it lists: there is no float graph here to hold it to."""
+    """Runtime → share of the listed multiply–accumulates on integer kernels. No float graph is compared with."""
     return {runtime: int8_share(operators) for runtime, operators in executed.items()}
 
 

@@ -27,7 +27,7 @@ def loses_little(row: Row, report: Report) -> bool:
 
 
 def answers_as_float(row: Row, report: Report) -> bool:
-    """Whether the row agrees with float on as many images as the study wants."""
+    """Whether the row predicts the float model's class on as many images as the study asks for."""
     return figures.agrees(row, report.choice.min_agreement)
 
 
@@ -38,12 +38,12 @@ def eligible(report: Report) -> list[Row]:
 
 
 def loses_too_much(row: Row, report: Report) -> bool:
-    """Whether a measured row is out for its loss; where its file does not belong, no row is judged."""
+    """Whether a measured row loses too much; False in runtimes that its file was not made for."""
     return row.intended and not loses_little(row, report)
 
 
 def answers_otherwise(row: Row, report: Report) -> bool:
-    """Whether a measured row is out for its answers; where its file does not belong, no row is judged."""
+    """Whether a measured row agrees too little; False in runtimes that its file was not made for."""
     return row.intended and not answers_as_float(row, report)
 
 

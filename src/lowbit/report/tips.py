@@ -13,7 +13,7 @@ def tips(report: Report) -> list[dict[str, Any]]:
 
 
 def spoken(row: Row, report: Report) -> str:
-    """The same in one short sentence, for those who hear the page."""
+    """The tooltip as one short sentence, for screen readers."""
     if row.status != "measured":
         return f"{row.name}: {row.status}. {row.reason or ''}"
     return f"{row.name}: " + ", ".join(f"{name} {value}" for name, value in _pairs(row, report)[:4])

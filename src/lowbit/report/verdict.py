@@ -1,4 +1,4 @@
-"""What is said of the winner, made of fields alone: why it wins, how it stands to float, what to be careful about."""
+"""Text about the winner, made from its row: why it wins, how it compares with float, and what to watch out for."""
 
 from lowbit.core.figures import Optimize, cost, drop_points
 from lowbit.core.row import Row

@@ -76,7 +76,7 @@ def p_value(p: float | None) -> str:
 
 
 def fidelity(difference: float) -> str:
-    """How true the float graph is to its source, by the largest absolute difference of their outputs."""
+    """How closely the float graph follows its source: the largest absolute difference of their outputs, in words."""
     return f"differs from its source by at most {difference:.2g} on real samples"
 
 
