@@ -1,4 +1,4 @@
-"""What the command says when it fails through no fault of the user's input, and where the whole story is."""
+"""The message for a failure that is not the user's fault, and the file with the full traceback."""
 
 import shlex
 import sys
@@ -11,7 +11,7 @@ from lowbit.core.errors import JobError, LowbitError
 
 
 def crash_message(error: BaseException, arguments: Sequence[str]) -> str:
-    """One sentence: what went wrong, and the file that tells the rest. The traceback is written there."""
+    """One sentence on what went wrong, with the name of the file that the traceback was written to."""
     cause = " ".join(str(error).split())
     if isinstance(error, JobError):
         return f"{cause}; its log is {error.log}"

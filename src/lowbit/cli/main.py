@@ -27,7 +27,10 @@ _OF_A_PATH = (
 
 
 class Parser(argparse.ArgumentParser):
-    """Takes no abbreviated options, so that one that is added later breaks nobody's script; commands' parsers too."""
+    """A parser that takes no abbreviated options, so that a new option breaks nobody's script.
+
+    The parsers of commands are of this class too.
+    """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options, allow_abbrev=False)
