@@ -7,6 +7,8 @@ from onnx_ir.passes import common
 from lowbit.graph.batch import check_batch
 from lowbit.graph.passes.batchnorm import fold_batchnorm
 from lowbit.graph.passes.cancel_transposes import cancel_transposes
+from lowbit.graph.passes.ceil_mode import pad_instead_of_ceil_mode
+from lowbit.graph.passes.conv_transpose import pads_of_conv_transpose
 from lowbit.graph.passes.drop_idle import drop_idle
 from lowbit.graph.passes.fold_constants import fold_constants
 from lowbit.graph.passes.free_batch import free_batch
@@ -21,6 +23,8 @@ OLDEST_IR = 8  # the first where weights need not be listed as inputs, and local
 
 def clean(model: onnx.ModelProto, where: str = "the model") -> onnx.ModelProto:
     """The same function with a free batch size: constants and BatchNormalization folded, nothing that only trains.
+
+    Poolings and transposed convolutions state their padding by numbers, which every runtime reads alike.
 
     `model` is not changed; it has passed `check_graph` and, where a stranger made it, `adapt`. Operators are named by
     kind and number ("Conv_12"), so are the values they give; the input, the output and the weights keep their names.
@@ -38,6 +42,8 @@ def clean(model: onnx.ModelProto, where: str = "the model") -> onnx.ModelProto:
     cancel_transposes(graph)
     fold_batchnorm(graph)
     flat_gemm_bias(graph)
+    pad_instead_of_ceil_mode(graph)
+    pads_of_conv_transpose(graph)
     common.RemoveUnusedNodesPass()(graph)
     common.RemoveUnusedOpsetsPass()(graph)
     common.ClearMetadataAndDocStringPass()(graph)

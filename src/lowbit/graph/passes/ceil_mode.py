@@ -4,8 +4,8 @@ Runtimes differ in what ceil_mode means: where a window would begin behind x, ON
 MaxPool keeps it, and ONNX's shape inference before operator set 22 counts it. Padding at the end is exact: neither a
 maximum nor an average without count_include_pad looks at it.
 
-Requires: shapes are inferred; `pad_average_pool` has run. Ensures: a MaxPool or AveragePool without dilation whose
-input has a known size has no ceil_mode, and shapes are right behind it.
+Requires: shapes are inferred. Ensures: a MaxPool or AveragePool without dilation whose input has a known size has no
+ceil_mode, and shapes are right behind it; an AveragePool with count_include_pad is left to `pad_average_pool`.
 """
 
 import onnx_ir as ir
@@ -18,7 +18,10 @@ from lowbit.graph.windows import PoolWindows, pool_windows
 def pad_instead_of_ceil_mode(model: ir.Model) -> None:
     """MaxPool and AveragePool with ceil_mode → the same with more padding at the end."""
     for node in list(model.graph):
-        if node.op_type in ("MaxPool", "AveragePool") and node.attributes.get_int("ceil_mode", 0) == 1:
+        counts_padding = node.attributes.get_int("count_include_pad", 0) == 1
+        if node.op_type not in ("MaxPool", "AveragePool") or counts_padding:
+            continue
+        if node.attributes.get_int("ceil_mode", 0) == 1:
             windows = pool_windows(node)
             dilations = node.attributes["dilations"].as_ints() if "dilations" in node.attributes else ()
             if windows is None or any(dilation != 1 for dilation in dilations):
