@@ -7,6 +7,7 @@ import onnx
 import pytest
 
 from lowbit.core.errors import BadInput
+from lowbit.core.format import ONNX, OPENVINO_IR, TFLITE, FileFormat
 from lowbit.formats.onnx.write import export_onnx
 from lowbit.formats.part import part_of, parts
 from lowbit.quant.model import QuantizedModel
@@ -69,14 +70,18 @@ def test_every_node_on_integers_is_a_part(model: QuantizedModel) -> None:
     assert {part.node: part.reads for part in found}["a"] == (("a", 0), ("a", 1))
 
 
-@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino", "openvino-ir"])
+@pytest.mark.parametrize(
+    ("runtime", "form"),
+    [("onnxruntime", ONNX), ("openvino", ONNX), ("openvino", OPENVINO_IR)],
+    ids=["onnxruntime", "openvino", "openvino-ir"],
+)
 def test_parts_give_the_references_codes(
-    model: QuantizedModel, read: dict[str, list[Array]], runtime: str, tmp_path: Path
+    model: QuantizedModel, read: dict[str, list[Array]], runtime: str, form: FileFormat, tmp_path: Path
 ) -> None:
     if runtime != "onnxruntime":
         pytest.importorskip("openvino")
     for name in EXPECTED:
-        agrees(model, name, runtime, read[name], tmp_path)
+        agrees(model, name, runtime, form, read[name], tmp_path)
 
 
 @pytest.mark.parametrize("name", ["a", "p", "e"])
@@ -84,12 +89,12 @@ def test_parts_give_the_references_codes_in_litert(
     model: QuantizedModel, read: dict[str, list[Array]], name: str, tmp_path: Path
 ) -> None:
     pytest.importorskip("litert_torch")
-    agrees(model, name, "litert", read[name], tmp_path)
+    agrees(model, name, "litert", TFLITE, read[name], tmp_path)
 
 
-def agrees(model: QuantizedModel, name: str, runtime: str, codes: list[Array], folder: Path) -> None:
+def agrees(model: QuantizedModel, name: str, runtime: str, form: FileFormat, codes: list[Array], folder: Path) -> None:
     low, expected, high = (alone.in_reference(model, name, nudged(by))(codes) for by in (-0.01, 0, 0.01))
-    found = alone.RUNTIMES[runtime](model, name, folder)(codes)
+    found = alone.in_runtime(model, name, runtime, form, folder)(codes)
     assert found.shape == expected.shape
     if expected.dtype.kind == "f":
         np.testing.assert_allclose(found, expected, atol=1e-3 * np.ptp(expected))

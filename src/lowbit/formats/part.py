@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
+from lowbit.core.adapter import CodePorts
 from lowbit.core.errors import BadInput
 from lowbit.graph.values import constant
 from lowbit.quant.model import QuantizedModel
@@ -36,6 +37,15 @@ class Part:
     op_type: str
     reads: tuple[tuple[str, int], ...]
     model: QuantizedModel
+
+    @property
+    def ports(self) -> CodePorts:
+        """How a runtime finds the part's inputs and reads its result."""
+        graph, main = self.model.graph.graph, self.model.main
+        result = main.get(str(graph.outputs[0].name))
+        names = [str(value.name) for value in graph.inputs]
+        inputs = tuple((name, int(main[name].zero_point) if name in main else 0) for name in names)
+        return CodePorts(inputs, None if result is None else int(result.zero_point))
 
 
 def parts(model: QuantizedModel) -> tuple[tuple[Part, ...], dict[str, str]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from lowbit.core.adapter import CodePorts, Floats, RunCodes, SessionOptions
+from lowbit.core.adapter import Floats, RunCodes, SessionOptions
 from lowbit.core.artifact import Artifact
 from lowbit.core.discover import require
 from lowbit.core.errors import UnsupportedError
@@ -74,7 +74,7 @@ def verify_artifact(
             path = Path(folder) / f"{number}{suffix}"
             try:
                 write_layer(model, part.node, artifact.format, path)
-                opened = module.open_codes(path, _ports(part), options)
+                opened = module.open_codes(path, part.ports, options)
                 checks.append(_check(model, part, [kept[read] for read in part.reads], opened))
             except UnsupportedError as error:
                 unchecked.append(UncheckedLayer(part.node, error.reason))
@@ -106,14 +106,6 @@ def _check(model: QuantizedModel, part: Part, codes: Sequence[Array], runtime: R
     low, high = (by(nudged(shift))(codes) for shift in (-_TIE, _TIE))
     between = float(((low <= seen) & (seen <= high)).mean())
     return replace(check, equal=between, requantize=_EITHER) if between > check.equal else check
-
-
-def _ports(part: Part) -> CodePorts:
-    graph, main = part.model.graph.graph, part.model.main
-    result = main.get(str(graph.outputs[0].name))
-    names = [str(value.name) for value in graph.inputs]
-    inputs = tuple((name, int(main[name].zero_point) if name in main else 0) for name in names)
-    return CodePorts(inputs, None if result is None else int(result.zero_point))
 
 
 def _scores(artifact: Artifact, runtime: Runtime, images: Floats, options: SessionOptions) -> Floats:
