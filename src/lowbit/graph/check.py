@@ -1,13 +1,12 @@
 """What a user's graph must be: float images in, one float output, standard operators, finite weights."""
 
-from collections.abc import Iterator
-
 import onnx
 from onnx import TensorProto, inliner, numpy_helper
 
 from lowbit.core.errors import BadInput
 from lowbit.core.text import said
 from lowbit.graph.finite import check_finite
+from lowbit.graph.nested import with_nested
 from lowbit.graph.passes.float32 import OTHERS
 from lowbit.graph.passes.sort_nodes import sort_nodes
 from lowbit.graph.values import described, dims, real_inputs
@@ -48,17 +47,8 @@ def _inlined(model: onnx.ModelProto) -> onnx.ModelProto:
     return inliner.inline_local_functions(model) if model.functions else model
 
 
-def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """All nodes, nested graphs included."""
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            for nested in (attribute.g, *attribute.graphs):
-                yield from _nodes(nested)
-
-
 def _check_operators(model: onnx.ModelProto, where: str) -> None:
-    nodes = list(_nodes(model.graph))
+    nodes = [node for graph in with_nested(model.graph) for node in graph.node]
     quantized = sorted({node.op_type for node in nodes if node.op_type in _QUANTIZED})
     if quantized:
         raise BadInput(

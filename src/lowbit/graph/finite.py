@@ -4,14 +4,13 @@ A constant that is no weight may be infinite on purpose: the mask of causal atte
 of a maximum. So what a constant is used for decides; NaN is never meant.
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 import onnx
 from onnx import numpy_helper
 
 from lowbit.core.errors import BadInput
 from lowbit.core.text import said
+from lowbit.graph.nested import with_nested
 
 _WEIGHTS = {  # operator → inputs that it multiplies by, or adds to a product
     "BatchNormalization": (1, 2, 3, 4),
@@ -35,7 +34,7 @@ _FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BF
 
 def check_finite(model: onnx.ModelProto, where: str) -> None:
     """BadInput, naming `where` and the tensor, for NaN in any constant and for infinite values in a weight."""
-    graphs = list(_graphs(model.graph))
+    graphs = list(with_nested(model.graph))
     weights = _weight_names([node for graph in graphs for node in graph.node])
     for graph in graphs:
         for tensor in graph.initializer:
@@ -44,14 +43,6 @@ def check_finite(model: onnx.ModelProto, where: str) -> None:
             for attribute in node.attribute:
                 if node.op_type == "Constant" and attribute.name == "value":
                     _check(attribute.t, node.output[0], where, weight=node.output[0] in weights)
-
-
-def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            for nested in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
-                yield from _graphs(nested)
 
 
 def _weight_names(nodes: list[onnx.NodeProto]) -> set[str]:

@@ -1,7 +1,6 @@
 """ONNX Runtime's own quantization tools: ONNX files."""
 
 import tempfile
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from lowbit.core.adapter import BuildRequest, Built, Floats, ToolchainInfo
 from lowbit.core.files import TEMPORARY
 from lowbit.core.recipe import Recipe
 from lowbit.core.refusal import vendor_call
+from lowbit.graph.nested import with_nested
 from lowbit.measure.host import facts, int8_sums_saturate
 from lowbit.toolchains._edge import Calibration, metadata
 
@@ -183,7 +183,7 @@ def _shorten(model: Any) -> None:
         return short[name]
 
     used = {""}
-    for graph in _graphs(model.graph):
+    for graph in with_nested(model.graph):
         for node in graph.node:
             node.input[:] = [renamed(name) for name in node.input]
             node.output[:] = [renamed(name) for name in node.output]
@@ -201,12 +201,3 @@ def _shorten(model: Any) -> None:
     kept = [opset for opset in model.opset_import if opset.domain in used]
     del model.opset_import[:]
     model.opset_import.extend(kept)
-
-
-def _graphs(graph: Any) -> Iterator[Any]:
-    """`graph` and all graphs nested in its nodes' attributes, at any depth."""
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            for inner in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
-                yield from _graphs(inner)

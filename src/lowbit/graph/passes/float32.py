@@ -5,11 +5,11 @@ Ensures: no float16, bfloat16 or float64 anywhere: weights, constants, inputs, o
 make. Half-precision numbers keep their values; doubles are rounded, and cut at float32's largest number.
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
+
+from lowbit.graph.nested import with_nested
 
 OTHERS = {TensorProto.FLOAT16: "float16", TensorProto.BFLOAT16: "bfloat16", TensorProto.DOUBLE: "float64"}
 
@@ -19,7 +19,7 @@ _TYPE_ATTRIBUTES = {"to", "dtype", "stash_type", "output_datatype", "softmax_pre
 def to_float32(model: onnx.ModelProto) -> list[str]:
     """Rewrite `model` in place; the types that were found besides float32, by name, in a fixed order."""
     found: set[int] = set()
-    for graph in _graphs(model.graph):
+    for graph in with_nested(model.graph):
         for tensor in graph.initializer:
             _convert(tensor, found)
         for node in graph.node:
@@ -34,14 +34,6 @@ def to_float32(model: onnx.ModelProto) -> list[str]:
                 found.add(value.type.tensor_type.elem_type)
                 value.type.tensor_type.elem_type = TensorProto.FLOAT
     return [name for kind, name in OTHERS.items() if kind in found]
-
-
-def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            for nested in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
-                yield from _graphs(nested)
 
 
 def _convert(tensor: onnx.TensorProto, found: set[int]) -> None:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
+from lowbit.graph.nested import with_nested
 from lowbit.graph.values import dims, image_input
 
 BATCH = "batch"
@@ -38,14 +39,12 @@ def free_batch(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def forget_shapes(graph: onnx.GraphProto) -> None:
     """Drop inferred shapes, which carry the old batch size, also those of what goes in and out of nested graphs."""
-    del graph.value_info[:]
-    for node in graph.node:
-        for attribute in node.attribute:
-            for nested in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
-                for value in (*nested.input, *nested.output):
-                    for dim in value.type.tensor_type.shape.dim:
-                        dim.Clear()
-                forget_shapes(nested)
+    for each in with_nested(graph):
+        del each.value_info[:]
+        if each is not graph:
+            for value in (*each.input, *each.output):
+                for dim in value.type.tensor_type.shape.dim:
+                    dim.Clear()
 
 
 def _constants(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
