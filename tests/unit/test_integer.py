@@ -240,13 +240,6 @@ def test_codes_that_nodes_read_are_kept_for_the_first_images(tmp_path: Path) -> 
         graph.run_and_keep({"x": x}, [("fc", 7)], 1)
 
 
-def test_asking_for_a_layer_that_is_not_there() -> None:
-    graph = qdq([helper.make_node("Relu", ["x"], ["y"], "relu")], {"x": (0.1, 0)}, ["y"])
-    assert graph.codes_read_by("relu") == "x"
-    with pytest.raises(BadInput, match=r"no node 'conv'.*relu"):
-        graph.codes_read_by("conv")
-
-
 def qdq(
     nodes: list[onnx.NodeProto],
     inputs: dict[str, tuple[float, int]],

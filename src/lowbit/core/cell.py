@@ -1,7 +1,7 @@
 """A cell of a study is a build, a runtime and settings; and how a job can end, so that every cell gets a row."""
 
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from lowbit.core.adapter import ToolchainInfo
 from lowbit.core.errors import with_remedy
@@ -112,6 +112,3 @@ class Outcome(Generic[Result]):
         if self.value is None:
             raise ValueError(f"a job that ended as {self.end!r} has no result ({self.reason})")
         return self.value
-
-
-AnyOutcome = Outcome[Any]

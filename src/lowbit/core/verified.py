@@ -66,11 +66,6 @@ class Verified:
     scores: ScoresCheck
 
     @property
-    def worst(self) -> LayerCheck | None:
-        """The layer with the fewest equal codes; None where no layer could be compared."""
-        return min(self.layers, key=lambda layer: layer.equal, default=None)
-
-    @property
     def equal(self) -> float | None:
         """Share of equal codes in the worst layer; None where no layer could be compared."""
         return min((layer.equal for layer in self.layers), default=None)

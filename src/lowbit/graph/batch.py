@@ -8,12 +8,6 @@ from lowbit.core.text import said
 from lowbit.graph.values import dims, image_input
 
 
-def is_free(model: onnx.ModelProto) -> bool:
-    """Whether the graph declares a free batch size."""
-    shape = dims(image_input(model))
-    return shape is not None and not isinstance(shape[0], int)
-
-
 def check_batch(model: onnx.ModelProto, where: str, exported: int | None = None) -> int:
     """The number of outputs, proven by running: two images at once score as each of them alone.
 

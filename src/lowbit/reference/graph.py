@@ -58,19 +58,6 @@ class IntegerGraph:
                     values.pop(name, None)
         return {name: values[name] for name in wanted}
 
-    def codes_read_by(self, node: str) -> str:
-        """The integer tensor that the first input of the node `name` was dequantized from."""
-        makers = {output: maker for maker in self.nodes for output in maker.output}
-        found = next((candidate for candidate in self.nodes if candidate.name == node), None)
-        if found is None:
-            raise BadInput(f"the file has no node {node!r}: expected one of {', '.join(n.name for n in self.nodes)}")
-        maker = makers.get(found.input[0])
-        while maker is not None and maker.op_type != "DequantizeLinear":
-            maker = makers.get(maker.input[0])
-        if maker is None:
-            raise BadInput(f"{node} reads no codes: no DequantizeLinear stands before its first input")
-        return str(maker.input[0])
-
     def run_and_keep(
         self, feeds: Mapping[str, Array], reads: Collection[Read], most: int
     ) -> tuple[dict[str, Value], dict[Read, Array]]:
