@@ -40,6 +40,16 @@ def test_null_adapters_take_a_study_to_its_page(project: Path) -> None:
     assert max(row["speedup"] for row in measured if row["recipe"] == "fp32") == 1.0
 
 
+def test_a_study_holds_no_path_of_its_own_place_and_can_be_moved(project: Path) -> None:
+    assert compare(*NULL, "--max-drop", "100", cwd=project).returncode == 0
+    moved = (project / "study").rename(project / "moved")
+    stored = json.loads((moved / "study.json").read_text())
+    assert (moved / stored["report"]["model"]["path"]).is_file()
+    assert str(project) not in (moved / "study.json").read_text()
+    done = lowbit("report", "moved", "--why", "null/int8-static@null", cwd=project)
+    assert done.returncode == 0, done.stderr
+
+
 def test_onnxruntime_alone_needs_nothing_else(project: Path) -> None:
     done = compare("--toolchains", "onnxruntime", "--runtimes", "onnxruntime", "--max-drop", "100", cwd=project)
     assert done.returncode == 0, done.stderr + done.stdout

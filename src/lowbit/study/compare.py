@@ -81,7 +81,7 @@ def _report(work: Work, request: StudyRequest, inputs: Inputs, plan: CellsPlan, 
     packages = versions(["numpy", "onnx", "pillow", "mlcommons-loadgen"]) | {"lowbit": exact_version()}
     return Report(
         title=f"{model.name}{' (random weights)' if model.random_weights else ''} on {common.data}",
-        model=model,
+        model=replace(model, path=Path(work.store.relative(model.path))),
         data=request.data,
         preprocess=request.preprocess,
         settings=settings,
