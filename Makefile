@@ -17,7 +17,7 @@ demo: setup
 	$(BIN)/lowbit compare digits-cnn --data digits --min-duration 0.5 --rounds 1 --out digits-cnn-digits
 
 test: setup
-	$(BIN)/pytest -n auto --dist loadfile
+	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test-slow: setup
 	$(BIN)/pytest -m slow --timeout 3600

@@ -17,14 +17,13 @@ from safetensors.torch import save_file
 
 from lowbit.core.adapter import Floats
 from lowbit.core.errors import BadInput, LowbitError
-from lowbit.core.model import FloatModel
+from lowbit.core.model import GRAPH, FloatModel
 from lowbit.core.samples import Samples
 from lowbit.data.datasets import open_dataset
 from lowbit.data.declare import parse
 from lowbit.data.preprocess import to_input
 from lowbit.sources import torch_digits
 from lowbit.sources._edge import Loaded, Predict, SourceRequest, versions
-from lowbit.sources._float import GRAPH
 from lowbit.sources.check import check_against_source
 from lowbit.sources.find import every, find
 from lowbit.sources.torch_zoo import random_network

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+GRAPH = "float.onnx"  # name of the float graph's file
+
 
 @dataclass(frozen=True, slots=True)
 class LayerMacs:

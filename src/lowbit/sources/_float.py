@@ -5,14 +5,12 @@ import onnx
 from lowbit.core import digest
 from lowbit.core.errors import BadInput
 from lowbit.core.files import aside
-from lowbit.core.model import FloatModel
+from lowbit.core.model import GRAPH, FloatModel
 from lowbit.graph.clean import clean
 from lowbit.graph.products import layer_macs
 from lowbit.graph.scores import kind_of_scores
 from lowbit.graph.values import dims, image_input
 from lowbit.sources._edge import SourceRequest
-
-GRAPH = "float.onnx"
 
 
 def write_float(

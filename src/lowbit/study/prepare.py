@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from lowbit.core.cell import Outcome
 from lowbit.core.errors import BadInput, JobError, with_remedy
-from lowbit.core.model import FloatModel
+from lowbit.core.model import GRAPH, FloatModel
 from lowbit.core.outcome import Accuracy
 from lowbit.core.samples import Samples
 from lowbit.data.cache import open_samples
@@ -16,7 +16,6 @@ from lowbit.measure.accuracy import Scoring
 from lowbit.measure.stats import above_chance
 from lowbit.sources import find as sources
 from lowbit.sources._edge import Source
-from lowbit.sources._float import GRAPH
 from lowbit.study import keys
 from lowbit.study.ask import InputsAsk, StudyRequest
 from lowbit.study.execute.local import LocalExecutor, PlacedJob

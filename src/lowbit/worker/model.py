@@ -5,14 +5,13 @@ from dataclasses import replace
 from lowbit.core.adapter import SessionOptions
 from lowbit.core.artifact import Artifact
 from lowbit.core.files import folder_aside
-from lowbit.core.model import FloatModel
+from lowbit.core.model import GRAPH, FloatModel
 from lowbit.data.cache import open_samples
 from lowbit.data.picture import UNLABELLED
 from lowbit.data.preprocess import to_input
 from lowbit.runtimes import find as runtimes
 from lowbit.sources import find as sources
 from lowbit.sources._edge import SourceRequest
-from lowbit.sources._float import GRAPH
 from lowbit.sources.check import check_against_source
 from lowbit.worker.doing import doing
 from lowbit.worker.jobs import ModelJob
