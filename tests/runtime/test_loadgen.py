@@ -1,5 +1,6 @@
 """LoadGen itself, driven with functions of known duration."""
 
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from lowbit.core.adapter import Floats
+from lowbit.core.errors import UnsupportedError
 from lowbit.core.settings import Settings
 from lowbit.measure.speed import run_loadgen
 
@@ -66,3 +68,53 @@ def test_a_model_that_breaks_in_the_middle_ends_the_run_with_its_own_error(tmp_p
 
     with pytest.raises(ValueError, match="two hundred and first"):
         run_loadgen(breaks, IMAGES, SETTINGS, tmp_path)
+
+
+SERVER = replace(SETTINGS, scenario="server")
+
+
+def test_a_server_answers_arrivals_at_the_given_rate(tmp_path: Path) -> None:
+    sleeper = Sleeper()
+    run = run_loadgen(sleeper, IMAGES, replace(SERVER, target_qps=250.0, target_latency_ms=2000.0), tmp_path)
+    assert run.valid, run.verdict
+    assert (run.target_qps, run.queries >= 662) == (250.0, True)
+    assert run.latency_p50_ms is not None
+    assert run.latency_p999_ms is not None
+    assert 2.0 <= run.latency_p50_ms <= run.latency_p999_ms
+    assert set(sleeper.sizes) == {1}
+
+
+def test_queries_that_wait_for_a_server_are_answered_together(tmp_path: Path) -> None:
+    sleeper = Sleeper()
+    settings = replace(SERVER, batch_size=4, target_qps=1200.0, target_latency_ms=2000.0)  # 500 a second, one by one
+    run = run_loadgen(sleeper, IMAGES, settings, tmp_path)
+    assert run.valid, run.verdict
+    assert set(sleeper.sizes[12:]) <= {1, 2, 3, 4}
+    assert 4 in sleeper.sizes
+
+
+def test_a_server_that_is_asked_for_too_much_is_invalid(tmp_path: Path) -> None:
+    run = run_loadgen(Sleeper(), IMAGES, replace(SERVER, target_qps=2000.0, target_latency_ms=5.0), tmp_path)
+    assert not run.valid
+    assert run.verdict.startswith("INVALID")
+
+
+def test_a_server_that_breaks_ends_the_run_with_its_own_error(tmp_path: Path) -> None:
+    def breaks(images: Floats) -> Floats:
+        if threading.current_thread() is not threading.main_thread():  # an arrival, not the warm-up
+            raise ValueError("the first arrival")
+        return np.zeros((len(images), 2), np.float32)
+
+    with pytest.raises(ValueError, match="first arrival"):
+        run_loadgen(breaks, IMAGES, replace(SERVER, target_qps=3000.0), tmp_path)
+
+
+@pytest.mark.slow
+def test_the_rate_that_loadgen_finds_is_valid_and_half_as_much_again_is_not(tmp_path: Path) -> None:
+    found = run_loadgen(Sleeper(), IMAGES, SERVER, tmp_path / "found")
+    assert found.valid, found.verdict
+    assert found.target_qps is not None
+    beyond = replace(SERVER, target_qps=1.5 * found.target_qps)
+    assert not run_loadgen(Sleeper(), IMAGES, beyond, tmp_path / "beyond").valid
+    with pytest.raises(UnsupportedError, match="--target-latency"):
+        run_loadgen(Sleeper(), IMAGES, replace(SERVER, target_latency_ms=1.0), tmp_path / "never")

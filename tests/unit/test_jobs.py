@@ -13,7 +13,7 @@ from lowbit.core.preprocess import Preprocess
 from lowbit.core.settings import Settings
 from lowbit.worker.jobs import SamplesJob, SpeedJob, load_job, load_outcome, save_job, save_outcome
 
-TIMING = Timing(1.0, 1.1, 1.2, 990.0, 64, True, "VALID", 1000, 0.1, 0.2, 0.0, 0.0, 0.0, False)
+TIMING = Timing(1.0, 1.1, 1.2, 1.3, 1.1, 990.0, None, 64, 64, 0.1, True, "VALID", 1000, 0.1, 0.2, 0.0, 0.0, 0.0, False)
 
 
 def test_paths_within_the_study_move_with_it_and_others_stay(tmp_path: Path) -> None:

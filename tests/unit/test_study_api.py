@@ -71,15 +71,18 @@ def test_every_argument_of_compare_is_in_the_command(asked: list[Any]) -> None:
         "seed": 3, "limit": 9, "toolchains": ("a",), "recipes": ("b",), "bits": (4,), "runtimes": ("c",),
         "scenario": "offline", "threads": 2, "batch_size": 5, "min_duration": 0.1, "rounds": 2, "official": True,
         "timing": False, "input_size": "8x8", "threshold": 0.25, "min_agreement": 80.0,
-        "optimize": "size", "max_drop": 2.5, "time_limit": 60.0, "out": "s",
+        "optimize": "size", "max_drop": 2.5, "time_limit": 60.0, "out": "s", "rules": "v2.1", "target_latency": 20.0,
     }  # fmt: skip
+    server: dict[str, Any] = {"scenario": "server", "target_qps": 50.0}  # which has arrivals; offline has none
     named = {
         name for name, parameter in inspect.signature(api.compare).parameters.items()
         if parameter.kind is parameter.KEYWORD_ONLY and name != "progress"
     }  # fmt: skip
-    assert named == set(others)
+    assert named == set(others) | set(server)
     api.compare("m.onnx", "d", **others)
     assert again(asked[0].command) == others | {"model": "m.onnx", "data": "d"}
+    api.compare("m.onnx", "d", preprocess="raw", **server)
+    assert again(asked[1].command) == server | {"model": "m.onnx", "data": "d", "preprocess": "raw"}
 
 
 def test_every_argument_of_quantize_arrives(asked: list[Any]) -> None:

@@ -33,7 +33,9 @@ def cell(build: Build, runtime: str, right: np.ndarray, folder: Path, p50: float
     path = folder / f"{build.folder}-{runtime}.npy"
     np.save(path, right)
     accuracy = Accuracy(len(right), int(right.sum()), None, 1.0, 0.0, 0, 0, 1.0)
-    timing = Timing(p50, p50, p50, 1e3 / p50, 64, True, "VALID", 1000, 0.1, 0.1, 0.0, 0.0, 0.0, False)
+    timing = Timing(
+        p50, p50, p50, p50, p50, 1e3 / p50, None, 64, 64, 1.0, True, "VALID", 1000, 0.1, 0.1, 0.0, 0.0, 0.0, False
+    )
     timings = [replace(timing, latency_p50_ms=p50 * factor) for factor in (1.0, 1.1, 0.9)]
     return CellState(
         Cell(build, runtime, Settings()), accuracy=Outcome("done", accuracy), right=path,

@@ -53,12 +53,21 @@ def add_to(commands: Any) -> None:
 
     group = command.add_argument_group("timing (MLPerf LoadGen)")
     add = group.add_argument
-    add("--scenario", choices=("single-stream", "multi-stream", "offline"), help="(single-stream)")
+    add("--scenario", choices=("single-stream", "multi-stream", "offline", "server"),
+        help="(single-stream)")  # fmt: skip
     add("--threads", type=whole, metavar="N", help="threads of one session (1)")
-    add("--batch-size", type=whole, metavar="N", help="images a call (1; multi-stream 8; offline 32)")
+    add(
+        "--batch-size",
+        type=whole,
+        metavar="N",
+        help="most images a call (1; multi-stream 8; offline 32)",
+    )
     add("--min-duration", type=number, metavar="S", help="shortest timed run, seconds (2)")
     add("--rounds", type=whole, metavar="N", help="timed rounds; their spread is the noise (3)")
-    add("--official", action="store_true", help="MLPerf's own durations and query counts")
+    add("--official", action="store_true", help="durations and query counts of MLPerf's round (--rules)")
+    add("--rules", choices=("v6.1", "v2.1"), help="MLPerf's round whose rules results are held against (v6.1)")
+    add("--target-latency", type=number, metavar="MS", help="server: 99 %% of latencies stay within (15)")
+    add("--target-qps", type=number, metavar="N", help="server: queries a second (LoadGen finds the highest valid)")
     add("--no-timing", dest="timing", action="store_false", help="measure no speed and no memory: much quicker")
 
     group = command.add_argument_group("what comes out")

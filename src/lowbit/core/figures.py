@@ -3,20 +3,27 @@
 from typing import Literal
 
 from lowbit.core.row import Row
+from lowbit.core.settings import MEASURES_RATE
 
 Optimize = Literal["latency", "size", "memory"]
 _ROUNDING = 1e-9  # percentage points: in floating point, 0.9 - 0.89 is a little more than 1 point
 
 
 def rate(row: Row) -> float | None:
-    """Queries per second at the median latency (offline: samples per second); None when the row was not timed."""
-    if row.scenario == "offline":
+    """Queries per second at the median latency; None when the row was not timed.
+
+    Offline and in the server scenario it is the measured rate, in samples per second.
+    """
+    if row.scenario in MEASURES_RATE:
         return row.samples_per_s
     return None if row.latency_p50_ms is None else 1e3 / row.latency_p50_ms
 
 
 def cost(row: Row, optimize: Optimize) -> float:
-    """What `optimize` minimizes: seconds per query (offline: per sample), bytes on disk, or bytes of peak memory."""
+    """What `optimize` minimizes: seconds, bytes on disk, or bytes of peak memory.
+
+    Seconds are per query, or per sample where the scenario measures a rate.
+    """
     if optimize == "latency":
         per_second = rate(row)
         return 1 / per_second if per_second else float("inf")

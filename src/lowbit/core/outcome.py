@@ -40,8 +40,13 @@ class Executed:
 class Timing:
     """One round of timing under LoadGen. Latencies are per query, in milliseconds; None in the offline scenario.
 
+    - latency_p999_ms: 99.9th percentile
+    - early_stopping_ms: LoadGen's estimate of the percentile that the scenario reports, which holds with a
+      confidence of 99 %; None offline and in the server scenario
     - samples_per_s: throughput
-    - queries: how many queries LoadGen sent
+    - target_qps: arrivals per second in the server scenario; None in others
+    - queries, samples: how many LoadGen sent
+    - duration_s: how long it sent them
     - loadgen_valid, verdict: whether LoadGen calls the run valid, and its own words
     - peak_memory_bytes: peak resident memory above the level after the runtime's warm-up, with one sample in memory
     - load_s: seconds to open the file
@@ -53,8 +58,13 @@ class Timing:
     latency_p50_ms: float | None
     latency_p90_ms: float | None
     latency_p99_ms: float | None
+    latency_p999_ms: float | None
+    early_stopping_ms: float | None
     samples_per_s: float
+    target_qps: float | None
     queries: int
+    samples: int
+    duration_s: float
     loadgen_valid: bool
     verdict: str
     peak_memory_bytes: int

@@ -26,14 +26,21 @@ class Row:
     - kl: Kullback–Leibler divergence from the float model's scores, in nats
     - p_value: of McNemar's exact test against the float model
     - size_bytes: of all shipped files
-    - latency_p50_ms, latency_p90_ms, latency_p99_ms: latency per query, median over the rounds
+    - latency_p50_ms, latency_p90_ms, latency_p99_ms, latency_p999_ms: latency per query (the last: 99.9th percentile),
+      median over the rounds
+    - early_stopping_ms: LoadGen's early-stopping estimate of the percentile that the scenario reports
     - latency_p50_low_ms, latency_p50_high_ms: smallest and largest median latency of a round
     - samples_per_s: throughput
+    - target_qps: arrivals per second in the server scenario
+    - queries: how many queries LoadGen sent in one round
+    - duration_s: how long one round took
     - speedup: rate relative to the fastest fp32 row
     - disturbed: whether other work on the machine disturbed the timing
     - threads, batch_size: of the timed session
     - loadgen_valid: whether LoadGen calls every round valid
-    - official: whether MLPerf's own durations and query counts were used
+    - official: whether the durations and query counts of a round of MLPerf were used
+    - rules_met: rounds of MLPerf whose rules every timing round meets
+    - rules_missing: what is missing to meet the rules of the round that the study names
     - peak_memory_bytes: peak resident memory above the runtime's own
     - load_s, import_s: seconds to open the file, and to import the runtime
     - build_s: seconds to make the file, without imports and calibration
@@ -72,13 +79,20 @@ class Row:
     latency_p50_high_ms: float | None = None
     latency_p90_ms: float | None = None
     latency_p99_ms: float | None = None
+    latency_p999_ms: float | None = None
+    early_stopping_ms: float | None = None
     samples_per_s: float | None = None
+    target_qps: float | None = None
+    queries: int | None = None
+    duration_s: float | None = None
     speedup: float | None = None
     disturbed: bool = False
     threads: int
     batch_size: int
     loadgen_valid: bool | None = None
     official: bool
+    rules_met: tuple[str, ...] = ()
+    rules_missing: tuple[str, ...] = ()
     peak_memory_bytes: int | None = None
     load_s: float | None = None
     import_s: float | None = None

@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Scenario = Literal["single-stream", "multi-stream", "offline"]
+Scenario = Literal["single-stream", "multi-stream", "offline", "server"]
+Round = Literal["v6.1", "v2.1"]
 Among = Literal["model", "data"]
 
+MEASURES_RATE: tuple[Scenario, ...] = ("offline", "server")  # scenarios whose result is a rate, not a latency
 MULTI_STREAM_SAMPLES = 8  # samples per query, as MLPerf defines the scenario
 
 
@@ -18,7 +20,10 @@ class Settings:
     - batch_size: images in one call of `predict`
     - min_duration_s: shortest duration of a timed run
     - rounds: how many rounds of timing; 0: nothing is timed
-    - official: whether MLPerf's own durations and query counts are used
+    - official: whether the durations and query counts of the round `rules` are used
+    - rules: the round of MLPerf Inference whose rules results are held against
+    - target_latency_ms: in the server scenario, what 99 % of the latencies must stay within
+    - target_qps: in the server scenario, queries per second; None: LoadGen searches for the highest valid rate
     - seed: of every random order
     """
 
@@ -28,4 +33,7 @@ class Settings:
     min_duration_s: float = 2.0
     rounds: int = 3
     official: bool = False
+    rules: Round = "v6.1"
+    target_latency_ms: float = 15.0
+    target_qps: float | None = None
     seed: int = 0

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from lowbit.core.figures import rate
 from lowbit.core.row import Row
+from lowbit.core.settings import MEASURES_RATE
 from lowbit.core.study import Report
 from lowbit.report import ranking, scale, words
 from lowbit.report.marks import Marks
@@ -39,7 +40,7 @@ def _bar(row: Row, report: Report, marks: Marks, top: float) -> Markup:
     if low and high and low < high:
         left, right = 100_000 / high / top, min(100.0, 100_000 / low / top)
         ink.append(el("span", class_="whisker", style=f"left:{left:.2f}%;width:{right - left:.2f}%"))
-    value = f"{words.significant(row.samples_per_s)} /s" if row.scenario == "offline" else _ms(row)
+    value = f"{words.significant(row.samples_per_s)} /s" if row.scenario in MEASURES_RATE else _ms(row)
     return el(
         "div",
         el("span", marks.swatch(row.toolchain, row.runtime), _made_and_run(row), class_="name"),

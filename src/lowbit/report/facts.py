@@ -76,7 +76,7 @@ def _resizing(pre: Preprocess) -> str:
 
 def _measurement(report: Report) -> list[tuple[str, str]]:
     settings = report.settings
-    length = "MLPerf's own" if settings.official else f"{settings.min_duration_s:g} s"
+    length = f"MLPerf {settings.rules}'s" if settings.official else f"{settings.min_duration_s:g} s"
     return [
         ("harness", "MLPerf LoadGen"),
         ("scenario", settings.scenario),
@@ -84,7 +84,7 @@ def _measurement(report: Report) -> list[tuple[str, str]]:
         ("batch", str(settings.batch_size)),
         ("rounds", f"{settings.rounds}, interleaved" if settings.rounds else "none: not timed"),
         ("shortest run", length),
-        ("official", "yes" if settings.official else "no"),
+        ("official", f"yes, by the rules of MLPerf {settings.rules}" if settings.official else "no"),
         ("seed", str(settings.seed)),
         ("measured", words.moment(report.created)),
     ]
@@ -115,6 +115,16 @@ def glossary(report: Report) -> Markup:
     )
     if report.settings.scenario == "offline":
         timing = (("samples a second", "of all samples, handed over at once; median of the rounds."),)
+    elif report.settings.scenario == "server":
+        held = f"{report.settings.target_latency_ms:g} ms"
+        timing += (
+            (
+                "samples a second",
+                f"at random (Poisson) arrivals, of which 99 % are answered within {held}; median of the rounds.",
+            ),
+        )
+    else:
+        timing += (("estimate", "LoadGen's early-stopping estimate of the percentile that MLPerf reports."),)
     words_used = (
         ("version", "one file: a recipe carried out by a toolchain (made by). A runtime (run by) executes it."),
         (words.NOT_INTENDED, "a runtime that the file was not made for. It can read the file, so it was tried."),

@@ -1,6 +1,7 @@
 """The table that a notebook shows for a study: small, without script, readable in the notebook's own colours."""
 
 from lowbit.core.row import Row
+from lowbit.core.settings import MEASURES_RATE
 from lowbit.core.study import Report
 from lowbit.report import ranking, verdict, words
 from lowbit.report.markup import Markup, el
@@ -14,7 +15,7 @@ def notebook_html(report: Report) -> str:
     rows = ranking.measured(report)
     best = ranking.winner(report)
     named = "top-1 %" if ranking.float_top1(report) is not None else "same as float %"
-    timed = "samples/s" if report.settings.scenario == "offline" else "p50 ms"
+    timed = "samples/s" if report.settings.scenario in MEASURES_RATE else "p50 ms"
     headings = ("version", "run by", named, "Δ points", "size", timed, "speed-up")
     head = el("tr", *(el("th", text, style=_LEFT if i < 2 else _RIGHT) for i, text in enumerate(headings)))
     body = [_line(row, report, row is best) for row in rows]
@@ -47,7 +48,7 @@ def _line(row: Row, report: Report, best: bool) -> Markup:
         words.percent(quality),
         words.signed(ranking.gained(row, report)),
         words.size(row.size_bytes),
-        words.significant(row.samples_per_s if row.scenario == "offline" else row.latency_p50_ms),
+        words.significant(row.samples_per_s if row.scenario in MEASURES_RATE else row.latency_p50_ms),
         words.times(row.speedup),
     )
     cells = [el("td", text, style=_LEFT) for text in left] + [el("td", text, style=_RIGHT) for text in right]

@@ -5,6 +5,7 @@ from importlib.resources import files
 from string import Template
 
 from lowbit.core.row import Row
+from lowbit.core.settings import MEASURES_RATE
 from lowbit.core.study import Report
 from lowbit.report import facts, ranking, verdict, words
 from lowbit.report.bars import losses, speed
@@ -44,8 +45,8 @@ def page(report: Report) -> str:
 
 
 def _offline(report: Report) -> bool:
-    """Offline, all samples are one query: there is no latency, only a rate."""
-    return report.settings.scenario == "offline"
+    """Whether the result is a rate: offline, all samples are one query; in the server scenario, arrivals are given."""
+    return report.settings.scenario in MEASURES_RATE
 
 
 def _asset(name: str) -> str:
@@ -106,7 +107,7 @@ def _figures(best: Row, report: Report) -> list[tuple[str, str, str]]:
         quality = (f"{words.percent(best.top1)} %", "top-1 accuracy", against)
     else:
         quality = (f"{words.percent(best.agreement)} %", "same as float", "images with the float model's prediction")
-    if best.scenario == "offline":
+    if best.scenario in MEASURES_RATE:
         absolute = f"{words.significant(best.samples_per_s)} samples a second"
     else:
         absolute = f"{words.significant(best.latency_p50_ms)} ms a query (p50)"

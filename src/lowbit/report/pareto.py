@@ -11,6 +11,7 @@ from statistics import median
 
 from lowbit.core.figures import rate
 from lowbit.core.row import Row
+from lowbit.core.settings import MEASURES_RATE
 from lowbit.core.study import Report
 from lowbit.report import labels, ranking, scale, words
 from lowbit.report.marks import Marks
@@ -52,7 +53,7 @@ class _Axes:
 def pareto(report: Report, marks: Marks) -> Markup:
     """A figure with one mark a measured row, or a sentence when there is nothing to draw."""
     quality, what = _quality(report)
-    unit = "ms a sample" if report.settings.scenario == "offline" else "p50 latency, ms a query"
+    unit = "ms a sample" if report.settings.scenario in MEASURES_RATE else "p50 latency, ms a query"
     rows = [row for row in ranking.measured(report) if quality(row) is not None and rate(row)]
     if not rows:
         return el("p", "No row was measured and timed, so there is nothing to draw.", class_="empty")

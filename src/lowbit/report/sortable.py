@@ -69,6 +69,8 @@ def _numbers(report: Report) -> list[_Number]:
         quantity("p50", "ms", lambda row: row.latency_p50_ms),
         quantity("p90", "ms", lambda row: row.latency_p90_ms),
         quantity("p99", "ms", lambda row: row.latency_p99_ms),
+        quantity("p99.9", "ms", lambda row: row.latency_p999_ms),
+        quantity("estimate", "ms", lambda row: row.early_stopping_ms),
         quantity("samples", "/s", lambda row: row.samples_per_s),
         _Number("speed-up", "vs fp32", lambda row: row.speedup, lambda row: words.times(row.speedup)),
         _Number("memory", "peak", lambda row: row.peak_memory_bytes, lambda row: words.size(row.peak_memory_bytes)),

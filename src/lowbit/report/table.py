@@ -15,6 +15,7 @@ from rich.text import Text
 
 from lowbit.core.figures import Optimize
 from lowbit.core.row import Row
+from lowbit.core.settings import MEASURES_RATE
 from lowbit.core.study import Report
 from lowbit.core.text import one_line
 from lowbit.report import ranking, verdict, words
@@ -109,7 +110,7 @@ def _conditions(report: Report) -> str:
 def _columns(report: Report, rows: Sequence[Row]) -> list[_Column]:
     """Every column that at least one row has a value for, in display order."""
     notes = _footnotes(rows)
-    offline, goal = report.settings.scenario == "offline", report.choice.optimize
+    offline, goal = report.settings.scenario in MEASURES_RATE, report.choice.optimize
     query = "p50 ms\na query" if report.settings.scenario == "multi-stream" else "p50\nms"
 
     def column(

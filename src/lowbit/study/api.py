@@ -8,7 +8,7 @@ from pathlib import Path
 from lowbit.core.errors import BadInput
 from lowbit.core.figures import Optimize
 from lowbit.core.preprocess import Preprocess
-from lowbit.core.settings import Among, Scenario, Settings
+from lowbit.core.settings import Among, Round, Scenario, Settings
 from lowbit.data.preprocess import parse
 from lowbit.measure.host import facts
 from lowbit.quant.plan.plan import RangeMethod, Rounding
@@ -21,7 +21,7 @@ from lowbit.study.quantize import Quantized, QuantizeRequest
 from lowbit.study.quantize import quantize as run_quantize
 from lowbit.study.result import StudyResult
 
-_BATCH_SIZE: dict[Scenario, int] = {"single-stream": 1, "multi-stream": 8, "offline": 32}
+_BATCH_SIZE: dict[Scenario, int] = {"single-stream": 1, "multi-stream": 8, "offline": 32, "server": 1}
 
 
 def compare(
@@ -47,6 +47,9 @@ def compare(
     min_duration: float = 2.0,
     rounds: int = 3,
     official: bool = False,
+    rules: Round = "v6.1",
+    target_latency: float | None = None,
+    target_qps: float | None = None,
     timing: bool = True,
     optimize: Optimize = "latency",
     max_drop: float = 1.0,
@@ -75,10 +78,13 @@ def compare(
     - bits: widths N of weights for which lowbit's own recipe wNa8 is added
     - scenario: MLPerf LoadGen's scenario
     - threads: of one session
-    - batch_size: images per call; None: 1, 8 or 32 by scenario
+    - batch_size: images per call; None: 8 multi-stream, 32 offline, 1 otherwise
     - min_duration: shortest duration of a timed run, in seconds
     - rounds: how many rounds of timing
-    - official: whether to use MLPerf's own durations and query counts
+    - official: whether to use the durations and query counts of the round `rules`
+    - rules: the round of MLPerf Inference whose rules results are held against, "v6.1" or "v2.1"
+    - target_latency: in the server scenario, milliseconds that 99 % of the latencies must stay within; None: 15
+    - target_qps: in the server scenario, queries per second; None: LoadGen searches for the highest valid rate
     - timing: False: neither speed nor memory is measured
     - optimize: what the chosen version should have least of
     - max_drop: percentage points of top-1 accuracy that the chosen version may lose
@@ -111,6 +117,9 @@ def compare(
         "min_duration": min_duration,
         "rounds": rounds,
         "official": official,
+        "rules": rules,
+        "target_latency": target_latency,
+        "target_qps": target_qps,
         "timing": timing,
         "optimize": optimize,
         "max_drop": max_drop,
@@ -141,6 +150,9 @@ def compare(
             min_duration_s=min_duration,
             rounds=rounds if timing else 0,
             official=official,
+            rules=rules,
+            target_latency_ms=15.0 if target_latency is None else target_latency,
+            target_qps=target_qps,
             seed=seed,
         ),
         optimize=optimize,

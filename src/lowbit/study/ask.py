@@ -8,7 +8,8 @@ from typing import get_args
 from lowbit.core.errors import BadInput
 from lowbit.core.figures import Optimize
 from lowbit.core.preprocess import Preprocess
-from lowbit.core.settings import MULTI_STREAM_SAMPLES, Among, Scenario, Settings
+from lowbit.core.settings import MULTI_STREAM_SAMPLES, Among, Round, Scenario, Settings
+from lowbit.measure.rules import ROUNDS
 
 _MOST_CALIBRATION = 1_000_000
 
@@ -92,6 +93,7 @@ class StudyRequest:
         settings = self.settings
         for option, value, choices in (
             ("--scenario", settings.scenario, get_args(Scenario)),
+            ("--rules", settings.rules, get_args(Round)),
             ("--among", self.among, get_args(Among)),
             ("--optimize", self.optimize, get_args(Optimize)),
         ):
@@ -114,6 +116,25 @@ class StudyRequest:
         _check(settings.batch_size >= 1, "--batch-size", settings.batch_size, "1 or more")
         _check(settings.rounds >= 0, "--rounds", settings.rounds, "1 or more, or 0 where nothing is timed")
         _check(0 < settings.min_duration_s < inf, "--min-duration", settings.min_duration_s, "seconds above 0")
+        _check(
+            not settings.official or settings.scenario in ROUNDS[settings.rules],
+            "--scenario",
+            settings.scenario,
+            f"one of {', '.join(ROUNDS[settings.rules])}: MLPerf {settings.rules} has no other at the edge",
+        )
+        _check(0 < settings.target_latency_ms < inf, "--target-latency", settings.target_latency_ms, "ms above 0")
+        _check(
+            settings.target_qps is None or 0 < settings.target_qps < inf,
+            "--target-qps",
+            settings.target_qps,
+            "queries per second above 0",
+        )
+        _check(
+            settings.target_qps is None or settings.scenario == "server",
+            "--target-qps",
+            settings.target_qps,
+            f"the server scenario, where queries arrive at a given rate, not {settings.scenario}",
+        )
         _check(self.max_drop >= 0, "--max-drop", self.max_drop, "points of top-1, 0 or more")
         _check(0 <= self.min_agreement <= 100, "--min-agreement", self.min_agreement, "a percentage from 0 to 100")
         _check(

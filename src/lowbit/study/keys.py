@@ -110,4 +110,16 @@ def timing_key(request: StudyRequest, host: Host) -> str:
     """Key of a timing round within its cell: scenario, durations and seed, but not the number of rounds."""
     s = request.settings
     used = versions(("mlcommons-loadgen",))
-    return digest.of_value([s.scenario, s.batch_size, s.min_duration_s, s.official, s.seed, used, host.governor])[:8]
+    return digest.of_value(
+        [
+            s.scenario,
+            s.batch_size,
+            s.min_duration_s,
+            s.official and s.rules,
+            s.target_latency_ms,
+            s.target_qps,
+            s.seed,
+            used,
+            host.governor,
+        ]
+    )[:8]

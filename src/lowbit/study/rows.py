@@ -13,9 +13,12 @@ from lowbit.core.codec import from_plain, load_json
 from lowbit.core.figures import rate
 from lowbit.core.outcome import Accuracy, Executed, Timing
 from lowbit.core.row import Row
+from lowbit.core.settings import Round, Settings
 from lowbit.core.verified import Verified
 from lowbit.measure.precision import int8_share
+from lowbit.measure.rules import ROUNDS, Shortfall, shortfalls
 from lowbit.measure.stats import mcnemar, wilson
+from lowbit.report.mlperf import rules_note, shortfall_text
 from lowbit.report.quantized import not_verified_note, verified_note
 from lowbit.study.cells import Impossible
 from lowbit.worker.jobs import Nothing
@@ -209,7 +212,7 @@ def _row(cell: CellState, common: Common) -> Row:
             notes.append("hybrid kernels: activations are quantized on the fly")
     timings = [outcome.value for outcome in cell.timings if outcome.value is not None]
     if timings:
-        plain |= _of_timings(timings)
+        plain |= _of_timings(timings) | _of_rules(timings, cell.cell.settings)
         if not all(timing.loadgen_valid for timing in timings):
             notes.append("LoadGen: " + next(timing.verdict for timing in timings if not timing.loadgen_valid))
     ended = cell.ended
@@ -218,7 +221,9 @@ def _row(cell: CellState, common: Common) -> Row:
     else:
         plain["status"] = "measured"
     plain["notes"] = notes
-    return from_plain(Row, plain)
+    row = from_plain(Row, plain)
+    settings = cell.cell.settings
+    return replace(row, notes=(*row.notes, rules_note(row, settings.rules))) if timings and settings.official else row
 
 
 def _of_manifest(manifest: Manifest) -> dict[str, object]:
@@ -253,10 +258,18 @@ def _of_timings(timings: Sequence[Timing]) -> dict[str, object]:
         "samples_per_s": median(timing.samples_per_s for timing in timings),
         "disturbed": any(timing.disturbed for timing in timings),
         "loadgen_valid": all(timing.loadgen_valid for timing in timings),
+        "queries": min(timing.queries for timing in timings),
+        "duration_s": min(timing.duration_s for timing in timings),
         "peak_memory_bytes": max(timing.peak_memory_bytes for timing in timings),
         "load_s": median(timing.load_s for timing in timings),
         "import_s": median(timing.import_s for timing in timings),
     }
+    estimates = [timing.early_stopping_ms for timing in timings if timing.early_stopping_ms is not None]
+    if estimates:
+        found["early_stopping_ms"] = median(estimates)
+    arrivals = [timing.target_qps for timing in timings if timing.target_qps is not None]
+    if arrivals:
+        found["target_qps"] = median(arrivals)
     p50 = [timing.latency_p50_ms for timing in timings if timing.latency_p50_ms is not None]
     if p50:
         found |= {
@@ -265,8 +278,29 @@ def _of_timings(timings: Sequence[Timing]) -> dict[str, object]:
             "latency_p50_high_ms": max(p50),
             "latency_p90_ms": median(t.latency_p90_ms for t in timings if t.latency_p90_ms is not None),
             "latency_p99_ms": median(t.latency_p99_ms for t in timings if t.latency_p99_ms is not None),
+            "latency_p999_ms": median(t.latency_p999_ms for t in timings if t.latency_p999_ms is not None),
         }
     return found
+
+
+def _of_rules(timings: Sequence[Timing], settings: Settings) -> dict[str, object]:
+    """The rounds of MLPerf whose rules every timing meets, and what the study's own round lacks."""
+    target = settings.target_latency_ms if settings.scenario == "server" else None
+
+    def lacks(name: Round) -> list[Shortfall]:
+        return [
+            lack
+            for timing in timings
+            for lack in shortfalls(
+                name, settings.scenario, duration_s=timing.duration_s, queries=timing.queries,
+                samples=timing.samples, target_latency_ms=target, valid=timing.loadgen_valid,
+            )
+        ]  # fmt: skip
+
+    return {
+        "rules_met": [name for name in ROUNDS if not lacks(name)],
+        "rules_missing": list(dict.fromkeys(shortfall_text(lack) for lack in lacks(settings.rules))),
+    }
 
 
 def versions_of(builds: Iterable[Build], runtimes: Mapping[str, Mapping[str, str]]) -> dict[str, str]:

@@ -242,6 +242,13 @@ def _key(state: CellState) -> str:
     return state.key
 
 
+def _at_found_rate(state: CellState) -> Settings:
+    """The cell's settings; in the server scenario later rounds keep the rate that LoadGen found in the first one."""
+    settings = state.cell.settings
+    found = [outcome.value.target_qps for outcome in state.timings if outcome.value is not None]
+    return replace(settings, target_qps=found[0]) if found and settings.target_qps is None else settings
+
+
 def _speed_job(work: Work, inputs: Inputs, state: CellState, name: str, *, first: bool) -> PlacedJob[Timing]:
     logs = work.store.logs(_key(state))
     job = SpeedJob(
@@ -249,7 +256,7 @@ def _speed_job(work: Work, inputs: Inputs, state: CellState, name: str, *, first
         runtime=state.cell.runtime,
         samples=inputs.samples,
         preprocess=work.asked.preprocess,
-        settings=state.cell.settings,
+        settings=_at_found_rate(state),
         logs=logs / name,
         executed=state.executed if first else None,
         layers=inputs.model.layer_macs if first else (),
