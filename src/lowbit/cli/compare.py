@@ -5,7 +5,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from lowbit.cli.values import names, number, whole, widths
+from lowbit.cli.values import names, number, scenarios, whole, wholes, widths
 
 if TYPE_CHECKING:
     from lowbit.study.result import StudyResult
@@ -53,9 +53,12 @@ def add_to(commands: Any) -> None:
 
     group = command.add_argument_group("timing (MLPerf LoadGen)")
     add = group.add_argument
-    add("--scenario", choices=("single-stream", "multi-stream", "offline"), help="(single-stream)")
-    add("--threads", type=whole, metavar="N", help="threads of one session (1)")
-    add("--batch-size", type=whole, metavar="N", help="images a call (1; multi-stream 8; offline 32)")
+    add("--scenario", type=scenarios, metavar="NAME,NAME",
+        help="single-stream, multi-stream or offline (single-stream); these four options take lists")  # fmt: skip
+    add("--threads", type=wholes, metavar="N,N", help="threads of one session (1)")
+    add("--batch-size", type=wholes, metavar="N,N",
+        help="images a call (1; multi-stream 8; offline 32); with several scenarios that of offline")  # fmt: skip
+    add("--isa", type=names, metavar="A,B", help="limit runtimes to an instruction set: avx2, avx512, avx512_vnni")
     add("--min-duration", type=number, metavar="S", help="shortest timed run, seconds (2)")
     add("--rounds", type=whole, metavar="N", help="timed rounds; their spread is the noise (3)")
     add("--official", action="store_true", help="MLPerf's own durations and query counts")

@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields
 
 from lowbit.core.outcome import Status
 from lowbit.core.recipe import Claim
+from lowbit.core.sweep import Swept, full_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,9 +30,11 @@ class Row:
     - latency_p50_ms, latency_p90_ms, latency_p99_ms: latency per query, median over the rounds
     - latency_p50_low_ms, latency_p50_high_ms: smallest and largest median latency of a round
     - samples_per_s: throughput
-    - speedup: rate relative to the fastest fp32 row
+    - speedup: rate relative to the fastest fp32 row of the same settings
     - disturbed: whether other work on the machine disturbed the timing
     - threads, batch_size: of the timed session
+    - isa: the instruction set that the runtime was limited to; None: whatever the processor has
+    - swept: the settings that differ between the rows of this study and tell them apart
     - loadgen_valid: whether LoadGen calls every round valid
     - official: whether MLPerf's own durations and query counts were used
     - peak_memory_bytes: peak resident memory above the runtime's own
@@ -77,6 +80,8 @@ class Row:
     disturbed: bool = False
     threads: int
     batch_size: int
+    isa: str | None = None
+    swept: tuple[Swept, ...] = ()
     loadgen_valid: bool | None = None
     official: bool
     peak_memory_bytes: int | None = None
@@ -91,7 +96,12 @@ class Row:
 
     @property
     def name(self) -> str:
-        """The name that users see: toolchain/recipe@runtime."""
+        """The name that users see: toolchain/recipe@runtime, and what tells it apart in a sweep."""
+        return full_name(self.plain_name, self, self.swept)
+
+    @property
+    def plain_name(self) -> str:
+        """toolchain/recipe@runtime, which the rows of one sweep share."""
         return f"{self.toolchain}/{self.recipe}@{self.runtime}"
 
     @property
