@@ -48,6 +48,8 @@ GIVEN: list[dict[str, Any]] = [
     {"toolchains": [], "recipes": [], "bits": [], "runtimes": []},
     {"toolchains": ["null"], "recipes": {"fp32": 1}, "bits": (width for width in (8, 4)), "runtimes": ("null",)},
     {"timing": False, "official": True, "limit": 20},
+    {"scenario": ["single-stream", "offline"], "threads": [1, 2], "batch_size": range(1, 4), "isa": "avx2"},
+    {"scenario": ("offline",), "threads": [2], "batch_size": (4,), "isa": ["avx2", "avx512"]},
     {"weights": Path("w.pt"), "labels": "l.json", "out": Path("a study"), "min_duration": 0.5, "batch_size": 1},
 ]
 
@@ -69,8 +71,8 @@ def test_every_argument_of_compare_is_in_the_command(asked: list[Any]) -> None:
     others: dict[str, Any] = {
         "preprocess": "raw", "weights": "w.pt", "labels": "l.json", "among": "data", "calibration_samples": 7,
         "seed": 3, "limit": 9, "toolchains": ("a",), "recipes": ("b",), "bits": (4,), "runtimes": ("c",),
-        "scenario": "offline", "threads": 2, "batch_size": 5, "min_duration": 0.1, "rounds": 2, "official": True,
-        "timing": False, "input_size": "8x8", "threshold": 0.25, "min_agreement": 80.0,
+        "scenario": "offline", "threads": 2, "batch_size": 5, "isa": ("avx2",), "min_duration": 0.1, "rounds": 2,
+        "official": True, "timing": False, "input_size": "8x8", "threshold": 0.25, "min_agreement": 80.0,
         "optimize": "size", "max_drop": 2.5, "time_limit": 60.0, "out": "s", "rules": "v2.1", "target_latency": 20.0,
     }  # fmt: skip
     server: dict[str, Any] = {"scenario": "server", "target_qps": 50.0}  # which has arrivals; offline has none

@@ -26,7 +26,7 @@ FP32, INT16 = Recipe("fp32", 32, 32, "float"), Recipe("int16x8", 8, 16, "integer
 TOOL = ToolchainInfo("tool", (), None, "onnx", ("a",), (FP32, INT16))
 BUILDS = plan_cells([TOOL], [RuntimeInfo(name, (), None, ("onnx",)) for name in ("a", "b")]).builds
 READER = RuntimeInfo("a", (), None, ("onnx",))
-COMMON = Common("m", "d", 1000, "single-stream", 1, 1, official=False, host_id="h", accuracy=True)
+COMMON = Common("m", "d", 1000, Settings(), host_id="h", accuracy=True)
 
 
 def cell(build: Build, runtime: str, right: np.ndarray, folder: Path, p50: float = 1.0) -> CellState:

@@ -5,7 +5,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from lowbit.cli.values import names, number, whole, widths
+from lowbit.cli.values import names, number, scenarios, whole, wholes, widths
 
 if TYPE_CHECKING:
     from lowbit.study.result import StudyResult
@@ -53,15 +53,12 @@ def add_to(commands: Any) -> None:
 
     group = command.add_argument_group("timing (MLPerf LoadGen)")
     add = group.add_argument
-    add("--scenario", choices=("single-stream", "multi-stream", "offline", "server"),
-        help="(single-stream)")  # fmt: skip
-    add("--threads", type=whole, metavar="N", help="threads of one session (1)")
-    add(
-        "--batch-size",
-        type=whole,
-        metavar="N",
-        help="most images a call (1; multi-stream 8; offline 32)",
-    )
+    add("--scenario", type=scenarios, metavar="NAME,NAME",
+        help="single-stream, multi-stream, offline, server; lists are a sweep, here and in the next three")  # fmt: skip
+    add("--threads", type=wholes, metavar="N,N", help="threads of one session (1)")
+    add("--batch-size", type=wholes, metavar="N,N",
+        help="most images a call (1; multi-stream 8; offline 32); with several scenarios that of offline")  # fmt: skip
+    add("--isa", type=names, metavar="A,B", help="limit runtimes to an instruction set: avx2, avx512, avx512_vnni")
     add("--min-duration", type=number, metavar="S", help="shortest timed run, seconds (2)")
     add("--rounds", type=whole, metavar="N", help="timed rounds; their spread is the noise (3)")
     add("--official", action="store_true", help="durations and query counts of MLPerf's round (--rules)")

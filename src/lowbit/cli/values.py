@@ -1,6 +1,9 @@
 """How the values of options are read, with messages in words where one cannot be."""
 
 import argparse
+from typing import get_args
+
+from lowbit.core.settings import Scenario
 
 
 def whole(text: str) -> int:
@@ -9,6 +12,26 @@ def whole(text: str) -> int:
         return int(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number") from error
+
+
+def wholes(text: str) -> int | tuple[int, ...]:
+    """A whole number, or several with commas between."""
+    try:
+        found = tuple(int(number) for number in text.split(","))
+    except ValueError as error:
+        expected = "a whole number, or several with commas between, as in 1,2,4"
+        raise argparse.ArgumentTypeError(f"{text!r}: expected {expected}") from error
+    return found[0] if len(found) == 1 else found
+
+
+def scenarios(text: str) -> str | tuple[str, ...]:
+    """A scenario of MLPerf's, or several with commas between."""
+    found, known = tuple(text.split(",")), get_args(Scenario)
+    if not set(found) <= set(known):
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: expected one of {', '.join(known)}, or several with commas between"
+        )
+    return found[0] if len(found) == 1 else found
 
 
 def number(text: str) -> float:

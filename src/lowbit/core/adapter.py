@@ -1,6 +1,6 @@
 """The interfaces of adapters: what a toolchain makes, what a runtime reads, and what an open session can do."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -30,6 +30,9 @@ class RuntimeInfo:
     - extra: the pip extra of lowbit that installs them
     - reads: the artifact formats that the runtime can open
     - hidden: whether the runtime is used only when the user names it
+    - limits: instruction set → the environment variables that limit the runtime to it, where they are set before its
+      package is imported; empty for a runtime that asks the processor and cannot be limited
+    - threads_change_scores: whether scores may differ with the number of threads
     """
 
     name: str
@@ -37,6 +40,8 @@ class RuntimeInfo:
     extra: str | None
     reads: tuple[str, ...]
     hidden: bool = False
+    limits: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    threads_change_scores: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +143,7 @@ class OpPrecision:
     - hybrid: whether it is an integer kernel that quantizes its float input itself (dynamic quantization)
     - reason: why it did not run as integers
     - fused: names of the file's nodes that this operator computes together, where the runtime reports them
+    - kernel: the runtime's own name of the kernel (brgconv_avx512_I8), where it reports one
     """
 
     name: str
@@ -148,6 +154,7 @@ class OpPrecision:
     hybrid: bool = False
     reason: str = ""
     fused: tuple[str, ...] = ()
+    kernel: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from lowbit.core.errors import with_remedy
 from lowbit.core.outcome import Status
 from lowbit.core.recipe import Recipe
 from lowbit.core.settings import Settings
+from lowbit.core.sweep import Swept, full_name
 
 Result = TypeVar("Result")
 
@@ -28,12 +29,14 @@ class Build:
 
     - versions: of every package that the recipe needs
     - runtimes: all runtimes that read the artifact's format, those that it is meant for first
+    - batch_size: the batch size that the file is made for, where a sweep makes one file for each; None otherwise
     """
 
     toolchain: ToolchainInfo
     recipe: Recipe
     versions: dict[str, str]
     runtimes: tuple[str, ...]
+    batch_size: int | None = None
 
     @property
     def name(self) -> str:
@@ -43,7 +46,8 @@ class Build:
     @property
     def folder(self) -> str:
         """Name of the artifact's folder under artifacts/."""
-        return f"{self.toolchain.name}-{self.recipe.name}"
+        size = "" if self.batch_size is None else f"-batch{self.batch_size}"
+        return f"{self.toolchain.name}-{self.recipe.name}{size}"
 
     @property
     def made_for(self) -> tuple[str, ...]:
@@ -53,15 +57,21 @@ class Build:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """What one row measures: a build in a runtime, with settings."""
+    """What one row measures: a build in a runtime, with settings. `swept`: the settings that the study sweeps."""
 
     build: Build
     runtime: str
     settings: Settings
+    swept: tuple[Swept, ...] = ()
 
     @property
     def name(self) -> str:
-        """The name that users see: toolchain/recipe@runtime."""
+        """The name that users see: toolchain/recipe@runtime, and what tells it apart in a sweep."""
+        return full_name(self.plain_name, self.settings, self.swept)
+
+    @property
+    def plain_name(self) -> str:
+        """toolchain/recipe@runtime, which the cells of one sweep share."""
         return f"{self.build.name}@{self.runtime}"
 
     @property

@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields
 
 from lowbit.core.outcome import Status
 from lowbit.core.recipe import Claim
+from lowbit.core.sweep import Swept, full_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,9 +35,11 @@ class Row:
     - target_qps: arrivals per second in the server scenario
     - queries: how many queries LoadGen sent in one round
     - duration_s: how long one round took
-    - speedup: rate relative to the fastest fp32 row
+    - speedup: rate relative to the fastest fp32 row of the same settings
     - disturbed: whether other work on the machine disturbed the timing
     - threads, batch_size: of the timed session
+    - isa: the instruction set that the runtime was limited to; None: whatever the processor has
+    - swept: the settings that differ between the rows of this study and tell them apart
     - loadgen_valid: whether LoadGen calls every round valid
     - official: whether the durations and query counts of a round of MLPerf were used
     - rules_met: rounds of MLPerf whose rules every timing round meets
@@ -89,6 +92,8 @@ class Row:
     disturbed: bool = False
     threads: int
     batch_size: int
+    isa: str | None = None
+    swept: tuple[Swept, ...] = ()
     loadgen_valid: bool | None = None
     official: bool
     rules_met: tuple[str, ...] = ()
@@ -105,7 +110,12 @@ class Row:
 
     @property
     def name(self) -> str:
-        """The name that users see: toolchain/recipe@runtime."""
+        """The name that users see: toolchain/recipe@runtime, and what tells it apart in a sweep."""
+        return full_name(self.plain_name, self, self.swept)
+
+    @property
+    def plain_name(self) -> str:
+        """toolchain/recipe@runtime, which the rows of one sweep share."""
         return f"{self.toolchain}/{self.recipe}@{self.runtime}"
 
     @property

@@ -18,6 +18,7 @@ class Settings:
     - scenario: MLPerf LoadGen's scenario
     - threads: of one session
     - batch_size: images in one call of `predict`
+    - isa: the instruction set that a runtime is limited to; None: whatever the processor has
     - min_duration_s: shortest duration of a timed run
     - rounds: how many rounds of timing; 0: nothing is timed
     - official: whether the durations and query counts of the round `rules` are used
@@ -30,6 +31,7 @@ class Settings:
     scenario: Scenario = "single-stream"
     threads: int = 1
     batch_size: int = 1
+    isa: str | None = None
     min_duration_s: float = 2.0
     rounds: int = 3
     official: bool = False

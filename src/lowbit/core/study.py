@@ -43,7 +43,9 @@ class Report:
     """Everything that a table or a page shows.
 
     - title: of the table and the page
-    - model, data, preprocess, settings, host: what was measured, how and where
+    - model, data, preprocess, host: what was measured, and where
+    - settings: how it was measured; in a sweep the first settings, among whose rows the winner is chosen
+    - other_settings: all others of a sweep
     - versions: of every package that took part
     - command: the command line that repeats the study
     - created: date and time in ISO 8601, UTC
@@ -75,3 +77,9 @@ class Report:
     choice: Choice
     warnings: tuple[str, ...] = field(default=())
     threshold: float | None = None
+    other_settings: tuple[Settings, ...] = ()
+
+    @property
+    def all_settings(self) -> tuple[Settings, ...]:
+        """The settings of all rows, the first ones first."""
+        return (self.settings, *self.other_settings)

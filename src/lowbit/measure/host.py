@@ -11,6 +11,11 @@ _ISA = (
     "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512_vnni", "avx_vnni", "avx_vnni_int8", "avx512_bf16",
     "avx512_fp16", "amx_int8", "amx_bf16", "asimd", "asimddp", "i8mm", "bf16", "sve",
 )  # fmt: skip
+_LIMITS = {  # what a runtime may be limited to → what a processor must have for it
+    "avx2": {"avx2", "fma"},
+    "avx512": {"avx512f", "avx512bw"},
+    "avx512_vnni": {"avx512f", "avx512bw", "avx512_vnni"},
+}
 _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 
 
@@ -45,6 +50,11 @@ def _processor() -> tuple[str, frozenset[str]]:
             flags = frozenset(value.split())
             break
     return cpu, flags
+
+
+def limits(host: Host) -> tuple[str, ...]:
+    """The instruction sets that runtimes can be limited to on this machine, the oldest first."""
+    return tuple(name for name, needed in _LIMITS.items() if needed <= set(host.isa))
 
 
 def int8_meaning(host: Host) -> str:

@@ -20,7 +20,7 @@ from lowbit.core.adapter import Floats, OpPrecision, RuntimeInfo, SessionOptions
 from lowbit.core.artifact import Artifact
 from lowbit.core.errors import LowbitError, UnsupportedError
 
-INFO = RuntimeInfo(name="null", packages=(), extra=None, reads=("null",), hidden=True)
+INFO = RuntimeInfo(name="null", packages=(), extra=None, reads=("null",), hidden=True, threads_change_scores=False)
 
 _INT8_STEP = 1 / 32  # of the projection's weights, which are normal with deviation 1: nearly all lie within 127 steps
 

@@ -16,7 +16,16 @@ from lowbit.core.errors import UnsupportedError
 from lowbit.core.refusal import vendor_call
 from lowbit.runtimes._edge import dequantize, is_channels_last, quantize
 
-INFO = RuntimeInfo(name="openvino", packages=("openvino",), extra="openvino", reads=("onnx", "openvino-ir", "tflite"))
+INFO = RuntimeInfo(
+    name="openvino",
+    packages=("openvino",),
+    extra="openvino",
+    reads=("onnx", "openvino-ir", "tflite"),
+    limits={  # the first variable is for oneDNN's kernels, the second for OpenVINO's own
+        isa: {"ONEDNN_MAX_CPU_ISA": name, "OV_CPU_MAX_ISA": name}
+        for isa, name in {"avx2": "AVX2", "avx512": "AVX512_CORE", "avx512_vnni": "AVX512_CORE_VNNI"}.items()
+    },
+)
 
 _REFUSED = "OpenVINO cannot load it"
 _CONVOLUTIONS = {"Convolution", "GroupConvolution"}
@@ -223,6 +232,7 @@ def _operator(op: Any, batch: int) -> OpPrecision:
         macs=macs,
         reason="" if integer else _why_float(primitive, computed, kinds, bool(macs)),
         fused=tuple(name for name in _fact(op, "originalLayersNames").split(",") if name),
+        kernel=primitive,
     )
 
 

@@ -12,7 +12,20 @@ from lowbit.core.artifact import Artifact
 from lowbit.core.errors import UnsupportedError
 from lowbit.core.refusal import vendor_call
 
-INFO = RuntimeInfo(name="torch", packages=("torch",), extra="torch", reads=("torchscript",))
+INFO = RuntimeInfo(
+    name="torch",
+    packages=("torch",),
+    extra="torch",
+    reads=("torchscript",),
+    limits={  # for ATen's own kernels, and for those of the two libraries that compute int8: oneDNN and FBGEMM
+        isa: {"ATEN_CPU_CAPABILITY": aten, "ONEDNN_MAX_CPU_ISA": onednn, "FBGEMM_ENABLE_INSTRUCTIONS": fbgemm}
+        for isa, aten, onednn, fbgemm in (
+            ("avx2", "avx2", "AVX2", "AVX2"),
+            ("avx512", "avx512", "AVX512_CORE", "AVX512"),
+            ("avx512_vnni", "avx512", "AVX512_CORE_VNNI", "AVX512_E1"),
+        )
+    },
+)
 
 _RUNS_UNTIL_SETTLED = 2  # TorchScript profiles the first call, optimizes at the second
 

@@ -20,8 +20,7 @@ from lowbit.study.execute.local import Listener
 from lowbit.study.quantize import Quantized, QuantizeRequest
 from lowbit.study.quantize import quantize as run_quantize
 from lowbit.study.result import StudyResult
-
-_BATCH_SIZE: dict[Scenario, int] = {"single-stream": 1, "multi-stream": 8, "offline": 32, "server": 1}
+from lowbit.study.sweep import listed, one_or_all, sweep
 
 
 def compare(
@@ -41,9 +40,10 @@ def compare(
     recipes: Sequence[str] = (),
     bits: Sequence[int] = (),
     runtimes: Sequence[str] = (),
-    scenario: Scenario = "single-stream",
-    threads: int = 1,
-    batch_size: int | None = None,
+    scenario: Scenario | Sequence[Scenario] = "single-stream",
+    threads: int | Sequence[int] = 1,
+    batch_size: int | Sequence[int] | None = None,
+    isa: str | Sequence[str] = (),
     min_duration: float = 2.0,
     rounds: int = 3,
     official: bool = False,
@@ -76,9 +76,12 @@ def compare(
     - limit: how many images to evaluate; None: all
     - toolchains, recipes, runtimes: names; empty: all that are installed
     - bits: widths N of weights for which lowbit's own recipe wNa8 is added
-    - scenario: MLPerf LoadGen's scenario
+    - scenario: MLPerf LoadGen's scenario. This and the next three take one value or a list: a sweep, whose rows are
+      told apart by what is swept; speed-ups stay within the same settings, the winner comes from the first ones
     - threads: of one session
-    - batch_size: images per call; None: 8 multi-stream, 32 offline, 1 otherwise
+    - batch_size: images per call; None: 8 multi-stream, 32 offline, 1 otherwise. With several scenarios it is that of
+      offline.
+    - isa: instruction sets that the runtimes are limited to, of avx2, avx512 and avx512_vnni; empty: no limit
     - min_duration: shortest duration of a timed run, in seconds
     - rounds: how many rounds of timing
     - official: whether to use the durations and query counts of the round `rules`
@@ -97,6 +100,9 @@ def compare(
         raise BadInput(f"--rounds {rounds}: expected 1 or more; --no-timing leaves speed and memory out")
     model, data = str(model), str(data)
     toolchains, recipes, bits, runtimes = tuple(toolchains), tuple(recipes), tuple(bits), tuple(runtimes)
+    scenarios, counts = listed("--scenario", scenario), listed("--threads", threads)
+    sizes = None if batch_size is None else listed("--batch-size", batch_size)
+    limits = listed("--isa", isa) if isa else ()
     given: dict[str, object] = {
         "preprocess": preprocess,
         "input_size": input_size,
@@ -111,9 +117,10 @@ def compare(
         "recipes": recipes,
         "bits": bits,
         "runtimes": runtimes,
-        "scenario": scenario,
-        "threads": threads,
-        "batch_size": batch_size,
+        "scenario": one_or_all(scenarios),
+        "threads": one_or_all(counts),
+        "batch_size": None if sizes is None else one_or_all(sizes),
+        "isa": limits,
         "min_duration": min_duration,
         "rounds": rounds,
         "official": official,
@@ -127,6 +134,16 @@ def compare(
         "time_limit": time_limit,
         "out": out,
     }
+    common = Settings(
+        min_duration_s=min_duration,
+        rounds=rounds if timing else 0,
+        official=official,
+        rules=rules,
+        target_latency_ms=15.0 if target_latency is None else target_latency,
+        target_qps=target_qps,
+        seed=seed,
+    )
+    settings = sweep(common, scenarios, counts, sizes, limits or (None,))
     request = StudyRequest(
         model=model,
         data=data,
@@ -143,18 +160,8 @@ def compare(
         recipes=recipes,
         bits=bits,
         runtimes=runtimes,
-        settings=Settings(
-            scenario=scenario,
-            threads=threads,
-            batch_size=_BATCH_SIZE.get(scenario, 1) if batch_size is None else batch_size,
-            min_duration_s=min_duration,
-            rounds=rounds if timing else 0,
-            official=official,
-            rules=rules,
-            target_latency_ms=15.0 if target_latency is None else target_latency,
-            target_qps=target_qps,
-            seed=seed,
-        ),
+        settings=settings[0],
+        other_settings=settings[1:],
         optimize=optimize,
         max_drop=max_drop,
         min_agreement=min_agreement,

@@ -58,7 +58,8 @@ class StudyRequest:
     - limit: how many images to evaluate; None: all
     - toolchains, recipes, runtimes: names; empty: all that are installed
     - bits: widths N of weights for which our own engine's recipe wNa8 is added
-    - settings: how cells are timed
+    - settings: how cells are measured; in a sweep the first settings, among whose rows the winner is chosen
+    - other_settings: all others of a sweep
     - optimize: what the chosen row should have least of
     - max_drop: percentage points of top-1 accuracy that the chosen row may lose
     - min_agreement: percent of images on which it must predict the float model's class, if any row does
@@ -88,11 +89,13 @@ class StudyRequest:
     time_limit_s: float = 3600.0
     command: str = ""
     input_size: tuple[int, int] | None = None
+    other_settings: tuple[Settings, ...] = ()
 
     def __post_init__(self) -> None:
         settings = self.settings
+        for each in self.all_settings:
+            _check_settings(each)
         for option, value, choices in (
-            ("--scenario", settings.scenario, get_args(Scenario)),
             ("--rules", settings.rules, get_args(Round)),
             ("--among", self.among, get_args(Among)),
             ("--optimize", self.optimize, get_args(Optimize)),
@@ -112,29 +115,8 @@ class StudyRequest:
             "widths of weights from 2 to 8, each of them once",
         )
         _check(settings.seed >= 0, "--seed", settings.seed, "0 or more")
-        _check(settings.threads >= 1, "--threads", settings.threads, "1 or more")
-        _check(settings.batch_size >= 1, "--batch-size", settings.batch_size, "1 or more")
         _check(settings.rounds >= 0, "--rounds", settings.rounds, "1 or more, or 0 where nothing is timed")
         _check(0 < settings.min_duration_s < inf, "--min-duration", settings.min_duration_s, "seconds above 0")
-        _check(
-            not settings.official or settings.scenario in ROUNDS[settings.rules],
-            "--scenario",
-            settings.scenario,
-            f"one of {', '.join(ROUNDS[settings.rules])}: MLPerf {settings.rules} has no other at the edge",
-        )
-        _check(0 < settings.target_latency_ms < inf, "--target-latency", settings.target_latency_ms, "ms above 0")
-        _check(
-            settings.target_qps is None or 0 < settings.target_qps < inf,
-            "--target-qps",
-            settings.target_qps,
-            "queries per second above 0",
-        )
-        _check(
-            settings.target_qps is None or settings.scenario == "server",
-            "--target-qps",
-            settings.target_qps,
-            f"the server scenario, where queries arrive at a given rate, not {settings.scenario}",
-        )
         _check(self.max_drop >= 0, "--max-drop", self.max_drop, "points of top-1, 0 or more")
         _check(0 <= self.min_agreement <= 100, "--min-agreement", self.min_agreement, "a percentage from 0 to 100")
         _check(
@@ -145,24 +127,17 @@ class StudyRequest:
         )
         _check(0 < self.time_limit_s < inf, "--time-limit", self.time_limit_s, "seconds above 0")
         _check(
-            settings.scenario != "single-stream" or settings.batch_size == 1,
-            "--batch-size",
-            settings.batch_size,
-            "1 in the single-stream scenario, where a query is one image; use --scenario multi-stream or offline",
-        )
-        _check(
-            settings.scenario != "multi-stream" or settings.batch_size <= MULTI_STREAM_SAMPLES,
-            "--batch-size",
-            settings.batch_size,
-            f"at most {MULTI_STREAM_SAMPLES} in the multi-stream scenario, where that is a query",
-        )
-        _check(
             self.input_size is None or min(self.input_size) >= 1,
             "--input-size",
             "x".join(map(str, self.input_size or ())),
             "height and width in pixels, 1 or more",
         )
         _check(not (self.out.exists() and not self.out.is_dir()), "-o", self.out, "a folder, not a file")
+
+    @property
+    def all_settings(self) -> tuple[Settings, ...]:
+        """The settings of all cells, the first ones first."""
+        return (self.settings, *self.other_settings)
 
     @property
     def inputs(self) -> InputsAsk:
@@ -178,6 +153,39 @@ class StudyRequest:
             seed=self.settings.seed,
             threads=self.settings.threads,
         )
+
+
+def _check_settings(settings: Settings) -> None:
+    """What may differ between the cells of a sweep."""
+    scenarios = get_args(Scenario)
+    _check(settings.scenario in scenarios, "--scenario", settings.scenario, f"one of {', '.join(scenarios)}")
+    _check(settings.threads >= 1, "--threads", settings.threads, "1 or more")
+    _check(settings.batch_size >= 1, "--batch-size", settings.batch_size, "1 or more")
+    _check(
+        settings.scenario != "single-stream" or settings.batch_size == 1,
+        "--batch-size",
+        settings.batch_size,
+        "1 in the single-stream scenario, where a query is one image; use --scenario multi-stream or offline",
+    )
+    _check(
+        settings.scenario != "multi-stream" or settings.batch_size <= MULTI_STREAM_SAMPLES,
+        "--batch-size",
+        settings.batch_size,
+        f"at most {MULTI_STREAM_SAMPLES} in the multi-stream scenario, where that is a query",
+    )
+    _check(
+        not settings.official or settings.scenario in ROUNDS[settings.rules],
+        "--scenario",
+        settings.scenario,
+        f"one of {', '.join(ROUNDS[settings.rules])}: MLPerf {settings.rules} has no other at the edge",
+    )
+    _check(0 < settings.target_latency_ms < inf, "--target-latency", settings.target_latency_ms, "ms above 0")
+    _check(
+        settings.target_qps is None or 0 < settings.target_qps < inf,
+        "--target-qps",
+        settings.target_qps,
+        "queries per second above 0",
+    )
 
 
 def _check(good: bool, option: str, value: object, expected: str) -> None:

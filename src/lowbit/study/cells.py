@@ -32,12 +32,14 @@ class CellsPlan:
     - runtimes: installed runtime → its packages' versions
     - missing: runtime that is not installed → the reason, with the command that installs it
     - impossible: combinations that are known not to work before anything runs
+    - infos: every runtime that was asked for, installed or not
     """
 
     builds: tuple[Build, ...]
     runtimes: Mapping[str, Mapping[str, str]]
     missing: Mapping[str, str]
     impossible: tuple[Impossible, ...]
+    infos: Mapping[str, RuntimeInfo]
 
 
 def plan_cells(
@@ -94,7 +96,8 @@ def plan_cells(
             f"nothing to measure: none of the runtimes {', '.join(r.name for r in runtimes)} reads what "
             f"{', '.join(t.name for t in toolchains)} makes; widen --runtimes, --toolchains or --recipes"
         )
-    return CellsPlan(tuple(build for build in builds if build.runtimes), present, missing, tuple(impossible))
+    kept = tuple(build for build in builds if build.runtimes)
+    return CellsPlan(kept, present, missing, tuple(impossible), {info.name: info for info in runtimes})
 
 
 def short_names(info: ToolchainInfo) -> tuple[str, ...]:

@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 
 from lowbit.core.figures import Optimize, agrees, cost, meets
 from lowbit.core.row import Row
+from lowbit.core.settings import Settings
 from lowbit.core.study import Choice
+from lowbit.core.sweep import group
 
 
 def choose(
@@ -15,6 +17,7 @@ def choose(
     max_drop: float,
     min_agreement: float = 0.0,
     noise: Mapping[str, float] | None = None,
+    settings: Settings | None = None,
 ) -> Choice:
     """The measured, intended row that is best in `optimize` among those within `max_drop` points of the float model.
 
@@ -23,9 +26,14 @@ def choose(
       within `max_drop` does so.
     - noise: name of a row → spread of its rounds as a share of their median. A lead in latency that is no larger is a
       tie.
+    - settings: only rows of these settings are looked at; None: all rows
     """
     noise = noise or {}
-    close = [i for i, row in enumerate(rows) if meets(row, float_top1, max_drop)]
+    close = [
+        i
+        for i, row in enumerate(rows)
+        if meets(row, float_top1, max_drop) and (settings is None or group(row) == group(settings))
+    ]
     if not close:
         return Choice(None, optimize, max_drop, min_agreement)
     eligible = [i for i in close if agrees(rows[i], min_agreement)] or close

@@ -12,6 +12,7 @@ from lowbit.core.settings import Settings
 from lowbit.core.study import Reference, Report
 from lowbit.core.version import exact_version
 from lowbit.data.cache import note_of
+from lowbit.measure.host import facts
 from lowbit.runtimes import find as runtimes
 from lowbit.study import stages
 from lowbit.study.ask import StudyRequest
@@ -22,6 +23,7 @@ from lowbit.study.prepare import Inputs, Work, prepare
 from lowbit.study.result import StudyResult, save
 from lowbit.study.rows import CellState, Common, mark_miscomputed, noise_of, rows_of, versions_of
 from lowbit.study.store import locked
+from lowbit.study.sweep import check_isa
 from lowbit.toolchains import find as toolchains
 
 
@@ -36,17 +38,18 @@ def compare(request: StudyRequest, listener: Listener = lambda _: None) -> Study
         request.recipes,
         [f"w{width}a8" for width in request.bits],
     )
+    check_isa(request.all_settings, facts())
     with locked(request.out.resolve()) as store:
         executor = LocalExecutor(store.folder, request.time_limit_s, request.settings.threads, listener)
         work = Work(request.inputs, store, executor)
         inputs = prepare(work, request)
-        cells = stages.build(work, inputs, plan, request.settings)
+        cells = stages.build(work, inputs, plan, request.all_settings)
         stages.verify(work, inputs, plan, cells)
         stages.evaluate(work, inputs, plan, cells)
         if not inputs.model.random_weights:  # with random weights no prediction is right or wrong
             mark_miscomputed(cells)
         stages.time(work, request, inputs, cells)
-        stages.list_operators(work, request, inputs, cells)
+        stages.list_operators(work, inputs, cells)
         result = StudyResult(store.folder, _report(work, request, inputs, plan, cells), _executed(work, cells))
         save(result)
     return result
@@ -67,10 +70,7 @@ def _report(work: Work, request: StudyRequest, inputs: Inputs, plan: CellsPlan, 
         model=model.name,
         data=Path(request.data).name,
         n_samples=len(inputs.evaluation),
-        scenario=settings.scenario,
-        threads=settings.threads,
-        batch_size=settings.batch_size,
-        official=settings.official,
+        settings=settings,
         host_id=host.id,
         accuracy=not model.random_weights,
     )
@@ -85,6 +85,7 @@ def _report(work: Work, request: StudyRequest, inputs: Inputs, plan: CellsPlan, 
         data=request.data,
         preprocess=request.preprocess,
         settings=settings,
+        other_settings=request.other_settings,
         host=host,
         versions=dict(sorted((packages | versions_of(plan.builds, plan.runtimes)).items())),
         command=request.command,
@@ -102,6 +103,7 @@ def _report(work: Work, request: StudyRequest, inputs: Inputs, plan: CellsPlan, 
             max_drop=request.max_drop,
             min_agreement=request.min_agreement,
             noise=noise_of(cells),
+            settings=settings,
         ),
         warnings=_warnings(model, settings, note_of(inputs.samples)),
         threshold=inputs.task.threshold,

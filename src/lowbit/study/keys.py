@@ -10,9 +10,10 @@ from lowbit.core.host import Host
 from lowbit.core.model import FloatModel
 from lowbit.core.preprocess import Preprocess
 from lowbit.core.samples import Samples
+from lowbit.core.settings import Settings
 from lowbit.core.version import exact_version
 from lowbit.measure.accuracy import Scoring
-from lowbit.study.ask import InputsAsk, StudyRequest
+from lowbit.study.ask import InputsAsk
 
 
 def samples_key(asked: InputsAsk, fingerprint: str) -> str:
@@ -75,18 +76,22 @@ def cell_key(
     packages: Mapping[str, str],
     reference: str,
     batch_size: int,
-    threads: int,
+    threads: int | None,
+    isa: str | None,
 ) -> str:
     """Key of an accuracy pass, and of the cell's folder: the file's contents, and where and how it runs.
 
     - packages: the runtime's packages and their versions
     - reference: key of the float model's scores, which covers images, labels and host as well
+    - batch_size: of the pass, which is that of the timing only where it can change scores
+    - threads: None where they cannot change scores
+    - isa: another instruction set means other kernels, and their sums may differ or even saturate
     """
     file = (manifest.digest, manifest.format, manifest.batch_size, manifest.runtime_options, manifest.model_digest)
     return digest.of_value(
         [
             exact_version(), "cell", file, manifest.toolchain, manifest.recipe.name, manifest.preprocess,
-            runtime, packages, reference, batch_size, threads,
+            runtime, packages, reference, batch_size, threads, isa,
         ]
     )  # fmt: skip
 
@@ -106,20 +111,13 @@ def reference_key(
     )
 
 
-def timing_key(request: StudyRequest, host: Host) -> str:
-    """Key of a timing round within its cell: scenario, durations and seed, but not the number of rounds."""
-    s = request.settings
+def timing_key(settings: Settings, host: Host) -> str:
+    """Key of a timing round within its cell's folder: all settings but the number of rounds.
+
+    Cells that differ in settings which cannot change scores share a folder, so that threads stand here as well.
+    """
     used = versions(("mlcommons-loadgen",))
-    return digest.of_value(
-        [
-            s.scenario,
-            s.batch_size,
-            s.min_duration_s,
-            s.official and s.rules,
-            s.target_latency_ms,
-            s.target_qps,
-            s.seed,
-            used,
-            host.governor,
-        ]
-    )[:8]
+    s = settings
+    timed = (s.scenario, s.batch_size, s.threads, s.isa, s.min_duration_s, s.official and s.rules, s.seed)
+    served = (s.target_latency_ms, s.target_qps) if s.scenario == "server" else ()
+    return digest.of_value([*timed, *served, used, host.governor])[:8]

@@ -14,6 +14,7 @@ from lowbit.core.figures import rate
 from lowbit.core.outcome import Accuracy, Executed, Timing
 from lowbit.core.row import Row
 from lowbit.core.settings import Round, Settings
+from lowbit.core.sweep import group
 from lowbit.core.verified import Verified
 from lowbit.measure.precision import int8_share
 from lowbit.measure.rules import ROUNDS, Shortfall, shortfalls
@@ -32,6 +33,7 @@ class CellState:
     """What is known of one cell so far. Each stage fills in its part; None: not done yet, or not applicable.
 
     - cell: the build, runtime and settings
+    - environment: variables that limit the runtime's instruction set in its child processes
     - built: how the build ended
     - artifact: path of the main file within the study
     - key: digest that names the cell's folder
@@ -47,6 +49,7 @@ class CellState:
     """
 
     cell: Cell
+    environment: Mapping[str, str] = field(default_factory=dict)
     built: Outcome[Manifest] | None = None
     artifact: str | None = None
     key: str | None = None
@@ -83,7 +86,7 @@ class Common:
 
     - model, data: their names
     - n_samples: number of evaluated images
-    - scenario, threads, batch_size, official: see `Settings`
+    - settings: of the rows that have no cell, because nothing could be built
     - host_id: the machine's digest
     - accuracy: whether accuracy means anything; False for random weights
     """
@@ -91,23 +94,24 @@ class Common:
     model: str
     data: str
     n_samples: int
-    scenario: str
-    threads: int
-    batch_size: int
-    official: bool
+    settings: Settings
     host_id: str
     accuracy: bool
 
 
 def mark_miscomputed(cells: Iterable[CellState]) -> None:
-    """Fail every cell whose file is far more accurate in another runtime: over 2 points, and McNemar p < 0.01."""
-    by_file: dict[str, list[tuple[Accuracy, CellState]]] = {}
+    """Fail every cell whose file is far more accurate in another runtime: over 2 points, and McNemar p < 0.01.
+
+    Only cells of the same settings are compared: an older instruction set may make sums saturate, which is a result.
+    """
+    by_file: dict[tuple[object, ...], list[tuple[Accuracy, CellState]]] = {}
     for cell in cells:
         if cell.alive and cell.accuracy is not None:
-            by_file.setdefault(cell.cell.build.name, []).append((cell.accuracy.result, cell))
-    for group in by_file.values():
-        best, best_cell = max(group, key=lambda pair: pair[0].correct)
-        for accuracy, cell in group:
+            same = (cell.cell.build.folder, group(cell.cell.settings))
+            by_file.setdefault(same, []).append((cell.accuracy.result, cell))
+    for pairs in by_file.values():
+        best, best_cell = max(pairs, key=lambda pair: pair[0].correct)
+        for accuracy, cell in pairs:
             points = 100 * (best.correct - accuracy.correct) / accuracy.n_samples
             if points <= _WORSE_POINTS:
                 continue
@@ -132,15 +136,19 @@ def _paired(right: Path | None, other: Path | None) -> float:
 
 
 def rows_of(cells: Sequence[CellState], impossible: Sequence[Impossible], common: Common) -> tuple[Row, ...]:
-    """One row per cell and one per impossible combination, with speed-ups relative to the fastest fp32 row."""
+    """One row per cell and one per impossible combination.
+
+    Speed-ups are relative to the fastest fp32 row of the same settings; without one they are None.
+    """
     rows = [_row(cell, common) for cell in cells] + [_impossible(item, common) for item in impossible]
     rates = [rate(row) if row.status == "measured" else None for row in rows]
-    baselines = [each for row, each in zip(rows, rates, strict=True) if row.is_fp32 and each is not None]
-    if not baselines:
-        return tuple(rows)
-    best = max(baselines)
+    best: dict[tuple[object, ...], float] = {}
+    for row, each in zip(rows, rates, strict=True):
+        if row.is_fp32 and each is not None:
+            best[group(row)] = max(each, best.get(group(row), each))
     return tuple(
-        replace(row, speedup=None if each is None else each / best) for row, each in zip(rows, rates, strict=True)
+        replace(row, speedup=None if each is None or group(row) not in best else each / best[group(row)])
+        for row, each in zip(rows, rates, strict=True)
     )
 
 
@@ -154,21 +162,22 @@ def noise_of(cells: Iterable[CellState]) -> dict[str, float]:
     return found
 
 
-def _base(common: Common) -> dict[str, object]:
+def _base(common: Common, settings: Settings) -> dict[str, object]:
     return {
         "model": common.model,
         "data": common.data,
         "n_samples": common.n_samples,
-        "scenario": common.scenario,
-        "threads": common.threads,
-        "batch_size": common.batch_size,
-        "official": common.official,
+        "scenario": settings.scenario,
+        "threads": settings.threads,
+        "batch_size": settings.batch_size,
+        "isa": settings.isa,
+        "official": settings.official,
         "host_id": common.host_id,
     }
 
 
 def _impossible(item: Impossible, common: Common) -> Row:
-    plain = _base(common) | {
+    plain = _base(common, common.settings) | {
         "toolchain": item.toolchain,
         "recipe": item.recipe,
         "weight_bits": item.weight_bits,
@@ -184,7 +193,8 @@ def _impossible(item: Impossible, common: Common) -> Row:
 def _row(cell: CellState, common: Common) -> Row:
     build = cell.cell.build
     recipe = build.recipe
-    plain = _base(common) | {
+    plain = _base(common, cell.cell.settings) | {
+        "swept": cell.cell.swept,
         "toolchain": build.toolchain.name,
         "recipe": recipe.name,
         "weight_bits": recipe.weight_bits,

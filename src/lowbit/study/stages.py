@@ -4,9 +4,10 @@ Each stage runs its jobs and writes their outcomes into the `CellState` of each 
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from lowbit.core import digest
 from lowbit.core.artifact import MANIFEST, Artifact, Manifest
@@ -18,6 +19,7 @@ from lowbit.core.model import FloatModel
 from lowbit.core.outcome import Accuracy, Timing
 from lowbit.core.samples import Samples
 from lowbit.core.settings import Settings
+from lowbit.core.sweep import Swept, full_name, swept_in
 from lowbit.core.verified import Verified
 from lowbit.study import keys
 from lowbit.study.ask import StudyRequest
@@ -29,29 +31,67 @@ from lowbit.study.verification import failure_of, verify_job, with_outcomes
 from lowbit.worker.accuracy import PREDICTIONS, RIGHT
 from lowbit.worker.jobs import AccuracyJob, BuildJob, PrecisionJob, SpeedJob
 
+Result = TypeVar("Result")
+
 _OFFICIAL_LIMIT_S = 86_400.0
 
 
-def build(work: Work, inputs: Inputs, plan: CellsPlan, settings: Settings) -> list[CellState]:
-    """Build every artifact and return its cells. A failed build is shown in the runtimes that it was made for."""
+def build(work: Work, inputs: Inputs, plan: CellsPlan, settings: Sequence[Settings]) -> list[CellState]:
+    """Build every artifact and return its cells. A failed build is shown in the runtimes that it was made for.
+
+    A file that fixes its batch size is built once for each size. Every other file serves all settings.
+    """
+    files = [file for planned in plan.builds for file in _files(planned, settings)]
     jobs = [
-        build_job(work, inputs.model, inputs.calibration, each, settings.batch_size, each.folder)
-        for each in plan.builds
+        build_job(work, inputs.model, inputs.calibration, planned, served[0].batch_size, planned.folder)
+        for planned, served in files
     ]
+    swept = swept_in(settings)
     cells = []
-    for planned, outcome in zip(plan.builds, work.executor.run("build", jobs, work.slots), strict=True):
+    for (planned, served), outcome in zip(files, work.executor.run("build", jobs, work.slots), strict=True):
         readers = planned.runtimes
         if outcome.value is None:
             readers = tuple(name for name in readers if name in planned.made_for) or readers[:1]
         for runtime in readers:
             used = {**planned.versions, **plan.runtimes.get(runtime, {})}
-            state = CellState(Cell(planned, runtime, settings), built=outcome, outside=outside(used))
-            if outcome.value is not None:
-                state.artifact = work.store.relative(work.store.artifact(planned.folder) / outcome.value.main)
-                if runtime in plan.missing:
-                    state.broken = Failure("unsupported", plan.missing[runtime])
-            cells.append(state)
+            for each in served:
+                cell = Cell(planned, runtime, each, swept)
+                state = CellState(cell, built=outcome, outside=outside(used), environment=_environment(plan, cell))
+                if outcome.value is not None:
+                    state.artifact = work.store.relative(work.store.artifact(planned.folder) / outcome.value.main)
+                    state.broken = _cannot_run(plan, cell)
+                cells.append(state)
     return cells
+
+
+def _files(planned: Build, settings: Sequence[Settings]) -> list[tuple[Build, list[Settings]]]:
+    """The files to make of one build, each with the settings that it serves. Only in a sweep folders name sizes."""
+    if not planned.toolchain.fixes_batch(planned.recipe):
+        return [(planned, list(settings))]
+    by_size: dict[int, list[Settings]] = {}
+    for each in settings:
+        by_size.setdefault(each.batch_size, []).append(each)
+    if len(by_size) == 1:
+        return [(planned, list(settings))]
+    return [(replace(planned, batch_size=size), served) for size, served in by_size.items()]
+
+
+def _environment(plan: CellsPlan, cell: Cell) -> Mapping[str, str]:
+    """The variables that limit the cell's runtime to its instruction set; none where it is not limited."""
+    isa = cell.settings.isa
+    return {} if isa is None else plan.infos[cell.runtime].limits.get(isa, {})
+
+
+def _cannot_run(plan: CellsPlan, cell: Cell) -> Failure | None:
+    """Why the cell's runtime cannot run any file with its settings: it is not installed, or cannot be limited."""
+    isa, runtime = cell.settings.isa, cell.runtime
+    if runtime in plan.missing:
+        return Failure("unsupported", plan.missing[runtime])
+    if isa is None or isa in plan.infos[runtime].limits:
+        return None
+    can = ", ".join(plan.infos[runtime].limits)
+    reason = f"{runtime} can be limited to {can} only" if can else f"{runtime} asks the processor and cannot be limited"
+    return Failure("unsupported", f"--isa {isa}: {reason}; without --isa it takes the best kernels there are")
 
 
 def build_job(
@@ -77,7 +117,12 @@ def build_job(
     )
     leaves = kept_files(job.out, key, job.evidence)
     return PlacedJob(
-        planned.name, job, store.build_result(key), store.logs(key), leaves=leaves, group=planned.toolchain.name
+        planned.name if planned.batch_size is None else f"{planned.name} [batch {planned.batch_size}]",
+        job,
+        store.build_result(key),
+        store.logs(key),
+        leaves=leaves,
+        group=planned.toolchain.name,
     )
 
 
@@ -118,7 +163,7 @@ def verify(work: Work, inputs: Inputs, plan: CellsPlan, cells: Sequence[CellStat
     ]
     for each, outcome in zip(present, work.executor.run("verify", jobs, work.slots), strict=True):
         each.verified = outcome
-        each.broken = failure_of(outcome)
+        each.broken = each.broken or failure_of(outcome)
     outcomes: dict[str, dict[str, Outcome[Verified]]] = {}
     for each in due:
         missing: Outcome[Verified] = Outcome("missing", reason=plan.missing.get(each.cell.runtime, ""))
@@ -132,7 +177,7 @@ def evaluate(work: Work, inputs: Inputs, plan: CellsPlan, cells: Sequence[CellSt
     """Measure the accuracy of every cell that was built."""
     alive = [each for each in cells if each.alive]
     jobs = [_accuracy_job(work, inputs, plan, each) for each in alive]
-    for each, outcome in zip(alive, work.executor.run("accuracy", jobs, work.slots), strict=True):
+    for each, outcome in zip(alive, work.executor.run("accuracy", jobs, _slots(work, alive)), strict=True):
         each.accuracy = outcome
 
 
@@ -141,7 +186,10 @@ def _accuracy_job(work: Work, inputs: Inputs, plan: CellsPlan, state: CellState)
     dynamic = cell.build.recipe.claim == "dynamic"  # ranges depend on the batch: use the size that is timed
     size = settings.batch_size if dynamic else BATCH
     packages = plan.runtimes[cell.runtime]
-    state.key = keys.cell_key(manifest, cell.runtime, packages, inputs.reference_key, size, settings.threads)
+    # Threads split the work of float kernels, and nobody promises that the order of their sums stays the same: only a
+    # runtime that ignores threads shares one pass among all thread counts.
+    threads = settings.threads if plan.infos[cell.runtime].threads_change_scores else None
+    state.key = keys.cell_key(manifest, cell.runtime, packages, inputs.reference_key, size, threads, settings.isa)
     folder = work.store.cell(state.key)
     state.right = folder / RIGHT
     job = AccuracyJob(
@@ -156,7 +204,23 @@ def _accuracy_job(work: Work, inputs: Inputs, plan: CellsPlan, state: CellState)
         out=folder,
     )
     leaves = (state.right, folder / PREDICTIONS)
-    return PlacedJob(cell.name, job, folder / "accuracy.json", work.store.logs(state.key), leaves)
+    matter: dict[Swept, bool] = {
+        "isa": True,
+        "batch_size": dynamic or manifest.batch_size is not None,
+        "threads": threads is not None,
+    }
+    name = full_name(cell.plain_name, settings, [each for each in cell.swept if matter.get(each)])
+    return _limited(state, PlacedJob(name, job, folder / "accuracy.json", work.store.logs(state.key), leaves))
+
+
+def _limited(state: CellState, placed: PlacedJob[Result]) -> PlacedJob[Result]:
+    """The job with what its cell's settings ask of the child: threads of numeric libraries, and instruction set."""
+    return replace(placed, environment=state.environment, threads=state.cell.settings.threads)
+
+
+def _slots(work: Work, cells: Sequence[CellState]) -> int:
+    """How many of these cells' jobs may run at a time without sharing cores."""
+    return max(1, work.executor.host.cores // max((each.cell.settings.threads for each in cells), default=1))
 
 
 def _manifest(state: CellState) -> Manifest:
@@ -188,8 +252,7 @@ def time(work: Work, request: StudyRequest, inputs: Inputs, cells: Sequence[Cell
     A cell that other work disturbed is timed a second time, and the second result counts. The first round also writes
     which operators were executed.
     """
-    settings = request.settings
-    key = keys.timing_key(request, work.executor.host)
+    settings, host = request.settings, work.executor.host
     # MLPerf's own counts take hours on a slow model: 270,336 queries of 8 images in the multi-stream scenario.
     limit_s = max(request.time_limit_s, _OFFICIAL_LIMIT_S if settings.official else 0.0)
     timer = replace(work.executor, time_limit_s=limit_s)
@@ -197,27 +260,31 @@ def time(work: Work, request: StudyRequest, inputs: Inputs, cells: Sequence[Cell
         order = [each for each in cells if each.alive]
         random.Random(f"{settings.seed}-{number}").shuffle(order)
         stage = f"timing, round {number} of {settings.rounds}"
+        names = []
         for each in order:
+            key = keys.timing_key(each.cell.settings, host)
             each.executed = _executed(work, each, key)
-        names = f"{key}-round-{number}", f"{key}-round-{number}-again"
-        jobs = [_speed_job(work, inputs, each, names[0], first=number == 1) for each in order]
+            names.append(f"{key}-round-{number}")
+        jobs = [_speed_job(work, inputs, *pair, first=number == 1) for pair in zip(order, names, strict=True)]
         outcomes = timer.run(stage, jobs)
         disturbed = [
             index for index, outcome in enumerate(outcomes) if outcome.value is not None and outcome.value.disturbed
         ]
-        again = [_speed_job(work, inputs, order[index], names[1], first=number == 1) for index in disturbed]
+        again = [
+            _speed_job(work, inputs, order[index], f"{names[index]}-again", first=number == 1) for index in disturbed
+        ]
         for index, repeated in zip(disturbed, timer.run(f"{stage}, again", again), strict=True):
             outcomes[index] = outcomes[index] if repeated.value is None else repeated
         for each, outcome in zip(order, outcomes, strict=True):
             each.timings.append(outcome)
 
 
-def list_operators(work: Work, request: StudyRequest, inputs: Inputs, cells: Sequence[CellState]) -> None:
+def list_operators(work: Work, inputs: Inputs, cells: Sequence[CellState]) -> None:
     """List the executed operators of cells that were not timed, from sessions opened as they are for timing."""
-    key = keys.timing_key(request, work.executor.host)
     untimed = [each for each in cells if each.alive and not each.timings]
     jobs = []
     for each in untimed:
+        key = keys.timing_key(each.cell.settings, work.executor.host)
         each.executed = _executed(work, each, key)
         job = PrecisionJob(
             artifact=_artifact(work, each, inputs.model),
@@ -227,8 +294,9 @@ def list_operators(work: Work, request: StudyRequest, inputs: Inputs, cells: Seq
             out=each.executed,
         )
         result = work.store.cell(_key(each)) / f"{key}-operators.json"
-        jobs.append(PlacedJob(each.cell.name, job, result, work.store.logs(_key(each)), leaves=(job.out,)))
-    for each, outcome in zip(untimed, work.executor.run("operators", jobs, work.slots), strict=True):
+        placed = PlacedJob(each.cell.name, job, result, work.store.logs(_key(each)), leaves=(job.out,))
+        jobs.append(_limited(each, placed))
+    for each, outcome in zip(untimed, work.executor.run("operators", jobs, _slots(work, untimed)), strict=True):
         each.operators = outcome
 
 
@@ -262,4 +330,5 @@ def _speed_job(work: Work, inputs: Inputs, state: CellState, name: str, *, first
         layers=inputs.model.layer_macs if first else (),
     )
     leaves = () if job.executed is None else (job.executed,)
-    return PlacedJob(state.cell.name, job, work.store.cell(_key(state)) / f"{name}.json", logs, leaves)
+    result = work.store.cell(_key(state)) / f"{name}.json"
+    return _limited(state, PlacedJob(state.cell.name, job, result, logs, leaves))

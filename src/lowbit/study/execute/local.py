@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
@@ -35,6 +35,8 @@ class PlacedJob(Generic[Result]):
     - logs: the folder for what the child prints
     - leaves: files that must exist for a stored result to be reused
     - group: jobs of the same group never run at the same time; empty: no group
+    - environment: variables that are set for its child in addition
+    - threads: how many threads the child's numeric libraries use; None: as many as the executor says
     """
 
     name: str
@@ -43,6 +45,8 @@ class PlacedJob(Generic[Result]):
     logs: Path
     leaves: tuple[Path, ...] = ()
     group: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    threads: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +98,14 @@ class LocalExecutor:
     def run(self, stage: str, tasks: Sequence[PlacedJob[Result]], slots: int = 1) -> list[Outcome[Result]]:
         """How each task ended, in order. At most `slots` children run at a time; stored results are reused.
 
-        Raises BadInput when the disk is full, after ending all children.
+        Tasks with the same result file are the same job, which is done once. Raises BadInput when the disk is full,
+        after ending all children.
         """
-        results = {index: kept for index, task in enumerate(tasks) if (kept := finished(task)) is not None}
-        waiting = [index for index in range(len(tasks)) if index not in results]
+        first: dict[Path, int] = {}  # result file → the first task that has it
+        for place, task in enumerate(tasks):
+            first.setdefault(task.result, place)
+        results = {index: kept for index in first.values() if (kept := finished(tasks[index])) is not None}
+        waiting = [index for index in first.values() if index not in results]
         total, begun = len(waiting), time.monotonic()
         running: dict[int, process.Child] = {}
 
@@ -128,7 +136,7 @@ class LocalExecutor:
         finally:
             for child in running.values():
                 process.kill(child)
-        return [replace(results[index], log=self._place_of_log(task)) for index, task in enumerate(tasks)]
+        return [replace(results[first[task.result]], log=self._place_of_log(task)) for task in tasks]
 
     def _start(self, task: PlacedJob[Any]) -> process.Child:
         job = task.logs / f"{task.result.stem}.job.json"
@@ -136,7 +144,9 @@ class LocalExecutor:
         task.result.parent.mkdir(parents=True, exist_ok=True)
         for old in (task.result, doing.place_of(task.result)):
             old.unlink(missing_ok=True)
-        return process.start(job, task.result, self.folder, _log(task), self.time_limit_s, self.threads)
+        threads = self.threads if task.threads is None else task.threads
+        limit_s, log = self.time_limit_s, _log(task)
+        return process.start(job, task.result, self.folder, log, limit_s, threads, task.environment)
 
     def _collect(self, task: PlacedJob[Result], child: process.Child) -> Outcome[Result]:
         status = process.finish(child)

@@ -7,10 +7,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
+from types import MappingProxyType
 
 from lowbit.core.errors import LowbitError
 from lowbit.core.lifeline import PARENT_VARIABLE
@@ -44,15 +45,24 @@ class Child:
     timed_out: bool = False
 
 
-def start(job: Path, result: Path, study: Path, log: Path, limit_s: float, threads: int) -> Child:
+def start(
+    job: Path,
+    result: Path,
+    study: Path,
+    log: Path,
+    limit_s: float,
+    threads: int,
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> Child:
     """Start `python -m lowbit.worker` for a job of `study`. Its output goes to `log`; its standard input is closed.
 
-    Python's -P keeps modules in the user's folder from hiding packages of the same name. The log begins with the
-    environment variables that are set for the child. Raises LowbitError where the system cannot start a process.
+    `environment`: what this job needs besides what every child gets. Python's -P keeps modules in the user's folder
+    from hiding packages of the same name. The log begins with the environment variables that are set for the child.
+    Raises LowbitError where the system cannot start a process.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     added = {name: value for name, value in _UNLESS_SET.items() if name not in os.environ} | _ALWAYS
-    added["OMP_NUM_THREADS"] = str(threads)
+    added |= {"OMP_NUM_THREADS": str(threads), **environment}
     said = f"set by lowbit: {' '.join(f'{name}={value}' for name, value in sorted(added.items()))}\n".encode()
     process: subprocess.Popen[bytes] | None = None
     try:
