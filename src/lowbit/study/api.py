@@ -96,6 +96,77 @@ def compare(
     - out: the study's folder; None: one in the current folder, named after model and data
     - progress: called with a `Progress` at every start and end of a job
     """
+    request = compare_request(
+        model,
+        data,
+        preprocess=preprocess,
+        input_size=input_size,
+        weights=weights,
+        labels=labels,
+        among=among,
+        threshold=threshold,
+        calibration_samples=calibration_samples,
+        seed=seed,
+        limit=limit,
+        toolchains=toolchains,
+        recipes=recipes,
+        bits=bits,
+        runtimes=runtimes,
+        scenario=scenario,
+        threads=threads,
+        batch_size=batch_size,
+        isa=isa,
+        min_duration=min_duration,
+        rounds=rounds,
+        official=official,
+        rules=rules,
+        target_latency=target_latency,
+        target_qps=target_qps,
+        timing=timing,
+        optimize=optimize,
+        max_drop=max_drop,
+        min_agreement=min_agreement,
+        time_limit=time_limit,
+        out=out,
+    )
+    return run_study(request, progress)
+
+
+def compare_request(
+    model: str | Path,
+    data: str | Path,
+    *,
+    preprocess: str | Path | None = None,
+    input_size: str | int | None = None,
+    weights: str | Path | None = None,
+    labels: str | Path | None = None,
+    among: Among = "model",
+    threshold: float | None = None,
+    calibration_samples: int = 512,
+    seed: int = 0,
+    limit: int | None = None,
+    toolchains: Sequence[str] = (),
+    recipes: Sequence[str] = (),
+    bits: Sequence[int] = (),
+    runtimes: Sequence[str] = (),
+    scenario: Scenario | Sequence[Scenario] = "single-stream",
+    threads: int | Sequence[int] = 1,
+    batch_size: int | Sequence[int] | None = None,
+    isa: str | Sequence[str] = (),
+    min_duration: float = 2.0,
+    rounds: int = 3,
+    official: bool = False,
+    rules: Round = "v6.1",
+    target_latency: float | None = None,
+    target_qps: float | None = None,
+    timing: bool = True,
+    optimize: Optimize = "latency",
+    max_drop: float = 1.0,
+    min_agreement: float = 90.0,
+    time_limit: float = 3600.0,
+    out: str | Path | None = None,
+) -> StudyRequest:
+    """The request for these arguments of `compare`. Raises BadInput for what they contradict."""
     if timing and rounds < 1:
         raise BadInput(f"--rounds {rounds}: expected 1 or more; --no-timing leaves speed and memory out")
     model, data = str(model), str(data)
@@ -144,7 +215,7 @@ def compare(
         seed=seed,
     )
     settings = sweep(common, scenarios, counts, sizes, limits or (None,))
-    request = StudyRequest(
+    return StudyRequest(
         model=model,
         data=data,
         out=Path(out) if out is not None else Path(_default_folder(model, data)),
@@ -168,7 +239,6 @@ def compare(
         time_limit_s=time_limit,
         command=_command(model, data, {key: value for key, value in given.items() if value != _DEFAULTS[key]}),
     )
-    return run_study(request, progress)
 
 
 def quantize(

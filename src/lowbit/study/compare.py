@@ -22,16 +22,25 @@ from lowbit.study.execute.local import Listener, LocalExecutor
 from lowbit.study.prepare import Inputs, Work, prepare
 from lowbit.study.result import StudyResult, save
 from lowbit.study.rows import CellState, Common, mark_miscomputed, noise_of, rows_of, versions_of
-from lowbit.study.store import locked
+from lowbit.study.store import Store, locked
 from lowbit.study.sweep import check_isa
 from lowbit.toolchains import find as toolchains
 
 
 def compare(request: StudyRequest, listener: Listener = lambda _: None) -> StudyResult:
-    """Make and measure everything that `request` asks for. Jobs finished by an earlier run are not repeated.
+    """Make and measure what `request` asks for, and save it. Jobs finished by an earlier run are not repeated.
 
     Raises BadInput for what the user must change. Anything that goes wrong in one cell becomes a row with its reason.
     """
+    plan = planned(request)
+    with locked(request.out.resolve()) as store:
+        result = measured(store, request, plan, listener)
+        save(result)
+    return result
+
+
+def planned(request: StudyRequest) -> CellsPlan:
+    """The builds and cells of a request. Raises BadInput for what it names and this machine does not have."""
     plan = plan_cells(
         _toolchains(request),
         [module.INFO for module in runtimes.runtimes(request.runtimes).values()],
@@ -39,20 +48,22 @@ def compare(request: StudyRequest, listener: Listener = lambda _: None) -> Study
         [f"w{width}a8" for width in request.bits],
     )
     check_isa(request.all_settings, facts())
-    with locked(request.out.resolve()) as store:
-        executor = LocalExecutor(store.folder, request.time_limit_s, request.settings.threads, listener)
-        work = Work(request.inputs, store, executor)
-        inputs = prepare(work, request)
-        cells = stages.build(work, inputs, plan, request.all_settings)
-        stages.verify(work, inputs, plan, cells)
-        stages.evaluate(work, inputs, plan, cells)
-        if not inputs.model.random_weights:  # with random weights no prediction is right or wrong
-            mark_miscomputed(cells)
-        stages.time(work, request, inputs, cells)
-        stages.list_operators(work, inputs, cells)
-        result = StudyResult(store.folder, _report(work, request, inputs, plan, cells), _executed(work, cells))
-        save(result)
-    return result
+    return plan
+
+
+def measured(store: Store, request: StudyRequest, plan: CellsPlan, listener: Listener) -> StudyResult:
+    """The result of all stages, in a locked study. It is not saved as a whole yet."""
+    executor = LocalExecutor(store.folder, request.time_limit_s, request.settings.threads, listener)
+    work = Work(request.inputs, store, executor)
+    inputs = prepare(work, request)
+    cells = stages.build(work, inputs, plan, request.all_settings)
+    stages.verify(work, inputs, plan, cells)
+    stages.evaluate(work, inputs, plan, cells)
+    if not inputs.model.random_weights:  # with random weights no prediction is right or wrong
+        mark_miscomputed(cells)
+    stages.time(work, request, inputs, cells)
+    stages.list_operators(work, inputs, cells)
+    return StudyResult(store.folder, _report(work, request, inputs, plan, cells), _executed(work, cells))
 
 
 def _toolchains(request: StudyRequest) -> list[ToolchainInfo]:

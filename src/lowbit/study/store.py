@@ -16,9 +16,13 @@ LOCK = ".lowbit-lock"
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """The folder of one study. Every path that the study uses is made here."""
+    """The folder of one study. Every path that the study uses is made here.
+
+    - section: the model whose artifacts are meant, in a study of several models; empty: there is one model only
+    """
 
     folder: Path
+    section: str = ""
 
     def samples(self, key: str) -> Path:
         """Folder of decoded images, with calibration/ and evaluation/ in it."""
@@ -39,7 +43,7 @@ class Store:
 
     def artifact(self, name: str) -> Path:
         """Folder of the files to ship, and their manifest."""
-        return self.folder / "artifacts" / name
+        return self.folder / "artifacts" / self.section / name
 
     def build_result(self, key: str) -> Path:
         """The file that says how a build ended, even if the artifact is gone."""

@@ -1,0 +1,91 @@
+"""Holds published figures against the rows of a study."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+
+from lowbit.core.figure import Claim, Figure, Quantity, Selector, limit_of
+from lowbit.core.figures import rate
+from lowbit.core.row import Row
+from lowbit.core.study import Report
+
+_UNTRIED = {
+    "arm": "it was measured on an ARM processor",
+    "gpu": "it needs a GPU",
+    "imagenet": "it needs ImageNet's validation images",
+    "weights": "it needs trained weights that are not given",
+}
+_VALUES: dict[Quantity, Callable[[Row], float | None]] = {
+    "top1": lambda row: None if row.top1 is None else 100 * row.top1,
+    "size_mb": lambda row: None if row.size_bytes is None else row.size_bytes / 1e6,
+    "latency_ms": lambda row: row.latency_p50_ms,
+    "rate": rate,
+    "peak_mb": lambda row: None if row.peak_memory_bytes is None else row.peak_memory_bytes / 1e6,
+    "int8_share": lambda row: None if row.int8_share is None else 100 * row.int8_share,
+}
+_SMALLER_IS_BETTER: tuple[Quantity, ...] = ("size_mb", "latency_ms", "peak_mb")
+
+
+def selects(selector: Selector, model: str, row: Row | Selector) -> bool:
+    """Whether `selector` means this row of the model that the study file calls `model`."""
+    return selector.model in (None, model) and all(
+        getattr(selector, each.name) in (None, getattr(row, each.name))
+        for each in fields(selector)
+        if each.name != "model"
+    )
+
+
+def claim(figure: Figure, rows: Mapping[str, Sequence[Row]], float_top1: Mapping[str, float | None]) -> Claim:
+    """The figure with what was measured here.
+
+    - rows: name of a model in the study file → its rows
+    - float_top1: name of a model → the float model's accuracy, a fraction
+    """
+    if figure.untried is not None or figure.of is None:
+        return Claim(figure, "could not be tried", reason=_UNTRIED.get(figure.untried or "", ""))
+    found = _best(figure, figure.of, rows, float_top1)
+    below = None if figure.over is None else _best(figure, figure.over, rows, float_top1)
+    lacking = found if isinstance(found, str) else below if isinstance(below, str) else None
+    if lacking is not None:
+        return Claim(figure, "could not be tried", reason=lacking)
+    assert not isinstance(found, str)
+    assert not isinstance(below, str)
+    value, row = found
+    names: tuple[str, ...] = (row,)
+    if below is not None:
+        value, names = value / below[0], (row, below[1])
+    return Claim(figure, "held" if holds(figure, value) else "not held", value, names)
+
+
+def holds(figure: Figure, value: float) -> bool:
+    """Whether `value` is what the figure claims: within its tolerance, or on the side of its limit."""
+    if figure.within is not None:
+        return abs(value - figure.value) <= figure.within * abs(figure.value)
+    sign, limit = limit_of(figure.holds or "")
+    return {">=": value >= limit, "<=": value <= limit, ">": value > limit, "<": value < limit}[sign]
+
+
+def _best(
+    figure: Figure, selector: Selector, rows: Mapping[str, Sequence[Row]], float_top1: Mapping[str, float | None]
+) -> tuple[float, str] | str:
+    """The best figure among the rows that are meant, and that row's name; a reason where there is none."""
+    meant = [(model, row) for model, group in rows.items() for row in group if selects(selector, model, row)]
+    values = []
+    for model, row in meant:
+        value = _gained(row, float_top1[model]) if figure.quantity == "gained" else _VALUES[figure.quantity](row)
+        if row.status == "measured" and value is not None:
+            values.append((value, f"{model}: {row.name}"))
+    if values:
+        return min(values) if figure.quantity in _SMALLER_IS_BETTER else max(values)
+    if not meant:
+        return "no such row"
+    model, row = meant[0]
+    return f"{model}: {row.name}: {row.reason or f'{figure.quantity} is not known'}"
+
+
+def _gained(row: Row, float_top1: float | None) -> float | None:
+    return None if row.top1 is None or float_top1 is None else 100 * (row.top1 - float_top1)
+
+
+def float_accuracy(report: Report) -> float | None:
+    """The float model's top-1 as a fraction; None for random weights."""
+    return None if report.reference is None else report.reference.correct / report.reference.n_samples
