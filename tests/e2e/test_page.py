@@ -164,7 +164,7 @@ def test_text_of_others_is_shown_as_text(opened: Any) -> None:
     assert run(opened, "return document.querySelectorAll('script').length") == 2
 
 
-@pytest.mark.parametrize("make", [example.report, example.random_weights, example.nothing_measured])
+@pytest.mark.parametrize("make", [example.report, example.random_weights, example.nothing_measured, example.swept])
 @pytest.mark.parametrize("width", [360, 768, 1280])
 def test_the_page_never_scrolls_sideways(browser: Any, tmp_path: Path, make: Any, width: int) -> None:
     opened = open_page(browser, tmp_path, page(make()), width=width)
@@ -184,6 +184,25 @@ def test_labels_in_the_plot_do_not_overlap(browser: Any, tmp_path: Path, width: 
     for i, a in enumerate(boxes):
         for b in boxes[:i]:
             assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1], (a, b)
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_a_sweeps_points_and_names_are_inside_their_plots(browser: Any, tmp_path: Path, width: int) -> None:
+    opened = open_page(browser, tmp_path, page(example.swept()), width=width)
+    outside = run(
+        opened,
+        "return [...document.querySelectorAll('#swept .mark, #swept .end')].map(n => [n.getBoundingClientRect(), "
+        "n.closest('figure').getBoundingClientRect()]).filter(([a, b]) => a.left < b.left || a.right > b.right || "
+        "a.top < b.top || a.bottom > b.bottom).length",
+    )
+    assert outside == 0
+    ends = run(
+        opened,
+        "return [...document.querySelectorAll('#swept figure')].map(f => [...f.querySelectorAll('.end')].map(n => "
+        "n.getBoundingClientRect().top))",
+    )
+    assert len(ends) == 16  # speed and speed-up, in four runtimes, with one and two threads
+    assert all(abs(a - b) >= 11 for tops in ends for i, a in enumerate(tops) for b in tops[:i])
 
 
 def test_dark_follows_the_system_and_the_button(browser: Any, tmp_path: Path) -> None:

@@ -15,7 +15,10 @@ def add_to(commands: Any) -> None:
     command.set_defaults(run=run)
     command.add_argument("study", metavar="STUDY", type=Path, help="the folder that `lowbit compare` wrote")
     command.add_argument(
-        "--why", metavar="ROW", help="list the operators of toolchain/recipe@runtime with the precision each ran in"
+        "--why",
+        metavar="ROW",
+        help="list the operators of toolchain/recipe@runtime with the precision each ran in; in a sweep the name goes "
+        "on with its settings: 'nncf/int8-static@openvino [batch 8]'",
     )
 
 

@@ -15,7 +15,7 @@ _APART = 5  # pixels between the marks of one version's runtimes
 
 def speed(report: Report, marks: Marks) -> Markup:
     """Speed by recipe and runtime, longest bar fastest; the whisker spans the rounds' medians (offline: none)."""
-    rows = [row for row in ranking.measured(report) if rate(row) is not None]
+    rows = [row for row in ranking.measured_at_first(report) if rate(row) is not None]
     if not rows:
         return el("p", "No row was timed.", class_="empty")
     top = max(rate(row) or 0.0 for row in rows) * 1.06
@@ -65,7 +65,9 @@ def _made_and_run(row: Row) -> Markup:
 
 def losses(report: Report, marks: Marks) -> Markup:
     """Points lost or won against float: a line for each version, a mark for each runtime, the interval of the first."""
-    rows = [row for row in report.rows if row.status == "measured" and ranking.gained(row, report) is not None]
+    rows = [
+        row for row in ranking.at_first(report) if row.status == "measured" and ranking.gained(row, report) is not None
+    ]
     if not rows:
         return el("p", "No accuracy is known, so no loss either.", class_="empty")
     axis = _axis(report, rows)

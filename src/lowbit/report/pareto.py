@@ -53,7 +53,7 @@ def pareto(report: Report, marks: Marks) -> Markup:
     """A figure with one mark a measured row, or a sentence when there is nothing to draw."""
     quality, what = _quality(report)
     unit = "ms a sample" if report.settings.scenario == "offline" else "p50 latency, ms a query"
-    rows = [row for row in ranking.measured(report) if quality(row) is not None and rate(row)]
+    rows = [row for row in ranking.measured_at_first(report) if quality(row) is not None and rate(row)]
     if not rows:
         return el("p", "No row was measured and timed, so there is nothing to draw.", class_="empty")
 
