@@ -69,7 +69,7 @@ def run(browser: Any, script: str) -> Any:
 
 def names(browser: Any) -> list[str]:
     found: list[str] = run(
-        browser, "return [...document.querySelectorAll('#results tbody th')].map(n => n.textContent)"
+        browser, "return [...document.querySelectorAll('.results tbody th')].map(n => n.textContent)"
     )
     return [name.strip().rstrip("†") for name in found]
 
@@ -115,7 +115,7 @@ def test_area_is_file_size(opened: Any) -> None:
 def test_a_click_sorts_and_a_second_one_turns_the_order(opened: Any) -> None:
     before = names(opened)
     size = next(i for i, text in enumerate(run(opened, HEADS)) if text.startswith("size"))
-    press = f"document.querySelectorAll('#results thead th')[{size}].querySelector('button').click()"
+    press = f"document.querySelectorAll('.results thead th')[{size}].querySelector('button').click()"
     run(opened, press)
     ascending = names(opened)
     sizes = {row.name: row.size_bytes for row in example.rows()}
@@ -131,13 +131,13 @@ def test_a_click_sorts_and_a_second_one_turns_the_order(opened: Any) -> None:
     assert run(opened, "return document.querySelectorAll('th[aria-sort=none]').length") == len(run(opened, HEADS)) - 2
 
 
-HEADS = "return [...document.querySelectorAll('#results thead th')].map(n => n.textContent)"
-ORDER = "return document.querySelectorAll('#results thead th')[{}].getAttribute('aria-sort')"
+HEADS = "return [...document.querySelectorAll('.results thead th')].map(n => n.textContent)"
+ORDER = "return document.querySelectorAll('.results thead th')[{}].getAttribute('aria-sort')"
 
 
 def test_the_keyboard_sorts_too(opened: Any) -> None:
     before = names(opened)
-    button = opened.find_element("css selector", "#results thead th button")
+    button = opened.find_element("css selector", ".results thead th button")
     button.send_keys("\ue007")  # Enter
     assert names(opened) == sorted(before, key=str.lower) != before
 
@@ -164,7 +164,7 @@ def test_text_of_others_is_shown_as_text(opened: Any) -> None:
     assert run(opened, "return document.querySelectorAll('script').length") == 2
 
 
-@pytest.mark.parametrize("make", [example.report, example.random_weights, example.nothing_measured])
+@pytest.mark.parametrize("make", [example.report, example.random_weights, example.nothing_measured, example.swept])
 @pytest.mark.parametrize("width", [360, 768, 1280])
 def test_the_page_never_scrolls_sideways(browser: Any, tmp_path: Path, make: Any, width: int) -> None:
     opened = open_page(browser, tmp_path, page(make()), width=width)
@@ -186,6 +186,25 @@ def test_labels_in_the_plot_do_not_overlap(browser: Any, tmp_path: Path, width: 
             assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1], (a, b)
 
 
+@pytest.mark.parametrize("width", [360, 1280])
+def test_a_sweeps_points_and_names_are_inside_their_plots(browser: Any, tmp_path: Path, width: int) -> None:
+    opened = open_page(browser, tmp_path, page(example.swept()), width=width)
+    outside = run(
+        opened,
+        "return [...document.querySelectorAll('#swept .mark, #swept .end')].map(n => [n.getBoundingClientRect(), "
+        "n.closest('figure').getBoundingClientRect()]).filter(([a, b]) => a.left < b.left || a.right > b.right || "
+        "a.top < b.top || a.bottom > b.bottom).length",
+    )
+    assert outside == 0
+    ends = run(
+        opened,
+        "return [...document.querySelectorAll('#swept figure')].map(f => [...f.querySelectorAll('.end')].map(n => "
+        "n.getBoundingClientRect().top))",
+    )
+    assert len(ends) == 16  # speed and speed-up, in four runtimes, with one and two threads
+    assert all(abs(a - b) >= 11 for tops in ends for i, a in enumerate(tops) for b in tops[:i])
+
+
 def test_dark_follows_the_system_and_the_button(browser: Any, tmp_path: Path) -> None:
     background = "return getComputedStyle(document.body).backgroundColor"
     html = page(example.report())
@@ -204,7 +223,7 @@ def test_without_script_plots_and_numbers_are_there(browser: Any, tmp_path: Path
     try:
         opened = open_page(browser, tmp_path, page(example.report()))
         assert len(opened.find_elements("css selector", "svg.pareto .mark")) == 26
-        assert len(opened.find_elements("css selector", "#results tbody tr")) == 28
+        assert len(opened.find_elements("css selector", ".results tbody tr")) == 28
         assert not opened.find_element("id", "theme").is_displayed()
     finally:
         browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})

@@ -10,6 +10,7 @@ from lowbit.core.recipe import Claim
 from lowbit.core.row import Row
 from lowbit.core.settings import MULTI_STREAM_SAMPLES, Scenario, Settings
 from lowbit.core.study import Choice, Reference, Report
+from lowbit.core.sweep import swept_in
 
 N_SAMPLES = 10_000
 FLOAT_CORRECT = 9173
@@ -276,6 +277,29 @@ def timed_as(scenario: Scenario) -> Report:
             for row in base.rows
         )
     return replace(base, settings=replace(base.settings, scenario=scenario), rows=rows)
+
+
+def swept() -> Report:
+    """A study offline with four batch sizes and two counts of threads; speeds grow with both, int8's more."""
+    base = timed_as("offline")
+    settings = [replace(base.settings, batch_size=size, threads=count) for size in (1, 2, 4, 32) for count in (1, 2)]
+    names = swept_in(settings)
+
+    def at(row: Row, one: Settings) -> Row:
+        grown = one.threads * one.batch_size ** (0.3 if row.claim == "integer" else 0.1)
+        rate = None if row.samples_per_s is None else row.samples_per_s * grown
+        faster = None if row.speedup is None else row.speedup * one.batch_size ** (0.2 if row.claim == "integer" else 0)
+        row = replace(row, batch_size=one.batch_size, threads=one.threads, swept=names)
+        return replace(row, samples_per_s=rate, speedup=faster)
+
+    cells = [row for row in base.rows if row.status != "unsupported"]
+    impossible = [row for row in base.rows if row.status == "unsupported"]
+    rows = (*(at(row, one) for row in cells for one in settings), *impossible)
+    winner = next(
+        index for index, row in enumerate(rows) if row.plain_name == "nncf/int8-static@openvino"
+    )  # the first of its rows is that of the first settings
+    choice = replace(base.choice, row=winner, tied=())
+    return replace(base, settings=settings[0], other_settings=tuple(settings[1:]), rows=rows, choice=choice)
 
 
 def nothing_measured() -> Report:

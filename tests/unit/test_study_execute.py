@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,23 @@ def test_two_settings_are_two_jobs_and_neither_answers_for_the_other(study: Stud
     assert [job["settings"]["batch_size"] for job in said] == [1, 8]
     assert study.run(eight, one) == ["done", "done"]
     assert study.ended == []
+
+
+def test_jobs_of_one_result_are_done_once_and_answer_for_each_other(study: Study) -> None:
+    one, other = study.job("shared"), study.job("alone")
+    ends = study.run(one, replace(one, name="the same for another cell"), other)
+    assert ends == ["done", "done", "done"]
+    assert sorted(study.ended) == ["alone", "shared"]
+
+
+def test_a_jobs_own_variables_and_threads_reach_its_child_and_no_other(study: Study) -> None:
+    limited = replace(study.job("limited"), environment={"ONEDNN_MAX_CPU_ISA": "AVX2"}, threads=2)
+    assert study.run(limited, study.job("free")) == ["done", "done"]
+    said = {name: (study.folder / "logs" / f"{name}.log").read_text().splitlines()[0] for name in ("limited", "free")}
+    assert "ONEDNN_MAX_CPU_ISA=AVX2" in said["limited"]
+    assert "OMP_NUM_THREADS=2" in said["limited"]
+    assert "ONEDNN_MAX_CPU_ISA" not in said["free"]
+    assert "OMP_NUM_THREADS=1" in said["free"]
 
 
 def test_an_interrupt_leaves_nobody_and_the_next_run_goes_on(study: Study) -> None:

@@ -19,7 +19,8 @@ from lowbit.measure.verify import shortfall
 from lowbit.study import keys
 from lowbit.study.ask import StudyRequest
 from lowbit.study.cells import plan_cells
-from lowbit.study.rows import CellState, Common, mark_miscomputed, rows_of
+from lowbit.study.choose import choose
+from lowbit.study.rows import CellState, Common, mark_miscomputed, noise_of, rows_of
 from lowbit.study.verification import failure_of
 
 FP32, INT16 = Recipe("fp32", 32, 32, "float"), Recipe("int16x8", 8, 16, "integer")
@@ -88,6 +89,48 @@ def test_fp32_is_what_is_float_in_32_bits_whatever_its_name(tmp_path: Path) -> N
     assert [(row.claim, row.series) for row in rows] == [("float", "wNa32"), ("integer", "")]
 
 
+def test_speed_ups_stay_within_the_same_settings(tmp_path: Path) -> None:
+    right = np.arange(100) < 90
+    one, two = Settings("offline", threads=1), Settings("offline", threads=2)
+    alone = Settings("offline", threads=4)
+
+    def at(settings: Settings, build: Build, rate: float) -> CellState:
+        made = cell(build, "a", right, tmp_path)
+        made.cell = replace(made.cell, settings=settings, swept=("threads",))
+        made.timings = [Outcome("done", replace(made.timings[0].result, samples_per_s=rate))]
+        return made
+
+    cells = [
+        at(one, BUILDS[0], 100.0), at(one, BUILDS[1], 300.0),
+        at(two, BUILDS[0], 200.0), at(two, BUILDS[1], 800.0),
+        at(alone, BUILDS[1], 900.0),  # nothing to compare with
+    ]  # fmt: skip
+    rows = rows_of(cells, (), COMMON)
+    assert [row.speedup for row in rows] == [1.0, 3.0, 1.0, 4.0, None]
+    assert [(row.threads, row.scenario) for row in rows[1::2]] == [(1, "offline"), (2, "offline")]
+    assert rows[3].name == "tool/int16x8@a [2 threads]"
+    assert len({row.name for row in rows}) == len(rows) == len(noise_of(cells))
+    assert set(noise_of(cells)) == {row.name for row in rows}
+    best = choose(rows, 0.9, optimize="latency", max_drop=1.0, settings=one)
+    assert best.row == 1  # the fastest of one thread, although others are faster
+    assert best.tied == ()
+    assert choose(rows, 0.9, optimize="latency", max_drop=1.0).row == 4
+
+
+def test_accuracy_is_held_against_other_runtimes_with_the_same_settings_only(tmp_path: Path) -> None:
+    good, poor = np.arange(1000) < 917, np.arange(1000) < 140
+    saturated, full = cell(BUILDS[1], "a", poor, tmp_path), cell(BUILDS[1], "b", good, tmp_path)
+    saturated.cell = replace(saturated.cell, settings=Settings(isa="avx2"), swept=("isa",))
+    mark_miscomputed([saturated, full])
+    assert saturated.alive
+    (row,) = rows_of([saturated], (), COMMON)
+    assert row.isa == "avx2"
+    assert any("saturate" in note for note in row.notes)
+    full.cell = replace(full.cell, settings=Settings(isa="avx2"))
+    mark_miscomputed([saturated, full])
+    assert not saturated.alive
+
+
 def test_what_a_row_must_tell_are_fields_and_a_list(tmp_path: Path) -> None:
     noted = replace(FP32, note="storage only; computed in fp32")
     (build,) = plan_cells([replace(TOOL, recipes=(noted,))], [RuntimeInfo("a", (), None, ("onnx",))]).builds
@@ -134,6 +177,32 @@ def test_whatever_can_change_an_artifact_changes_its_key() -> None:
     ]
     assert len({base, *changed}) == len(changed) + 1
     assert base == key_of(request(settings=Settings(rounds=9)), build, MODEL, SAMPLES, HOST)
+
+
+def test_a_setting_changes_the_keys_of_what_it_can_change_and_no_others() -> None:
+    made = Manifest(
+        "k", "tool", INT16, "onnx", "m.onnx", ("m.onnx",), ("a",), {}, Preprocess("unit"), "m", "d1", 8, None, {}, "e1",
+        1, 0.0, 0.0, None,
+    )  # fmt: skip
+    base = keys.cell_key(made, "a", {"a": "1"}, "r", 32, 1, None)
+    others = [
+        keys.cell_key(made, "a", {"a": "1"}, "r", 32, 2, None),
+        keys.cell_key(made, "a", {"a": "1"}, "r", 32, 1, "avx2"),
+        keys.cell_key(made, "a", {"a": "1"}, "r", 1, 1, None),
+        keys.cell_key(replace(made, batch_size=8), "a", {"a": "1"}, "r", 32, 1, None),
+    ]
+    assert len({base, *others}) == 5
+    settings = Settings("offline", 1, 8)
+    timed = [
+        keys.timing_key(each, HOST)
+        for each in (
+            settings, replace(settings, threads=2), replace(settings, batch_size=4), replace(settings, isa="avx2"),
+            replace(settings, scenario="multi-stream"), replace(settings, seed=1), replace(settings, official=True),
+            replace(settings, min_duration_s=9.0),
+        )
+    ]  # fmt: skip
+    assert len(set(timed)) == len(timed)
+    assert keys.timing_key(replace(settings, rounds=9), HOST) == timed[0]
 
 
 def test_a_file_that_falls_short_of_the_reference_fails_and_one_that_cannot_be_judged_says_so(tmp_path: Path) -> None:

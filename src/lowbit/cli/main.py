@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from lowbit import __version__
-from lowbit.cli import compare, doctor, inspect, quantize, report
+from lowbit.cli import compare, doctor, inspect, quantize, report, run
 from lowbit.cli.crash import crash_message
 from lowbit.core.errors import BadInput
 from lowbit.core.text import one_line
 
-_COMMANDS = (compare, quantize, inspect, report, doctor)
+_COMMANDS = (compare, run, quantize, inspect, report, doctor)
 _BAD_INPUT, _CRASH, _INTERRUPTED = 2, 70, 130
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _OF_A_PATH = (
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BadInput as error:
         return _say(str(error), _BAD_INPUT)
     except KeyboardInterrupt:
-        kept = options.run is compare.run or getattr(options, "cache", None) is not None
+        kept = options.run in (compare.run, run.run) or getattr(options, "cache", None) is not None
         goes_on = "; everything finished is kept, and the same command goes on from there" if kept else ""
         return _say(f"interrupted{goes_on}", _INTERRUPTED)
     except BrokenPipeError:

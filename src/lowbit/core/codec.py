@@ -85,7 +85,8 @@ def from_plain(cls: type[T], plain: Any) -> T:
         return _converter().structure(plain, cls)
     except (BaseValidationError, AttributeError, TypeError, ValueError, LowbitError) as error:
         path, cause = _first_cause(error)
-        raise WrongField(path, _said(cause)) from error
+        extra = tuple(sorted(cause.extra_fields)) if isinstance(cause, ForbiddenExtraKeysError) else ()
+        raise WrongField(path, _said(cause), extra) from error
 
 
 def _first_cause(error: BaseException) -> tuple[str, BaseException]:

@@ -45,12 +45,18 @@ class DamagedFile(LowbitError):  # noqa: N818 - the file is damaged
 
 
 class WrongField(LowbitError):  # noqa: N818 - the field is wrong
-    """A field of plain data does not have its declared type. `path` names the field: `layers[3].format.bits`."""
+    """A field of plain data does not have its declared type, or should not be there.
 
-    def __init__(self, path: str, problem: str) -> None:
+    - path: names the field: `layers[3].format.bits`; of a field that should not be there, what holds it
+    - problem: what is wrong with it
+    - extra: names of fields that should not be there
+    """
+
+    def __init__(self, path: str, problem: str, extra: tuple[str, ...] = ()) -> None:
         super().__init__(f"{path}: {problem}" if path else problem)
         self.path = path
         self.problem = problem
+        self.extra = extra
 
 
 def with_remedy(reason: str, remedy: str) -> str:

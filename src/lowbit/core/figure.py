@@ -67,6 +67,14 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """Where published figures come from: the document as one would cite it, and the machine that it measured on."""
+
+    document: str
+    machine: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """A published figure with what was measured here.
 

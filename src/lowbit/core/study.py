@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from lowbit.core.figure import Claim, Source
 from lowbit.core.figures import Optimize
 from lowbit.core.host import Host
 from lowbit.core.model import FloatModel
@@ -83,3 +84,36 @@ class Report:
     def all_settings(self) -> tuple[Settings, ...]:
         """The settings of all rows, the first ones first."""
         return (self.settings, *self.other_settings)
+
+
+@dataclass(frozen=True, slots=True)
+class SectionReport:
+    """A model of a study file.
+
+    - name, title: of the model in the file
+    - notes: what was used in place of something that was not given
+    - parts: one report a set of cells that were measured alike
+    """
+
+    name: str
+    title: str
+    notes: tuple[str, ...]
+    parts: tuple[Report, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """What the page and the terminal show of a study file.
+
+    - title, about, source: of the study file
+    - command: the command line that repeats the run
+    - sections: one per model
+    - claims: published figures with what was measured here
+    """
+
+    title: str
+    about: str
+    source: Source | None
+    command: str
+    sections: tuple[SectionReport, ...]
+    claims: tuple[Claim, ...]

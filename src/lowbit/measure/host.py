@@ -16,6 +16,7 @@ _LIMITS = {  # what a runtime may be limited to → what a processor must have f
     "avx512": {"avx512f", "avx512bw"},
     "avx512_vnni": {"avx512f", "avx512bw", "avx512_vnni"},
 }
+_WITHOUT_DOT_PRODUCTS = {"avx2", "avx512"}
 _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 
 
@@ -55,6 +56,11 @@ def _processor() -> tuple[str, frozenset[str]]:
 def limits(host: Host) -> tuple[str, ...]:
     """The instruction sets that runtimes can be limited to on this machine, the oldest first."""
     return tuple(name for name, needed in _LIMITS.items() if needed <= set(host.isa))
+
+
+def saturates_within(isa: str) -> bool:
+    """Whether kernels for u8 × s8 products saturate where a runtime is limited to `isa`, see `int8_sums_saturate`."""
+    return isa in _WITHOUT_DOT_PRODUCTS
 
 
 def int8_meaning(host: Host) -> str:

@@ -16,7 +16,7 @@ _APART = 5  # pixels between the marks of one version's runtimes
 
 def speed(report: Report, marks: Marks) -> Markup:
     """Speed by recipe and runtime, longest bar fastest; the whisker spans the rounds' medians (offline: none)."""
-    rows = [row for row in ranking.measured(report) if rate(row) is not None]
+    rows = [row for row in ranking.measured_at_first(report) if rate(row) is not None]
     if not rows:
         return el("p", "No row was timed.", class_="empty")
     top = max(rate(row) or 0.0 for row in rows) * 1.06
@@ -48,7 +48,7 @@ def _bar(row: Row, report: Report, marks: Marks, top: float) -> Markup:
         el("span", words.times(row.speedup), class_="number strong"),
         el("span", value, class_="number"),
         class_="line",
-        data_row=report.rows.index(row),
+        data_row=marks.place(report.rows, row),
         tabindex=0,
         aria_label=spoken(row, report),
         role="img",
@@ -66,7 +66,9 @@ def _made_and_run(row: Row) -> Markup:
 
 def losses(report: Report, marks: Marks) -> Markup:
     """Points lost or won against float: a line for each version, a mark for each runtime, the interval of the first."""
-    rows = [row for row in report.rows if row.status == "measured" and ranking.gained(row, report) is not None]
+    rows = [
+        row for row in ranking.at_first(report) if row.status == "measured" and ranking.gained(row, report) is not None
+    ]
     if not rows:
         return el("p", "No accuracy is known, so no loss either.", class_="empty")
     axis = _axis(report, rows)
@@ -138,7 +140,7 @@ def _loss(recipe: str, rows: Sequence[Row], report: Report, marks: Marks, axis: 
                 marks.swatch(row.toolchain, row.runtime),
                 class_=f"dot{off}",
                 style=f"left:{axis.percent(points):.2f}%;margin-top:{shift:g}px",
-                data_row=report.rows.index(row),
+                data_row=marks.place(report.rows, row),
                 tabindex=0,
                 role="img",
                 aria_label=spoken(row, report),

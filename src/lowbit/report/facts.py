@@ -3,6 +3,7 @@
 from lowbit.core.preprocess import Preprocess
 from lowbit.core.settings import MULTI_STREAM_SAMPLES
 from lowbit.core.study import Report
+from lowbit.core.sweep import SWEEPABLE, Swept, values_of
 from lowbit.report import words
 from lowbit.report.markup import Markup, el, join
 
@@ -79,15 +80,18 @@ def _measurement(report: Report) -> list[tuple[str, str]]:
     length = f"MLPerf {settings.rules}'s" if settings.official else f"{settings.min_duration_s:g} s"
     return [
         ("harness", "MLPerf LoadGen"),
-        ("scenario", settings.scenario),
-        ("threads", str(settings.threads)),
-        ("batch", str(settings.batch_size)),
+        *((words.HEADINGS[name], text) for name in SWEEPABLE if (text := _values(name, report))),
         ("rounds", f"{settings.rounds}, interleaved" if settings.rounds else "none: not timed"),
         ("shortest run", length),
         ("official", f"yes, by the rules of MLPerf {settings.rules}" if settings.official else "no"),
         ("seed", str(settings.seed)),
         ("measured", words.moment(report.created)),
     ]
+
+
+def _values(name: Swept, report: Report) -> str:
+    """All values of a setting; empty where there is none, as for an instruction set that nothing is limited to."""
+    return ", ".join(str(value) for value in values_of(name, report.all_settings) if value is not None)
 
 
 def _host(report: Report) -> list[tuple[str, str]]:
@@ -106,25 +110,24 @@ def _host(report: Report) -> list[tuple[str, str]]:
 
 def glossary(report: Report) -> Markup:
     """The words of this page, each in a sentence."""
-    query = "one image"
-    if report.settings.scenario == "multi-stream":
+    query, many = "one image", bool(report.other_settings)
+    scenarios = values_of("scenario", report.all_settings)
+    if "multi-stream" in scenarios:
         query = f"{MULTI_STREAM_SAMPLES} images"
+        query += " in the multi-stream scenario" if len(scenarios) > 1 else ""
     timing: tuple[tuple[str, str], ...] = (
         ("p50, p90, p99", f"half, 90 % and 99 % of all queries were answered within this time; a query is {query}."),
         ("whisker", "smallest and largest median of the rounds: the noise. A lead inside it is a tie."),
     )
-    if report.settings.scenario == "offline":
-        timing = (("samples a second", "of all samples, handed over at once; median of the rounds."),)
-    elif report.settings.scenario == "server":
+    rate = ("samples a second", "of all samples, handed over at once; median of the rounds.")
+    if "offline" in scenarios:
+        timing = (rate,) if len(scenarios) == 1 else (*timing, rate)
+    if "server" in scenarios:
         held = f"{report.settings.target_latency_ms:g} ms"
-        timing += (
-            (
-                "samples a second",
-                f"at random (Poisson) arrivals, of which 99 % are answered within {held}; median of the rounds.",
-            ),
-        )
-    else:
-        timing += (("estimate", "LoadGen's early-stopping estimate of the percentile that MLPerf reports."),)
+        arrivals = f"server: queries arrive at random (Poisson), and 99 % are answered within {held}."
+        timing = (*timing, ("server", arrivals))
+    if {"single-stream", "multi-stream"} & set(scenarios):
+        timing = (*timing, ("estimate", "LoadGen's early-stopping estimate of the percentile that MLPerf reports."))
     words_used = (
         ("version", "one file: a recipe carried out by a toolchain (made by). A runtime (run by) executes it."),
         (words.NOT_INTENDED, "a runtime that the file was not made for. It can read the file, so it was tried."),
@@ -143,7 +146,10 @@ def glossary(report: Report) -> Markup:
         ("agreement", "share of images on which the version predicts the same class as the float model."),
         ("KL", "mean Kullback–Leibler divergence from the float model's probabilities; 0 means the same."),
         *timing,
-        ("speed-up", "how many times faster than the fastest fp32 row of this study."),
+        (
+            "speed-up",
+            f"how many times faster than the fastest fp32 row of {'the same settings' if many else 'this study'}.",
+        ),
         ("Pareto front", "the rows that no other row beats in both accuracy and speed."),
         ("peak memory", "largest resident memory, less what the runtime itself needs before it loads the model."),
         (

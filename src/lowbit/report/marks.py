@@ -21,11 +21,21 @@ _SHAPES = (
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """The study's runtimes and toolchains by name (a study looks the same however it ran), and its largest file."""
+    """What the marks of a study depend on.
+
+    - runtimes, toolchains: by name, so that a study looks the same however it ran
+    - largest_bytes: size of its largest file
+    - first: how many rows of other studies stand before its own on the same page
+    """
 
     runtimes: tuple[str, ...]
     toolchains: tuple[str, ...]
     largest_bytes: int
+    first: int = 0
+
+    def place(self, rows: Sequence[Row], row: Row) -> int:
+        """The row's index on the page, by which the script finds its tooltip."""
+        return self.first + rows.index(row)
 
     def colour(self, runtime: str) -> str:
         """The class that colours `runtime`."""
@@ -57,12 +67,13 @@ class Marks:
         return el("svg", form, class_=kind, viewBox="-8 -8 16 16", aria_hidden="true")
 
 
-def marks_of(rows: Sequence[Row]) -> Marks:
-    """The marks of a study."""
+def marks_of(rows: Sequence[Row], first: int = 0) -> Marks:
+    """The marks of a study. `first`: how many rows of other studies stand before its own on the page."""
     return Marks(
         runtimes=_sorted(row.runtime for row in rows),
         toolchains=_sorted(row.toolchain for row in rows),
         largest_bytes=max((row.size_bytes or 1 for row in rows), default=1),
+        first=first,
     )
 
 

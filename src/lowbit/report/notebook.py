@@ -1,8 +1,11 @@
 """The table that a notebook shows for a study: small, without script, readable in the notebook's own colours."""
 
+from collections.abc import Sequence
+
 from lowbit.core.row import Row
 from lowbit.core.settings import MEASURES_RATE
 from lowbit.core.study import Report
+from lowbit.core.sweep import Swept, swept_in, values_of
 from lowbit.report import ranking, verdict, words
 from lowbit.report.markup import Markup, el
 
@@ -15,10 +18,12 @@ def notebook_html(report: Report) -> str:
     rows = ranking.measured(report)
     best = ranking.winner(report)
     named = "top-1 %" if ranking.float_top1(report) is not None else "same as float %"
-    timed = "samples/s" if report.settings.scenario in MEASURES_RATE else "p50 ms"
-    headings = ("version", "run by", named, "Δ points", "size", timed, "speed-up")
-    head = el("tr", *(el("th", text, style=_LEFT if i < 2 else _RIGHT) for i, text in enumerate(headings)))
-    body = [_line(row, report, row is best) for row in rows]
+    swept = swept_in(report.all_settings)
+    by_rate = bool(set(MEASURES_RATE) & set(values_of("scenario", report.all_settings)))
+    left = ("version", "run by", *(words.HEADINGS[name] for name in swept))
+    right = (named, "Δ points", "size", "samples/s" if by_rate else "p50 ms", "speed-up")
+    head = el("tr", *(el("th", text, style=_LEFT) for text in left), *(el("th", text, style=_RIGHT) for text in right))
+    body = [_line(row, report, row is best, swept, by_rate) for row in rows]
     others = ", ".join(
         f"{len(ranking.with_status(report, status))} {status}"
         for status in ("failed", "unsupported")
@@ -41,14 +46,15 @@ def _choice(report: Report) -> str:
     return f"Ship {best.name}: {verdict.why(report)}.{careful}"
 
 
-def _line(row: Row, report: Report, best: bool) -> Markup:
+def _line(row: Row, report: Report, best: bool, swept: Sequence[Swept], by_rate: bool) -> Markup:
     quality = row.top1 if ranking.float_top1(report) is not None else row.agreement
-    left = (f"{row.toolchain} {row.recipe}", row.runtime + ("" if row.intended else words.NOT_INTENDED))
+    runtime = row.runtime + ("" if row.intended else words.NOT_INTENDED)
+    left = (f"{row.toolchain} {row.recipe}", runtime, *(words.swept_value(name, row) for name in swept))
     right = (
         words.percent(quality),
         words.signed(ranking.gained(row, report)),
         words.size(row.size_bytes),
-        words.significant(row.samples_per_s if row.scenario in MEASURES_RATE else row.latency_p50_ms),
+        words.significant(row.samples_per_s if by_rate else row.latency_p50_ms),
         words.times(row.speedup),
     )
     cells = [el("td", text, style=_LEFT) for text in left] + [el("td", text, style=_RIGHT) for text in right]

@@ -44,24 +44,25 @@
   addEventListener("scroll", follow, { capture: true, passive: true });
 
   // Sorting: numbers by value, names by letters, absent values last in both directions.
-  const table = document.getElementById("results");
-  const heads = table ? [...table.tHead.rows[0].cells] : [];
-  const sort = (column) => {
-    const head = heads[column];
-    const order = head.getAttribute("aria-sort") === "ascending" ? "descending" : "ascending";
-    const sign = order === "ascending" ? 1 : -1;
-    const value = (line) => line.cells[column].dataset.value;
-    const compare = (a, b) => {
-      const [x, y] = [value(a), value(b)];
-      if (x === "" || y === "") return (x === "") - (y === "");
-      const difference = x - y;
-      return sign * (Number.isNaN(difference) ? x.localeCompare(y) : difference);
+  for (const table of document.querySelectorAll(".results")) {
+    const heads = [...table.tHead.rows[0].cells];
+    const sort = (column) => {
+      const head = heads[column];
+      const order = head.getAttribute("aria-sort") === "ascending" ? "descending" : "ascending";
+      const sign = order === "ascending" ? 1 : -1;
+      const value = (line) => line.cells[column].dataset.value;
+      const compare = (a, b) => {
+        const [x, y] = [value(a), value(b)];
+        if (x === "" || y === "") return (x === "") - (y === "");
+        const difference = x - y;
+        return sign * (Number.isNaN(difference) ? x.localeCompare(y) : difference);
+      };
+      for (const other of heads) if (other.hasAttribute("aria-sort")) other.setAttribute("aria-sort", "none");
+      head.setAttribute("aria-sort", order);
+      table.tBodies[0].append(...[...table.tBodies[0].rows].sort(compare));
     };
-    for (const other of heads) if (other.hasAttribute("aria-sort")) other.setAttribute("aria-sort", "none");
-    head.setAttribute("aria-sort", order);
-    table.tBodies[0].append(...[...table.tBodies[0].rows].sort(compare));
-  };
-  heads.forEach((head, column) => head.querySelector("button")?.addEventListener("click", () => sort(column)));
+    heads.forEach((head, column) => head.querySelector("button")?.addEventListener("click", () => sort(column)));
+  }
 
   // The theme follows the system until the button is pressed.
   const button = document.getElementById("theme");

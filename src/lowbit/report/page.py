@@ -15,6 +15,7 @@ from lowbit.report.matrix import matrix
 from lowbit.report.pareto import pareto, size_legend
 from lowbit.report.sortable import sortable
 from lowbit.report.sweep_plot import sweep_section
+from lowbit.report.swept_plot import swept_section
 from lowbit.report.tips import tips
 
 
@@ -30,11 +31,13 @@ def page(report: Report) -> str:
         verdict=_verdict(report),
         quality="Accuracy" if ranking.float_top1(report) is not None else "Agreement with float",
         price="time" if _offline(report) else "latency",
+        within=_within(report),
         whiskers=" Whiskers span the medians of the rounds." if ranking.has_spread(report) else "",
         key=_key(marks, any(not row.intended for row in report.rows)),
         pareto=pareto(report, marks),
         speed=speed(report, marks),
         losses=losses(report, marks),
+        swept=swept_section(report, marks),
         sweep=sweep_section(report, marks),
         matrix=matrix(report, marks),
         table=sortable(report, marks),
@@ -42,6 +45,12 @@ def page(report: Report) -> str:
         facts=facts.facts(report),
         glossary=facts.glossary(report),
     )
+
+
+def _within(report: Report) -> Markup:
+    """With which settings of a sweep the rows that a plot draws were measured."""
+    within = verdict.within(report)
+    return join([f" At {within}, the first settings of the sweep."] if within else [])
 
 
 def _offline(report: Report) -> bool:
@@ -59,12 +68,9 @@ def _data(report: Report) -> str:
 
 
 def _heading(report: Report) -> Markup:
-    settings = report.settings
     conditions = [
         words.count(report.n_samples, "image"),
-        settings.scenario,
-        words.count(settings.threads, "thread"),
-        f"batch {settings.batch_size}",
+        *words.conditions(report.all_settings),
         report.host.cpu,
         words.moment(report.created),
     ]
@@ -87,6 +93,8 @@ def _verdict(report: Report) -> Markup:
         el("div", el("b", value), el("span", name), el("small", note)) for value, name, note in _figures(best, report)
     ]
     said = [el("p", verdict.why(report), class_="reason")]
+    if verdict.within(report):
+        said.append(el("p", f"Chosen at {verdict.within(report)}, the first settings of the sweep.", class_="ties"))
     said += [el("p", f"Careful: {caution}.", class_="careful") for caution in verdict.cautions(report)]
     if report.choice.tied:
         why = words.TIE[report.choice.optimize]
@@ -111,7 +119,9 @@ def _figures(best: Row, report: Report) -> list[tuple[str, str, str]]:
         absolute = f"{words.significant(best.samples_per_s)} samples a second"
     else:
         absolute = f"{words.significant(best.latency_p50_ms)} ms a query (p50)"
-    float_file = next((row for row in report.rows if row.is_fp32 and row.toolchain == best.toolchain), None)
+    float_file = next(
+        (row for row in ranking.at_first(report) if row.is_fp32 and row.toolchain == best.toolchain), None
+    )
     share = "on disk"
     if float_file and float_file.size_bytes and best.size_bytes:
         share = f"{best.size_bytes / float_file.size_bytes * 100:.0f} % of the fp32 file"

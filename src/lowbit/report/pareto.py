@@ -54,7 +54,7 @@ def pareto(report: Report, marks: Marks) -> Markup:
     """A figure with one mark a measured row, or a sentence when there is nothing to draw."""
     quality, what = _quality(report)
     unit = "ms a sample" if report.settings.scenario in MEASURES_RATE else "p50 latency, ms a query"
-    rows = [row for row in ranking.measured(report) if quality(row) is not None and rate(row)]
+    rows = [row for row in ranking.measured_at_first(report) if quality(row) is not None and rate(row)]
     if not rows:
         return el("p", "No row was measured and timed, so there is nothing to draw.", class_="empty")
 
@@ -168,7 +168,7 @@ def _points(report: Report, marks: Marks, spots: Sequence[_Spot]) -> list[Markup
             "g",
             marks.shape(row.toolchain, spot.r),
             class_=kind,
-            data_row=report.rows.index(row),
+            data_row=marks.place(report.rows, row),
             tabindex=0,
             role="img",
             aria_label=spoken(row, report),

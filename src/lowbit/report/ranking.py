@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from lowbit.core import figures
 from lowbit.core.row import Row
 from lowbit.core.study import Report
+from lowbit.core.sweep import group
 from lowbit.report import words
 
 
@@ -31,9 +32,16 @@ def answers_as_float(row: Row, report: Report) -> bool:
     return figures.agrees(row, report.choice.min_agreement)
 
 
+def at_first(report: Report) -> list[Row]:
+    """The rows of the study's first settings, which is all of them where nothing is swept."""
+    if not report.other_settings:
+        return list(report.rows)
+    return [row for row in report.rows if group(row) == group(report.settings)]
+
+
 def eligible(report: Report) -> list[Row]:
     """The rows that the winner was chosen from: where none of them answers as float does, all that lose little."""
-    close = [row for row in report.rows if loses_little(row, report)]
+    close = [row for row in at_first(report) if loses_little(row, report)]
     return [row for row in close if answers_as_float(row, report)] or close
 
 
@@ -53,14 +61,28 @@ def winner(report: Report) -> Row | None:
 
 
 def measured(report: Report) -> list[Row]:
-    """Measured rows, best first: the winner, then all that may be shipped by cost, then the others by cost."""
-    best, may_ship = winner(report), {row.name for row in eligible(report)}
+    """Measured rows, best first: the winner, then all that lose and differ little by cost, then the others by cost.
 
-    def key(row: Row) -> tuple[bool, bool, float, str]:
+    In a sweep the rows of the first settings come first, then those of the next, each in this order.
+    """
+    best = winner(report)
+    places = {group(each): place for place, each in enumerate(report.all_settings)} if report.other_settings else {}
+    close = [row for row in report.rows if loses_little(row, report)]
+    agreeing = {group(row) for row in close if answers_as_float(row, report)}
+
+    def key(row: Row) -> tuple[int, bool, bool, float, str]:
         cost = figures.cost(row, report.choice.optimize)
-        return (row is not best, row.name not in may_ship, cost, row.name)
+        there = group(row) in agreeing if places else bool(agreeing)
+        may_ship = loses_little(row, report) and (answers_as_float(row, report) or not there)
+        return (places.get(group(row), 0), row is not best, not may_ship, cost, row.name)
 
     return sorted(with_status(report, "measured"), key=key)
+
+
+def measured_at_first(report: Report) -> list[Row]:
+    """The measured rows of the study's first settings, best first: what plots of one number a version draw."""
+    first = {row.name for row in at_first(report)}
+    return [row for row in measured(report) if row.name in first]
 
 
 def has_spread(report: Report) -> bool:

@@ -1,10 +1,11 @@
 """The page's table of all numbers. It is complete without a script; page.js sorts it by `data-value`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lowbit.core.row import Row
 from lowbit.core.study import Report
+from lowbit.core.sweep import Swept, swept_in, values_of
 from lowbit.report import ranking, words
 from lowbit.report.marks import Marks
 from lowbit.report.markup import Markup, el
@@ -28,11 +29,13 @@ def sortable(report: Report, marks: Marks) -> Markup:
     if not rows:
         return el("p", "No row was measured.", class_="empty")
     numbers = [column for column in _numbers(report) if any(column.value(row) is not None for row in rows)]
+    swept = swept_in(report.all_settings)
     head = [_heading("version", "toolchain/recipe@runtime")]
+    head += [_heading(words.HEADINGS[name], "") for name in swept]
     head += [_heading(column.heading, column.unit) for column in numbers]
     head.append(el("th", "note", scope="col", class_="text"))
-    body = [_line(row, report, marks, numbers) for row in rows]
-    table = el("table", el("thead", el("tr", *head)), el("tbody", *body), class_="results", id="results")
+    body = [_line(row, report, marks, numbers, swept) for row in rows]
+    table = el("table", el("thead", el("tr", *head)), el("tbody", *body), class_="results")
     return el("div", table, class_="scroll", tabindex=0)
 
 
@@ -91,18 +94,26 @@ def _heading(name: str, unit: str) -> Markup:
     return el("th", button, scope="col", aria_sort="none")
 
 
-def _line(row: Row, report: Report, marks: Marks, numbers: list[_Number]) -> Markup:
+def _line(row: Row, report: Report, marks: Marks, numbers: list[_Number], swept: Sequence[Swept]) -> Markup:
     best = row is ranking.winner(report)
     name = el(
         "th",
         marks.swatch(row.toolchain, row.runtime),
-        f" {row.name}{'' if row.intended else words.NOT_INTENDED}",
+        f" {row.plain_name}{'' if row.intended else words.NOT_INTENDED}",
         scope="row",
-        data_value=row.name,
+        data_value=row.plain_name,
     )
-    cells = [el("td", column.text(row), data_value=_sorted_by(column.value(row))) for column in numbers]
+    cells = [_setting(name, row, report) for name in swept]
+    cells += [el("td", column.text(row), data_value=_sorted_by(column.value(row))) for column in numbers]
     note = " ".join(part for part in (_mark(row, report), row.reason, ". ".join(words.notes(row))) if part)
     return el("tr", name, *cells, el("td", note, class_="text"), class_=f"{row.status}{' best' if best else ''}")
+
+
+def _setting(name: Swept, row: Row, report: Report) -> Markup:
+    """A swept setting; what is no number is sorted as the user listed it."""
+    place = values_of(name, report.all_settings).index(getattr(row, name))
+    value = getattr(row, name) if name in ("batch_size", "threads") else place
+    return el("td", words.swept_value(name, row), data_value=_sorted_by(value))
 
 
 def _sorted_by(value: float | None) -> str:

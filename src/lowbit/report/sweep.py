@@ -55,7 +55,7 @@ class Series:
 def series_of(report: Report) -> tuple[Series, ...]:
     """What measured rows have three or more widths of; in runtimes their files were made for."""
     found: dict[tuple[str, str, str], dict[int, Row]] = {}
-    for row in ranking.with_status(report, "measured"):
+    for row in ranking.measured_at_first(report):
         if row.series and row.intended and row.weight_bits is not None:
             found.setdefault((row.toolchain, row.series, row.runtime), {})[row.weight_bits] = row
     return tuple(

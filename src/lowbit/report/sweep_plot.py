@@ -177,7 +177,7 @@ def _points(
             "g",
             marks.shape(row.toolchain, _RADIUS),
             class_=f"mark {marks.colour(row.runtime)}{' best' if row is best else ''}",
-            data_row=report.rows.index(row),
+            data_row=marks.place(report.rows, row),
             tabindex=0,
             role="img",
             aria_label=spoken(row, report),

@@ -17,6 +17,7 @@ from lowbit.core.figures import Optimize
 from lowbit.core.row import Row
 from lowbit.core.settings import MEASURES_RATE
 from lowbit.core.study import Report
+from lowbit.core.sweep import Swept, swept_in, values_of
 from lowbit.core.text import one_line
 from lowbit.report import ranking, verdict, words
 from lowbit.report.sweep import sweep_text
@@ -98,9 +99,7 @@ def _conditions(report: Report) -> str:
         [
             words.count(report.n_samples, "image"),
             *([f"float {words.percent(base)} %"] if base is not None else []),
-            settings.scenario,
-            words.count(settings.threads, "thread"),
-            f"batch {settings.batch_size}",
+            *words.conditions(report.all_settings),
             words.count(settings.rounds, "round") if settings.rounds else "not timed",
             f"{host.cpu} ({words.count(host.cores, 'core')})",
         ]
@@ -110,8 +109,9 @@ def _conditions(report: Report) -> str:
 def _columns(report: Report, rows: Sequence[Row]) -> list[_Column]:
     """Every column that at least one row has a value for, in display order."""
     notes = _footnotes(rows)
-    offline, goal = report.settings.scenario in MEASURES_RATE, report.choice.optimize
-    query = "p50 ms\na query" if report.settings.scenario == "multi-stream" else "p50\nms"
+    goal, scenarios = report.choice.optimize, values_of("scenario", report.all_settings)
+    query = "p50 ms\na query" if "multi-stream" in scenarios else "p50\nms"
+    offline, mixed = set(scenarios) <= set(MEASURES_RATE), len(scenarios) > 1
 
     def column(
         heading: str, need: int, cells: Iterator[str], right: bool = True, styles: Iterable[str] = ()
@@ -128,6 +128,10 @@ def _columns(report: Report, rows: Sequence[Row]) -> list[_Column]:
     def speed(row: Row) -> str:
         return words.significant(row.samples_per_s if offline else row.latency_p50_ms)
 
+    def swept(name: Swept) -> _Column:
+        heading = f"{words.HEADINGS[name]}\n"
+        return column(heading, 0, (words.swept_value(name, row) for row in rows), right=name not in ("scenario", "isa"))
+
     lost = ["red" if ranking.loses_too_much(row, report) else "" for row in rows]
     size_need, memory_need = 0 if goal == "size" else 1, 0 if goal == "memory" else 7
     columns = [
@@ -135,6 +139,7 @@ def _columns(report: Report, rows: Sequence[Row]) -> list[_Column]:
         column(
             "run by\n", 0, (row.runtime + ("" if row.intended else words.NOT_INTENDED) for row in rows), right=False
         ),
+        *(swept(name) for name in swept_in(report.all_settings)),
         column("top-1\n%", 0, (words.percent(row.top1) for row in rows), styles=lost),
         column("95 %\ninterval", 8, (words.half_interval(row.top1_low, row.top1_high) for row in rows)),
         column(
@@ -152,6 +157,7 @@ def _columns(report: Report, rows: Sequence[Row]) -> list[_Column]:
         column("KL\nnats", 0, (words.divergence(row.kl) for row in rows)),
         column("size\n", size_need, (compared("size", row, words.size(row.size_bytes)) for row in rows)),
         column("samples\n/s" if offline else query, 0, (compared("latency", row, speed(row)) for row in rows)),
+        *([column("samples\n/s", 0, (words.significant(row.samples_per_s) for row in rows))] if mixed else []),
         column(_SPEED_UP, 3, (words.times(row.speedup) for row in rows)),
         column(
             "peak\nmemory", memory_need, (compared("memory", row, words.size(row.peak_memory_bytes)) for row in rows)
@@ -208,7 +214,7 @@ def _legend(report: Report, width: int) -> Iterator[RenderableType]:
         lines.append("the rest ran in float, which lowbit report STUDY --why ROW lists:")
         lines += [f"  {words.falls_short(row)} of {row.name}" for row in short]
     if _SPEED_UP in shown:
-        lines.append("speed-up: over the fastest fp32 row")
+        lines.append(f"speed-up: over the fastest fp32 row{' of the same settings' if report.other_settings else ''}")
     if ranking.float_top1(report) is not None:
         lines.append("Δ: top-1 less the float model's, in points")
     lines.append("agree: images answered as float does; KL: divergence from its probabilities")
@@ -246,21 +252,25 @@ def _indented(text: str, style: str = "", cut: bool = False) -> RenderableType:
 
 def _together(rows: Sequence[Row]) -> str:
     """Rows of one reason, by the toolchain and runtime most of them share: litert/{fp16,bf16}@litert and 2 more."""
-    pairs: dict[tuple[str, str], list[str]] = {}
+    pairs: dict[tuple[str, str], dict[str, int]] = {}
     for row in rows:
-        pairs.setdefault((row.toolchain, row.runtime), []).append(row.recipe)
+        counts = pairs.setdefault((row.toolchain, row.runtime), {})
+        counts[row.recipe] = counts.get(row.recipe, 0) + 1
     (toolchain, runtime), recipes = max(pairs.items(), key=lambda pair: len(pair[1]))
-    together = recipes[0] if len(recipes) == 1 else "{" + ",".join(recipes) + "}"
-    more = len(rows) - len(recipes)
+    together = next(iter(recipes)) if len(recipes) == 1 else "{" + ",".join(recipes) + "}"
+    more = len(rows) - sum(recipes.values())
     return f"{toolchain}/{together}@{runtime}" + (f" and {more} more" if more else "")
 
 
 def _verdict(report: Report) -> Iterator[RenderableType]:
     best = ranking.winner(report)
     if best is None:
-        yield Text(f"No winner: {verdict.why(report)}", style="bold yellow")
+        where = f", at {verdict.within(report)}" if verdict.within(report) else ""
+        yield Text(f"No winner{where}: {verdict.why(report)}", style="bold yellow")
         return
     yield Text.assemble(("Winner  ", "bold green"), (best.name, "bold"))
+    if verdict.within(report):
+        yield Text(f"Within  {verdict.within(report)}: the first settings of the sweep, from whose rows it is chosen")
     yield Text(f"Why     {verdict.why(report)}")
     for caution in verdict.cautions(report):
         yield Text(f"Careful {caution}", style="yellow")

@@ -3,6 +3,7 @@
 from lowbit.core.figures import Optimize, cost, drop_points
 from lowbit.core.row import Row
 from lowbit.core.study import Report
+from lowbit.core.sweep import swept_in, told_apart
 from lowbit.report import ranking, words
 
 _BEST: dict[Optimize, str] = {"latency": "fastest", "size": "smallest", "memory": "least memory"}
@@ -25,6 +26,12 @@ def why(report: Report) -> str:
         f"{_BEST[choice.optimize]} of {len(chosen_from)} that lose at most {_points(choice.max_drop)}{shown}; "
         f"{_against_float(best, report)}{_passed_over(best, report)}"
     )
+
+
+def within(report: Report) -> str:
+    """With which of the settings of a sweep the winner was chosen; empty where nothing is swept."""
+    swept = swept_in(report.all_settings)
+    return told_apart(report.settings, swept)
 
 
 def cautions(report: Report) -> list[str]:
@@ -84,7 +91,7 @@ def _passed_over(best: Row, report: Report) -> str:
     optimize = report.choice.optimize
     better = [
         row
-        for row in report.rows
+        for row in ranking.at_first(report)
         if ranking.loses_little(row, report)
         and not ranking.answers_as_float(row, report)
         and cost(row, optimize) < cost(best, optimize)
@@ -103,7 +110,7 @@ def _nothing(report: Report) -> str:
     base = ranking.float_top1(report)
     drops = [
         (drop, row.name)
-        for row in ranking.with_status(report, "measured")
+        for row in ranking.measured_at_first(report)
         if row.intended and (drop := drop_points(row, base)) is not None
     ]
     if not drops:

@@ -38,6 +38,9 @@ def _heavy(operators: Sequence[OpPrecision], total: int) -> Table:
     table.add_column("share %", justify="right", no_wrap=True)
     table.add_column("precision", no_wrap=True)
     table.add_column("integer", no_wrap=True)
+    named = any(op.kernel for op in operators)
+    if named:
+        table.add_column("kernel", overflow="fold")
     table.add_column("reason", overflow="fold")
     for op in operators:
         table.add_row(
@@ -46,6 +49,7 @@ def _heavy(operators: Sequence[OpPrecision], total: int) -> Table:
             f"{op.macs / total * 100:.1f}",
             Text(op.precision),
             Text(_kind(op), style="" if op.integer else "yellow"),
+            *([Text(op.kernel)] if named else []),
             Text(op.reason),
         )
     return table
@@ -56,10 +60,14 @@ def _light(operators: Sequence[OpPrecision]) -> Table:
     table.add_column("count", justify="right")
     table.add_column("type", no_wrap=True)
     table.add_column("precision", no_wrap=True)
+    named = any(op.kernel for op in operators)
+    if named:
+        table.add_column("kernel", overflow="fold")
     table.add_column("reason", overflow="fold")
-    kinds = Counter((op.op_type, op.precision, op.reason) for op in operators)
-    for (op_type, precision, reason), number in kinds.most_common():
-        table.add_row(str(number), Text(op_type), Text(precision), Text(reason))
+    kinds = Counter((op.op_type, op.precision, op.kernel, op.reason) for op in operators)
+    for (op_type, precision, kernel, reason), number in kinds.most_common():
+        name = [Text(kernel)] if named else []
+        table.add_row(str(number), Text(op_type), Text(precision), *name, Text(reason))
     return table
 
 

@@ -1,10 +1,12 @@
 """How numbers are written: one place, so that table, page and notebook say the same. Absent values are a dash."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import floor, log10
 
 from lowbit.core.figures import Optimize
 from lowbit.core.row import Row
+from lowbit.core.settings import Settings
+from lowbit.core.sweep import Swept, values_of
 
 ABSENT = "–"
 MINUS = "\u2212"
@@ -125,6 +127,30 @@ def divergence(nats: float | None) -> str:
 def count(number: int, one: str, many: str = "") -> str:
     """1 → "1 thread", 10000 → "10,000 threads"."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+HEADINGS: Mapping[Swept, str] = {
+    "scenario": "scenario",
+    "isa": "limited to",
+    "batch_size": "batch",
+    "threads": "threads",
+}
+
+
+def swept_value(name: Swept, row: Row) -> str:
+    """A setting of a row as its own column shows it."""
+    value = getattr(row, name)
+    return ABSENT if value is None else str(value)
+
+
+def conditions(settings: Sequence[Settings]) -> list[str]:
+    """How rows were measured, a setting each, in a sweep with all its values: "1, 2 threads", "batch 1, 4, 16"."""
+    scenarios, isa, sizes, threads = (
+        ", ".join(str(value) for value in values_of(name, settings) if value is not None)
+        for name in ("scenario", "isa", "batch_size", "threads")
+    )
+    limit = [f"limited to {isa}"] if isa else []
+    return [scenarios, f"{threads} {'thread' if threads == '1' else 'threads'}", f"batch {sizes}", *limit]
 
 
 def moment(iso: str) -> str:

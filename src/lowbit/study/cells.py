@@ -1,13 +1,14 @@
 """Decides which builds and cells a study has, before anything runs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lowbit.core.adapter import RuntimeInfo, ToolchainInfo
 from lowbit.core.cell import Build
 from lowbit.core.discover import require
 from lowbit.core.errors import BadInput, MissingPackage
 from lowbit.core.recipe import Recipe
+from lowbit.core.settings import Settings
 
 OWN = "lowbit"  # the toolchain that is our own engine
 
@@ -98,6 +99,18 @@ def plan_cells(
         )
     kept = tuple(build for build in builds if build.runtimes)
     return CellsPlan(kept, present, missing, tuple(impossible), {info.name: info for info in runtimes})
+
+
+def files_of(planned: Build, settings: Sequence[Settings]) -> list[tuple[Build, list[Settings]]]:
+    """The files to make of one build, each with the settings that it serves. Only in a sweep folders name sizes."""
+    if not planned.toolchain.fixes_batch(planned.recipe):
+        return [(planned, list(settings))]
+    by_size: dict[int, list[Settings]] = {}
+    for each in settings:
+        by_size.setdefault(each.batch_size, []).append(each)
+    if len(by_size) == 1:
+        return [(planned, list(settings))]
+    return [(replace(planned, batch_size=size), served) for size, served in by_size.items()]
 
 
 def short_names(info: ToolchainInfo) -> tuple[str, ...]:

@@ -25,8 +25,8 @@ _VALUES: dict[Quantity, Callable[[Row], float | None]] = {
 _SMALLER_IS_BETTER: tuple[Quantity, ...] = ("size_mb", "latency_ms", "peak_mb")
 
 
-def selects(selector: Selector, model: str, row: Row | Selector) -> bool:
-    """Whether `selector` means this row of the model that the study file calls `model`."""
+def selects(selector: Selector, model: str | None, row: Row | Selector) -> bool:
+    """Whether `selector` means this row, or planned row, of the model that the study file calls `model`."""
     return selector.model in (None, model) and all(
         getattr(selector, each.name) in (None, getattr(row, each.name))
         for each in fields(selector)
@@ -42,17 +42,17 @@ def claim(figure: Figure, rows: Mapping[str, Sequence[Row]], float_top1: Mapping
     """
     if figure.untried is not None or figure.of is None:
         return Claim(figure, "could not be tried", reason=_UNTRIED.get(figure.untried or "", ""))
-    found = _best(figure, figure.of, rows, float_top1)
-    below = None if figure.over is None else _best(figure, figure.over, rows, float_top1)
-    lacking = found if isinstance(found, str) else below if isinstance(below, str) else None
-    if lacking is not None:
-        return Claim(figure, "could not be tried", reason=lacking)
-    assert not isinstance(found, str)
-    assert not isinstance(below, str)
-    value, row = found
-    names: tuple[str, ...] = (row,)
-    if below is not None:
-        value, names = value / below[0], (row, below[1])
+    found, reasons = [], []
+    for model in rows:
+        if figure.of.model in (None, model):
+            measured = _of_model(figure, figure.of, figure.over, rows[model], float_top1[model])
+            if isinstance(measured, str):
+                reasons.append(f"{model}: {measured}")
+            else:
+                found.append((measured[0], tuple(f"{model}: {name}" for name in measured[1])))
+    if not found:
+        return Claim(figure, "could not be tried", reason=reasons[0] if reasons else "no such model was measured")
+    value, names = min(found) if figure.quantity in _SMALLER_IS_BETTER else max(found)
     return Claim(figure, "held" if holds(figure, value) else "not held", value, names)
 
 
@@ -64,22 +64,34 @@ def holds(figure: Figure, value: float) -> bool:
     return {">=": value >= limit, "<=": value <= limit, ">": value > limit, "<": value < limit}[sign]
 
 
+def _of_model(
+    figure: Figure, of: Selector, over: Selector | None, rows: Sequence[Row], float_top1: float | None
+) -> tuple[float, tuple[str, ...]] | str:
+    """The figure for one model and the names of its rows; a reason where it has none."""
+    above = _best(figure, of, rows, float_top1)
+    below = None if over is None else _best(figure, over, rows, float_top1)
+    if isinstance(above, str):
+        return above
+    if isinstance(below, str):
+        return below
+    return above if below is None else (above[0] / below[0], above[1] + below[1])
+
+
 def _best(
-    figure: Figure, selector: Selector, rows: Mapping[str, Sequence[Row]], float_top1: Mapping[str, float | None]
-) -> tuple[float, str] | str:
-    """The best figure among the rows that are meant, and that row's name; a reason where there is none."""
-    meant = [(model, row) for model, group in rows.items() for row in group if selects(selector, model, row)]
+    figure: Figure, selector: Selector, rows: Sequence[Row], float_top1: float | None
+) -> tuple[float, tuple[str, ...]] | str:
+    """The best value among the rows that are meant, and that row's name; a reason where there is none."""
+    meant = [row for row in rows if selects(selector, selector.model, row)]
     values = []
-    for model, row in meant:
-        value = _gained(row, float_top1[model]) if figure.quantity == "gained" else _VALUES[figure.quantity](row)
+    for row in meant:
+        value = _gained(row, float_top1) if figure.quantity == "gained" else _VALUES[figure.quantity](row)
         if row.status == "measured" and value is not None:
-            values.append((value, f"{model}: {row.name}"))
+            values.append((value, (row.name,)))
     if values:
         return min(values) if figure.quantity in _SMALLER_IS_BETTER else max(values)
     if not meant:
-        return "no such row"
-    model, row = meant[0]
-    return f"{model}: {row.name}: {row.reason or f'{figure.quantity} is not known'}"
+        return "no such row was measured"
+    return f"{meant[0].name}: {meant[0].reason or f'its {figure.quantity} is not known'}"
 
 
 def _gained(row: Row, float_top1: float | None) -> float | None:

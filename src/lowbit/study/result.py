@@ -9,18 +9,21 @@ from typing import TYPE_CHECKING
 from lowbit.core.adapter import OpPrecision
 from lowbit.core.codec import load_json, save_json
 from lowbit.core.errors import BadInput, DamagedFile
+from lowbit.core.figure import Claim, Source
 from lowbit.core.files import write_text
 from lowbit.core.outcome import Executed
 from lowbit.core.row import Row
-from lowbit.core.study import Report
+from lowbit.core.study import Report, RunReport, SectionReport
 from lowbit.report.notebook import notebook_html
 from lowbit.report.page import page
+from lowbit.report.run_page import run_page
 from lowbit.report.tabular import to_csv, to_json
 
 if TYPE_CHECKING:
     import pandas
 
 STUDY, RESULTS, TABLE, PAGE = "study.json", "results.json", "results.csv", "report.html"
+RUN = "run.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,127 @@ def save(result: StudyResult) -> None:
     draw(result)
 
 
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A model of a study file with its results.
+
+    - name: of the model in the file
+    - title: of the section
+    - notes: what was used in place of something that was not given
+    - parts: results of the sets of cells that were measured alike
+    """
+
+    name: str
+    title: str
+    notes: tuple[str, ...]
+    parts: tuple[StudyResult, ...]
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """The rows of all parts."""
+        return tuple(row for part in self.parts for row in part.rows)
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """What `run` returns: a study of several models, and published figures beside it.
+
+    - folder: of the results
+    - title, about, source: of the study file
+    - command: the command line that repeats the run
+    - sections: one per model
+    - claims: published figures with what was measured here
+    """
+
+    folder: Path
+    title: str
+    about: str
+    source: Source | None
+    command: str
+    sections: tuple[Section, ...]
+    claims: tuple[Claim, ...]
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """The rows of all models."""
+        return tuple(row for section in self.sections for row in section.rows)
+
+    @property
+    def page(self) -> Path:
+        """The file of the HTML page."""
+        return self.folder / PAGE
+
+    @property
+    def summary(self) -> RunReport:
+        """What the page and the terminal show."""
+        sections = tuple(
+            SectionReport(each.name, each.title, each.notes, tuple(part.report for part in each.parts))
+            for each in self.sections
+        )
+        return RunReport(self.title, self.about, self.source, self.command, sections, self.claims)
+
+
+@dataclass(frozen=True, slots=True)
+class _StoredSection:
+    """A section in run.json."""
+
+    name: str
+    title: str
+    notes: tuple[str, ...]
+    parts: tuple[_Stored, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _StoredRun:
+    """The contents of run.json."""
+
+    title: str
+    about: str
+    source: Source | None
+    command: str
+    sections: tuple[_StoredSection, ...]
+    claims: tuple[Claim, ...]
+
+
+def save_run(result: RunResult) -> None:
+    """Write run.json, which holds everything, and the tables and the page made from it."""
+    sections = tuple(
+        _StoredSection(
+            each.name, each.title, each.notes, tuple(_Stored(part.report, dict(part.executed)) for part in each.parts)
+        )
+        for each in result.sections
+    )
+    stored = _StoredRun(result.title, result.about, result.source, result.command, sections, result.claims)
+    save_json(result.folder / RUN, stored)
+    write_text(result.folder / RESULTS, json.dumps(to_json(result.rows), indent=1, allow_nan=False) + "\n")
+    write_text(result.folder / TABLE, to_csv(result.rows))
+    draw_run(result)
+
+
+def draw_run(result: RunResult) -> None:
+    """Write the HTML page again."""
+    write_text(result.page, run_page(result.summary))
+
+
+def load_any(folder: Path | str) -> StudyResult | RunResult:
+    """What `compare` or `run` left in `folder`; raises BadInput when there is nothing, or it cannot be read."""
+    folder = Path(folder)
+    if not (folder / RUN).exists():
+        return load(folder)
+    try:
+        stored = load_json(_StoredRun, folder / RUN)
+    except DamagedFile as error:
+        raise BadInput(f"{error}; repeat `lowbit run` to write it anew: nothing is measured twice") from error
+    sections = tuple(
+        Section(
+            each.name, each.title, each.notes,
+            tuple(StudyResult(folder, part.report, part.executed) for part in each.parts),
+        )
+        for each in stored.sections
+    )  # fmt: skip
+    return RunResult(folder, stored.title, stored.about, stored.source, stored.command, sections, stored.claims)
+
+
 def draw(result: StudyResult) -> None:
     """Write the HTML page again."""
     write_text(result.page, page(result.report))
@@ -105,3 +229,13 @@ def operators_of(result: StudyResult, row_name: str) -> tuple[OpPrecision, ...]:
         return load_json(Executed, path).operators
     except (FileNotFoundError, DamagedFile) as error:
         raise BadInput(f"{path}: gone or damaged; repeat `lowbit compare` to measure {row_name} again") from error
+
+
+def operators_in(result: RunResult, named: str) -> tuple[str, tuple[OpPrecision, ...]]:
+    """The row of "model: row" and its operators. BadInput lists the models, or the rows that have such a list."""
+    model, _, row = named.partition(": ")
+    sections = {each.name: each for each in result.sections}
+    if model not in sections or not row:
+        raise BadInput(f"{named!r}: expected MODEL: ROW, where the models are {', '.join(sections)}")
+    parts = sections[model].parts
+    return row, operators_of(next((part for part in parts if row in part.executed), parts[0]), row)

@@ -16,6 +16,7 @@ from lowbit.core.row import Row
 from lowbit.core.settings import Round, Settings
 from lowbit.core.sweep import group
 from lowbit.core.verified import Verified
+from lowbit.measure.host import saturates_within
 from lowbit.measure.precision import int8_share
 from lowbit.measure.rules import ROUNDS, Shortfall, shortfalls
 from lowbit.measure.stats import mcnemar, wilson
@@ -191,7 +192,7 @@ def _impossible(item: Impossible, common: Common) -> Row:
 
 
 def _row(cell: CellState, common: Common) -> Row:
-    build = cell.cell.build
+    build, isa = cell.cell.build, cell.cell.settings.isa
     recipe = build.recipe
     plain = _base(common, cell.cell.settings) | {
         "swept": cell.cell.swept,
@@ -211,7 +212,10 @@ def _row(cell: CellState, common: Common) -> Row:
     notes += cell.outside
     if cell.verified is not None:
         found = cell.verified.value
-        notes.append(not_verified_note(cell.verified.reason) if found is None else verified_note(found))
+        note = not_verified_note(cell.verified.reason) if found is None else verified_note(found)
+        notes.append(note if isa is None else f"{note} (verified without a limit to {isa})")
+    if isa is not None and recipe.claim in ("integer", "dynamic") and saturates_within(isa):
+        notes.append(f"{isa} has no int8 dot products: sums of 8-bit weights may saturate")
     accuracy = None if cell.accuracy is None else cell.accuracy.value
     if accuracy is not None:
         plain |= _of_accuracy(accuracy, common.accuracy)

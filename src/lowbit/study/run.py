@@ -1,6 +1,6 @@
 """`run`: measures what a study file asks for, model by model, and holds published figures against it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,8 @@ from typing import Any
 from lowbit.core.errors import BadInput
 from lowbit.core.figure import Claim, Figure, Selector
 from lowbit.core.row import Row
+from lowbit.core.study_file import Entry, Options, Part
+from lowbit.measure.host import facts, limits
 from lowbit.sources import find as sources
 from lowbit.study.api import compare_request
 from lowbit.study.ask import StudyRequest
@@ -15,7 +17,7 @@ from lowbit.study.cells import CellsPlan
 from lowbit.study.claims import claim, float_accuracy, selects
 from lowbit.study.compare import measured, planned
 from lowbit.study.execute.local import Listener, Progress
-from lowbit.study.file import Entry, Opened, Options, Part, open_study
+from lowbit.study.file import Opened, open_study
 from lowbit.study.result import RunResult, Section, StudyResult, save_run
 from lowbit.study.store import Store, locked
 
@@ -67,7 +69,9 @@ def run(request: RunRequest, listener: Listener = lambda _: None) -> RunResult:
         for each in _parts(opened, request, entry, f"models[{index}]", values)
     ]
     if not parts:
-        wanted = ", ".join(f"--with {each.name}=… ({each.what})" for each in opened.study.needs if each.name in left_out)
+        wanted = ", ".join(
+            f"--with {each.name}=… ({each.what})" for each in opened.study.needs if each.name in left_out
+        )
         raise BadInput(f"{opened.path}: every model needs what is not given: {wanted}")
     untried = _models_left_out(opened, left_out)
     for index, figure in enumerate(opened.study.published):
@@ -100,7 +104,8 @@ def _needs(opened: Opened, given: Mapping[str, str]) -> tuple[dict[str, str], se
             choices = ", ".join(needs) or "nothing"
             raise BadInput(f"--with {name}: {opened.path.name} needs no such thing; it needs {choices}")
     values = {name: given.get(name, need.otherwise) for name, need in needs.items()}
-    return {name: value for name, value in values.items() if value}, {name for name, value in values.items() if not value}
+    there = {name: value for name, value in values.items() if value is not None}
+    return there, set(values) - set(there)
 
 
 def _names_in(defaults: Options, entry: Entry) -> set[str]:
@@ -120,9 +125,7 @@ def _models_left_out(opened: Opened, left_out: set[str]) -> dict[str, str]:
     return reasons
 
 
-def _parts(
-    opened: Opened, request: RunRequest, entry: Entry, place: str, values: Mapping[str, str]
-) -> list[_Planned]:
+def _parts(opened: Opened, request: RunRequest, entry: Entry, place: str, values: Mapping[str, str]) -> list[_Planned]:
     model = _value(opened, f"{place}.model", entry.model, values)
     notes = tuple(
         each.then
@@ -133,8 +136,14 @@ def _parts(
     for number, part in enumerate(entry.parts or (Part(),)):
         where = f"{place}.parts[{number}]" if entry.parts else place
         options = opened.study.defaults.said() | entry.options.said() | part.options.said()
-        options |= {name: _value(opened, where, options[name], values) for name in _PATHS if name in options}
+        named = {name: _value(opened, where, options.pop(name), values) for name in _PATHS if name in options}
+        options |= {name: value for name, value in named.items() if value}
         options |= request.options or {}
+        lacking = _isa_lacking(options.get("isa", ()))
+        if lacking:
+            options["isa"] = tuple(name for name in options["isa"] if name not in lacking)
+            if not options["isa"]:
+                continue
         if request.limit is not None:
             options["limit"] = request.limit
         if "data" not in options:
@@ -147,6 +156,12 @@ def _parts(
         except BadInput as error:
             raise opened.bad(where, str(error)) from error
     return found
+
+
+def _isa_lacking(names: Iterable[str | None]) -> list[str]:
+    """Those of the instruction sets that this processor does not have."""
+    there = limits(facts())
+    return sorted({name for name in names if name is not None and name not in there})
 
 
 def _value(opened: Opened, place: str, text: str, values: Mapping[str, str]) -> str:
@@ -168,7 +183,7 @@ def _check_names_cells(
 ) -> None:
     """Raises BadInput where a figure names rows that the study cannot have."""
     for key, selector in (("of", figure.of), ("over", figure.over)):
-        if selector is None or selector.model in untried or figure.untried is not None:
+        if selector is None or selector.model in untried or figure.untried is not None or _isa_lacking([selector.isa]):
             continue
         if not any(selects(selector, part.entry.name, row) for part in parts for row in _possible(part)):
             names = sorted({part.entry.name for part in parts})
@@ -196,15 +211,16 @@ def _measure(opened: Opened, part: _Planned, store: Store, listener: Listener) -
         raise opened.bad(part.place, str(error)) from error
 
 
-def _claims(
-    published: Sequence[Figure], sections: Sequence[Section], untried: Mapping[str, str]
-) -> tuple[Claim, ...]:
+def _claims(published: Sequence[Figure], sections: Sequence[Section], untried: Mapping[str, str]) -> tuple[Claim, ...]:
     rows: dict[str, tuple[Row, ...]] = {each.name: each.rows for each in sections}
     tops = {each.name: float_accuracy(each.parts[0].report) for each in sections}
     found = []
     for figure in published:
-        asked = {selector.model for selector in (figure.of, figure.over) if selector is not None}
+        asked = {selector.model or "" for selector in (figure.of, figure.over) if selector is not None}
         lacking = next((untried[name] for name in asked if name in untried), None)
+        isa = _isa_lacking([each.isa for each in (figure.of, figure.over) if each is not None])
+        if isa:
+            lacking = f"this processor does not have {', '.join(isa)}"
         if lacking is not None:
             found.append(Claim(figure, "could not be tried", reason=lacking))
         else:

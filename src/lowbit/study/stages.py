@@ -23,7 +23,7 @@ from lowbit.core.sweep import Swept, full_name, swept_in
 from lowbit.core.verified import Verified
 from lowbit.study import keys
 from lowbit.study.ask import StudyRequest
-from lowbit.study.cells import CellsPlan
+from lowbit.study.cells import CellsPlan, files_of
 from lowbit.study.execute.local import PlacedJob
 from lowbit.study.prepare import BATCH, Inputs, Work
 from lowbit.study.rows import CellState
@@ -41,7 +41,7 @@ def build(work: Work, inputs: Inputs, plan: CellsPlan, settings: Sequence[Settin
 
     A file that fixes its batch size is built once for each size. Every other file serves all settings.
     """
-    files = [file for planned in plan.builds for file in _files(planned, settings)]
+    files = [file for planned in plan.builds for file in files_of(planned, settings)]
     jobs = [
         build_job(work, inputs.model, inputs.calibration, planned, served[0].batch_size, planned.folder)
         for planned, served in files
@@ -64,18 +64,6 @@ def build(work: Work, inputs: Inputs, plan: CellsPlan, settings: Sequence[Settin
     return cells
 
 
-def _files(planned: Build, settings: Sequence[Settings]) -> list[tuple[Build, list[Settings]]]:
-    """The files to make of one build, each with the settings that it serves. Only in a sweep folders name sizes."""
-    if not planned.toolchain.fixes_batch(planned.recipe):
-        return [(planned, list(settings))]
-    by_size: dict[int, list[Settings]] = {}
-    for each in settings:
-        by_size.setdefault(each.batch_size, []).append(each)
-    if len(by_size) == 1:
-        return [(planned, list(settings))]
-    return [(replace(planned, batch_size=size), served) for size, served in by_size.items()]
-
-
 def _environment(plan: CellsPlan, cell: Cell) -> Mapping[str, str]:
     """The variables that limit the cell's runtime to its instruction set; none where it is not limited."""
     isa = cell.settings.isa
@@ -90,8 +78,12 @@ def _cannot_run(plan: CellsPlan, cell: Cell) -> Failure | None:
     if isa is None or isa in plan.infos[runtime].limits:
         return None
     can = ", ".join(plan.infos[runtime].limits)
-    reason = f"{runtime} can be limited to {can} only" if can else f"{runtime} asks the processor and cannot be limited"
-    return Failure("unsupported", f"--isa {isa}: {reason}; without --isa it takes the best kernels there are")
+    reason = (
+        f"{runtime} can be limited to {can}, not to {isa}"
+        if can
+        else f"{runtime} asks the processor and cannot be limited to an instruction set"
+    )
+    return Failure("unsupported", f"{reason}; without --isa it takes the best kernels there are")
 
 
 def build_job(
@@ -186,8 +178,8 @@ def _accuracy_job(work: Work, inputs: Inputs, plan: CellsPlan, state: CellState)
     dynamic = cell.build.recipe.claim == "dynamic"  # ranges depend on the batch: use the size that is timed
     size = settings.batch_size if dynamic else BATCH
     packages = plan.runtimes[cell.runtime]
-    # Threads split the work of float kernels, and nobody promises that the order of their sums stays the same: only a
-    # runtime that ignores threads shares one pass among all thread counts.
+    # Threads share out the work of float kernels, and no vendor promises that sums keep their order. With 1 and 2
+    # threads they did in ONNX Runtime and OpenVINO, which is no proof: only what ignores threads shares a pass.
     threads = settings.threads if plan.infos[cell.runtime].threads_change_scores else None
     state.key = keys.cell_key(manifest, cell.runtime, packages, inputs.reference_key, size, threads, settings.isa)
     folder = work.store.cell(state.key)

@@ -1,0 +1,1 @@
+"""Documents that others published, as study files that `lowbit run` carries out."""
