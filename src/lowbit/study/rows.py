@@ -213,7 +213,7 @@ def _row(cell: CellState, common: Common) -> Row:
     if cell.verified is not None:
         found = cell.verified.value
         note = not_verified_note(cell.verified.reason) if found is None else verified_note(found)
-        notes.append(note if isa is None else f"{note} (verified without a limit to {isa})")
+        notes.append(note if isa is None else f"{note} (verified without a limit)")
     if isa is not None and recipe.claim in ("integer", "dynamic") and saturates_within(isa):
         notes.append(f"{isa} has no int8 dot products: sums of 8-bit weights may saturate")
     accuracy = None if cell.accuracy is None else cell.accuracy.value
