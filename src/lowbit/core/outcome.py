@@ -11,9 +11,9 @@ class Accuracy:
     """What one accuracy pass counted.
 
     - n_samples: number of evaluated images
-    - correct, correct_top5: top-1 and top-5 hits; top-5 is None for five classes or fewer
+    - correct, correct_top5: top-1 and top-5 hits; top-5 is None where a prediction is one of five answers or fewer
     - agreement: fraction of images on which the prediction equals the float model's
-    - kl: Kullback–Leibler divergence from the float model's scores, in nats
+    - kl: mean Kullback–Leibler divergence from the float model's scores, in nats; None for the float model's own pass
     - b: images that the float model gets right and this one wrong (McNemar's discordant pairs)
     - c: images that this one gets right and the float model wrong
     - p_value: of McNemar's exact test against the float model
@@ -40,7 +40,7 @@ class Executed:
 class Timing:
     """One round of timing under LoadGen. Latencies are per query, in milliseconds; None in the offline scenario.
 
-    - samples_per_s: throughput
+    - samples_per_s: throughput; in the offline scenario by LoadGen, otherwise from the median latency
     - queries: how many queries LoadGen sent
     - loadgen_valid, verdict: whether LoadGen calls the run valid, and its own words
     - peak_memory_bytes: peak resident memory above the level after the runtime's warm-up, with one sample in memory

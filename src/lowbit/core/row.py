@@ -23,14 +23,14 @@ class Row:
     - top1, top5: accuracy
     - top1_low, top1_high: Wilson's 95 % interval of top1
     - agreement: share of images on which the prediction equals the float model's
-    - kl: Kullback–Leibler divergence from the float model's scores, in nats
+    - kl: mean Kullback–Leibler divergence from the float model's scores, in nats
     - p_value: of McNemar's exact test against the float model
     - size_bytes: of all shipped files
     - latency_p50_ms, latency_p90_ms, latency_p99_ms: latency per query, median over the rounds
     - latency_p50_low_ms, latency_p50_high_ms: smallest and largest median latency of a round
-    - samples_per_s: throughput
+    - samples_per_s: throughput; in the offline scenario by LoadGen, otherwise from the median latency
     - speedup: rate relative to the fastest fp32 row
-    - disturbed: whether other work on the machine disturbed the timing
+    - disturbed: whether other work on the machine disturbed a round of timing
     - threads, batch_size: of the timed session
     - loadgen_valid: whether LoadGen calls every round valid
     - official: whether MLPerf's own durations and query counts were used

@@ -15,7 +15,7 @@ class Settings:
 
     - scenario: MLPerf LoadGen's scenario
     - threads: of one session
-    - batch_size: images in one call of `predict`
+    - batch_size: largest number of images in one call of `predict`
     - min_duration_s: shortest duration of a timed run
     - rounds: how many rounds of timing; 0: nothing is timed
     - official: whether MLPerf's own durations and query counts are used

@@ -29,7 +29,7 @@ _OFFICIAL_DURATION_S = {"single-stream": 60.0, "multi-stream": 600.0, "offline":
 class Run:
     """What LoadGen reported. Latencies are per query, in milliseconds; None offline, where there is one query.
 
-    - samples_per_s: throughput
+    - samples_per_s: throughput; in the offline scenario by LoadGen, otherwise from the median latency
     - queries: how many queries LoadGen sent
     - valid, verdict: whether LoadGen calls the run valid, and its own words
     """

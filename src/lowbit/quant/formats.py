@@ -25,7 +25,7 @@ class Format:
     - symmetric: the zero point is 0 (signed) or 2ⁿ⁻¹ (unsigned); otherwise it may be any code. Signed symmetric codes
       of 8 bits are −127 … 127, as LiteRT's specification requires.
     - granularity: how many scales a tensor has
-    - group_size: input rows that share one scale, for granularity `group`
+    - group_size: inputs that share one scale, for each output of a matrix product, with granularity `group`
     - reduced: codes of 8 bits are −64 … 63. Since 2 · 255 · 64 < 2¹⁵, kernels that add two products u8 × s8 in 16 bits
       do not saturate.
     """
