@@ -69,7 +69,7 @@ def _matrix(bits: int) -> QuantizedModel:
         [helper.make_tensor(name, TensorProto.FLOAT, [0], []) for name in ("w", "b")],  # the codes stand for them
     )
     proto: onnx.ModelProto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-    weight = QTensor(codes, QParams(form, scale, zero_point, axis=0))
+    weight = QTensor(codes, QParams.of_channels(form, scale, zero_point, 0, codes.ndim))
     layer = QuantizedLayer("matrix", weight, np.zeros(OUTPUTS, np.int32), scale * reads.scale)
     plan = QuantPlan("", f"w{bits}a8", (LayerPlan("matrix", "Gemm", "w", form, 8, "nearest"),), (), ())
     main = {"x": reads, "flat": reads}

@@ -102,8 +102,8 @@ def quantize_weight(weight: Floats, kind: Format, *, axis: int = 0) -> QTensor:
     """Nearest codes, the range of each channel along `axis` covered exactly."""
     rows = np.moveaxis(weight, axis, 0).reshape(weight.shape[axis], -1)
     pairs = [qparams_of_range(kind, row.min(), row.max()) for row in rows]
-    scale = np.array([pair.scale for pair in pairs], np.float32)
-    qparams = QParams(kind, scale, np.array([pair.zero_point for pair in pairs], np.int32), axis)
+    scale, zero_point = np.array([pair.scale for pair in pairs]), np.array([pair.zero_point for pair in pairs])
+    qparams = QParams.of_channels(kind, scale, zero_point, axis, weight.ndim)
     return QTensor(qparams.quantize(weight), qparams)
 
 
@@ -112,7 +112,7 @@ def quantize_layer(
 ) -> QuantizedLayer:
     """`weight` by nearest rounding and `bias` [O] in int32 at scale_x · scale_w; `groups` for a ConvTranspose only."""
     quantized = quantize_weight(weight, kind, axis=axis)
-    bias_scale = (reads.scale * np.tile(quantized.qparams.scale, groups)).astype(np.float32)
+    bias_scale = (reads.scale * np.tile(quantized.qparams.scale.reshape(-1), groups)).astype(np.float32)
     return QuantizedLayer(node, quantized, np.rint(bias / bias_scale).astype(np.int32), bias_scale)
 
 

@@ -60,7 +60,7 @@ def test_layers_have_the_widths_of_the_plan(tmp_path: Path) -> None:
         assert weight.qparams.format == layer.format
         assert weight.codes.min() >= weight.qparams.format.lowest
         assert weight.codes.max() <= weight.qparams.format.highest
-        assert np.abs(weight.codes - weight.qparams._along(weight.codes.ndim)[1]).max() <= 128
+        assert np.abs(weight.qparams.centred(weight.codes)).max() <= 128
     assert model.absorbed == {"r1", "r2", "ra", "r4", "r5", "rh"}
 
 

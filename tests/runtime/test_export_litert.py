@@ -176,7 +176,7 @@ def test_a_dead_channel_with_a_large_bias_beside_int4(tmp_path: Path) -> None:
     assert given.bias is not None and given.bias_scale is not None
     codes, bias, scale = given.weight.codes.copy(), given.bias.copy(), given.weight.qparams.scale.copy()
     codes[3], bias[3], scale[3] = 0, 2**30, 1e-9
-    bias_scale = (layer.main["x"].scale * scale).astype(np.float32)
+    bias_scale = (layer.main["x"].scale * scale.reshape(-1)).astype(np.float32)
     weight = QTensor(codes, replace(given.weight.qparams, scale=scale))
     changed = replace(given, weight=weight, bias=bias, bias_scale=bias_scale)
     compare_layer(replace(layer, layers={"layer": changed}), "layer", tmp_path, packed=True)

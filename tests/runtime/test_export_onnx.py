@@ -361,7 +361,7 @@ def test_activations_of_16_bits_take_the_operator_set_that_knows_them(tmp_path: 
     model = gemm(Format(8))
     wide = QParams(Format(16), np.array(1e-4, np.float32), np.array(2**15, np.int32))
     layer = model.layers["matrix"]
-    scale = (wide.scale * layer.weight.qparams.scale).astype(np.float32)
+    scale = (wide.scale * layer.weight.qparams.scale.reshape(-1)).astype(np.float32)
     model = replace(model, main={"x": wide, "f": wide}, layers={"matrix": replace(layer, bias_scale=scale)})
     export_onnx(model, tmp_path / "m.onnx")
     onnx.checker.check_model(str(tmp_path / "m.onnx"), full_check=True)

@@ -184,7 +184,7 @@ def test_embeddings_and_weights_in_groups_are_packed_too(bits: int, tmp_path: Pa
     rows = qparams_of_range(Format(bits, signed=True, symmetric=True), table.min(), table.max())
     grouped = Format(bits, signed=True, granularity="group", group_size=4)
     ends = (grouped.lowest, grouped.highest + 1)
-    pairs = QParams(grouped, np.full((6, 2), 0.1, np.float32), rng.integers(*ends, (6, 2)).astype(np.int32), 0)
+    pairs = QParams(grouped, np.full((6, 2), 0.1, np.float32), rng.integers(*ends, (6, 2)).astype(np.int32))
     fc = QTensor(rng.integers(*ends, (6, 8)).astype(np.int32), pairs)
     layers = {
         "rows": QuantizedLayer("rows", QTensor(rows.quantize(table), rows), None, None),

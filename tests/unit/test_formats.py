@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lowbit.core.errors import BadInput
-from lowbit.quant.formats import Floats, Format, QParams, qparams_of_range
+from lowbit.quant.formats import Floats, Format, Granularity, QParams, qparams_of_range
 
 WIDTHS = (2, 3, 4, 5, 6, 7, 8, 16)
 ROUNDING = 2.0**-22  # of float32 numbers on the way, as a share of the largest one
@@ -139,12 +139,85 @@ def test_one_scale_a_group_is_one_quantizer_a_group_of_rows(bits: int) -> None:
     parts = x.reshape(outputs, groups, size)
     singles = [[qparams_of_range(Format(bits, signed=True), p.min(), p.max()) for p in row] for row in parts]
     scale, zero = (np.array([[getattr(q, name) for q in row] for row in singles]) for name in ("scale", "zero_point"))
-    grouped = QParams(kind, scale, zero, axis=0)
+    grouped = QParams(kind, scale, zero)
     codes = grouped.quantize(x)
     for o, row in enumerate(singles):
         for g, single in enumerate(row):
             np.testing.assert_array_equal(codes[o, g * size : (g + 1) * size], single.quantize(parts[o, g]))
     assert (np.abs(grouped.dequantize(codes) - x) <= np.repeat(scale, size, 1) * 0.5001).all()
+
+
+@st.composite
+def quantizers(draw: st.DrawFn) -> tuple[Format, tuple[int, ...], tuple[int, ...], int | None]:
+    """A format, a tensor's shape of rank 1 to 4, the shape of its scales, and the axis of its channels."""
+    granularity: Granularity = draw(st.sampled_from(("tensor", "channel", "group")))
+    bits, signed, symmetric = draw(st.sampled_from(WIDTHS)), draw(st.booleans()), draw(st.booleans())
+    if granularity == "group":
+        outputs, groups, size = (draw(st.integers(1, 4)) for _ in range(3))
+        form = Format(bits, signed, symmetric, "group", size)
+        return form, (outputs, groups * size), (outputs, groups), None
+    shape = tuple(draw(st.lists(st.integers(1, 4), min_size=1, max_size=4)))
+    form = Format(bits, signed, symmetric, granularity)
+    if granularity == "tensor":
+        return form, shape, (), None
+    axis = draw(st.integers(0, len(shape) - 1))
+    return form, shape, tuple(size if i == axis else 1 for i, size in enumerate(shape)), axis
+
+
+def block_of(place: tuple[int, ...], form: Format, axis: int | None) -> tuple[int, ...]:
+    """Which entry of the scales belongs to the number at `place`, in words of each granularity."""
+    if form.group_size is not None:
+        output, column = place
+        return output, column // form.group_size
+    return () if axis is None else tuple(index if i == axis else 0 for i, index in enumerate(place))
+
+
+@law
+@given(quantizers(), st.integers(0, 99))
+def test_one_law_for_every_granularity_and_rank(
+    drawn: tuple[Format, tuple[int, ...], tuple[int, ...], int | None], seed: int
+) -> None:
+    form, shape, scales, axis = drawn
+    rng = np.random.default_rng(seed)
+    x = rng.normal(0, 10.0 ** rng.integers(-3, 4), shape).astype(np.float32)
+    block = {place: block_of(place, form, axis) for place in np.ndindex(shape)}
+    singles = {}
+    for one in np.ndindex(scales):
+        own = [float(x[place]) for place in block if block[place] == one]
+        singles[one] = qparams_of_range(form, min(own), max(own))
+    scale, zero_point = np.empty(scales, np.float32), np.empty(scales, np.int32)
+    for one, single in singles.items():
+        scale[one], zero_point[one] = single.scale, single.zero_point
+    qparams = QParams(form, scale, zero_point, axis)
+    codes = qparams.quantize(x)
+    real, centred = qparams.dequantize(codes), qparams.centred(codes)
+    assert codes.shape == real.shape == centred.shape == shape
+    for place, one in block.items():
+        step, zero = float(scale[one]), int(zero_point[one])
+        code = int(np.clip(np.rint(x[place] / scale[one]) + zero, form.lowest, form.highest))
+        assert codes[place] == code
+        assert centred[place] == code - zero
+        assert real[place] == np.float32((code - zero) * step)
+        assert abs(float(real[place]) - float(x[place])) <= step / 2 + ROUNDING * (abs(float(x[place])) + step)
+
+
+@pytest.mark.parametrize(("scales", "axis"), [((4, 1), 1), ((4, 2), 0), ((4,), 1), ((1, 1, 4), -1)])
+def test_channels_lie_along_their_axis_only(scales: tuple[int, ...], axis: int) -> None:
+    with pytest.raises(ValueError, match=f"along axis {axis}: expected the tensor's rank"):
+        QParams(Format(4, granularity="channel"), np.ones(scales, np.float32), np.zeros(scales, np.int32), axis)
+
+
+def test_every_scale_has_its_zero_point() -> None:
+    with pytest.raises(ValueError, match="expected one shape of both"):
+        QParams(Format(4), np.ones((4, 1), np.float32), np.zeros(4, np.int32))
+
+
+@pytest.mark.parametrize("shape", [(4, 7), (3, 4), (6,), (2, 6, 1)])
+def test_a_tensor_that_scales_do_not_fit_is_refused(shape: tuple[int, ...]) -> None:
+    form = Format(4, granularity="group", group_size=3)
+    grouped = QParams(form, np.ones((4, 2), np.float32), np.zeros((4, 2), np.int32))
+    with pytest.raises(ValueError, match="expected its rank, and divisors of its sizes"):
+        grouped.dequantize(np.zeros(shape, np.int32))
 
 
 def test_half_a_step_rounds_to_the_even_code() -> None:
@@ -186,5 +259,5 @@ def test_only_symmetric_weights_of_8_bits_have_a_reduced_range(arguments: tuple[
 
 
 def _joined(kind: Format, singles: list[QParams], axis: int) -> QParams:
-    scale = np.array([single.scale for single in singles], np.float32)
-    return QParams(kind, scale, np.array([single.zero_point for single in singles], np.int32), axis)
+    scale, zero = (np.array([getattr(single, name) for single in singles]) for name in ("scale", "zero_point"))
+    return QParams.of_channels(kind, scale, zero, axis, 3)

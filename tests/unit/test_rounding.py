@@ -65,12 +65,9 @@ def layer(groups: int, outputs: int, rows: int, seed: int = 1) -> tuple[Doubles,
 
 def real(rounded: Rounded) -> Doubles:
     """The weights that the codes stand for, [G, O, K]."""
-    scale: Doubles = rounded.scale.astype(np.float64)
-    zero: Doubles = rounded.zero_point.astype(np.float64)
-    if scale.ndim == 2:
-        scale, zero = scale[:, :, None], zero[:, :, None]
-    each = rounded.codes.shape[2] // scale.shape[2]
-    return np.asarray((rounded.codes - np.repeat(zero, each, 2)) * np.repeat(scale, each, 2), np.float64)
+    each = rounded.codes.shape[2] // rounded.scale.shape[2]
+    scale, zero = (np.repeat(a.astype(np.float64), each, 2) for a in (rounded.scale, rounded.zero_point))
+    return np.asarray((rounded.codes - zero) * scale, np.float64)
 
 
 def output_error(weight: Doubles, bias: Doubles, rounded: Rounded, f: np.ndarray, q: np.ndarray) -> float:
@@ -82,10 +79,10 @@ def output_error(weight: Doubles, bias: Doubles, rounded: Rounded, f: np.ndarray
 def check_sane(rounded: Rounded, kind: Format, shape: tuple[int, int, int]) -> None:
     assert rounded.codes.shape == shape and rounded.codes.dtype == np.int32
     assert rounded.codes.min() >= kind.lowest and rounded.codes.max() <= kind.highest
-    each = 1 if kind.group_size is None else rounded.scale.shape[2]
-    assert rounded.scale.size == rounded.zero_point.size == shape[0] * shape[1] * each
+    each = 1 if kind.group_size is None else shape[2] // kind.group_size
+    assert rounded.scale.shape == rounded.zero_point.shape == (*shape[:2], each)
     assert rounded.scale.dtype == np.float32 and np.isfinite(rounded.scale).all() and (rounded.scale > 0).all()
-    integers = np.rint(real(rounded) / np.repeat(rounded.scale.reshape(*shape[:2], -1), shape[2] // each, 2))
+    integers = np.rint(real(rounded) / np.repeat(rounded.scale, shape[2] // each, 2))
     assert integers.min() >= -128 and integers.max() <= 127
     assert np.isfinite(rounded.bias).all() and rounded.bias.shape == shape[:2]
 
@@ -270,7 +267,7 @@ def test_nearest_is_within_half_a_step_where_nothing_saturates(seed: int, bits: 
     weight, bias = layer(1, 4, 30, seed)
     rounded = nearest(weight, bias, kind)
     inside = (rounded.codes > kind.lowest) & (rounded.codes < kind.highest)
-    off = np.abs(real(rounded) - weight) / rounded.scale[:, :, None]
+    off = np.abs(real(rounded) - weight) / rounded.scale
     assert (off[inside] <= 0.5 + 1e-6).all()
     np.testing.assert_array_equal(rounded.bias, bias)
 

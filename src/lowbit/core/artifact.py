@@ -26,7 +26,7 @@ class Manifest:
     - model, model_digest: name and digest of the float model
     - calibration_samples: how many samples calibrated it; 0 where the recipe needs none
     - batch_size: the file's fixed batch size; None where it is free
-    - versions: of every package that the recipe needs
+    - versions: of lowbit and of every package that the recipe needs
     - digest, size_bytes: of the shipped files
     - import_s: seconds to import the toolchain's packages
     - build_s: seconds to make the file, without imports and calibration

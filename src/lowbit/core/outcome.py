@@ -11,9 +11,9 @@ class Accuracy:
     """What one accuracy pass counted.
 
     - n_samples: number of evaluated images
-    - correct, correct_top5: top-1 and top-5 hits; top-5 is None for five classes or fewer
+    - correct, correct_top5: top-1 and top-5 hits; top-5 is None where a prediction is one of five answers or fewer
     - agreement: fraction of images on which the prediction equals the float model's
-    - kl: Kullback–Leibler divergence from the float model's scores, in nats
+    - kl: mean Kullback–Leibler divergence from the float model's scores, in nats; None for the float model's own pass
     - b: images that the float model gets right and this one wrong (McNemar's discordant pairs)
     - c: images that this one gets right and the float model wrong
     - p_value: of McNemar's exact test against the float model
@@ -43,7 +43,7 @@ class Timing:
     - latency_p999_ms: 99.9th percentile
     - early_stopping_ms: LoadGen's estimate of the percentile that the scenario reports, which holds with a
       confidence of 99 %; None offline and in the server scenario
-    - samples_per_s: throughput
+    - samples_per_s: throughput; by LoadGen where the scenario measures a rate, otherwise from the median latency
     - target_qps: arrivals per second in the server scenario; None in others
     - queries, samples: how many LoadGen sent
     - duration_s: how long it sent them

@@ -24,14 +24,14 @@ class Row:
     - top1, top5: accuracy
     - top1_low, top1_high: Wilson's 95 % interval of top1
     - agreement: share of images on which the prediction equals the float model's
-    - kl: Kullback–Leibler divergence from the float model's scores, in nats
+    - kl: mean Kullback–Leibler divergence from the float model's scores, in nats
     - p_value: of McNemar's exact test against the float model
     - size_bytes: of all shipped files
     - latency_p50_ms, latency_p90_ms, latency_p99_ms, latency_p999_ms: latency per query (the last: 99.9th percentile),
       median over the rounds
     - early_stopping_ms: LoadGen's early-stopping estimate of the percentile that the scenario reports
     - latency_p50_low_ms, latency_p50_high_ms: smallest and largest median latency of a round
-    - samples_per_s: throughput
+    - samples_per_s: throughput; by LoadGen where the scenario measures a rate, otherwise from the median latency
     - target_qps: arrivals per second in the server scenario
     - queries: how many queries LoadGen sent in one round
     - duration_s: how long one round took

@@ -17,7 +17,7 @@ class Settings:
 
     - scenario: MLPerf LoadGen's scenario
     - threads: of one session
-    - batch_size: images in one call of `predict`
+    - batch_size: largest number of images in one call of `predict`
     - isa: the instruction set that a runtime is limited to; None: whatever the processor has
     - min_duration_s: shortest duration of a timed run
     - rounds: how many rounds of timing; 0: nothing is timed

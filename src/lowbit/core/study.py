@@ -24,12 +24,14 @@ class Reference:
 class Choice:
     """Which row to ship, and by which criteria.
 
-    - row: index into the study's rows; None when no row loses at most `max_drop`
+    - row: index into the study's rows; None when no row that was measured in a runtime its file is meant for loses at
+      most `max_drop`
     - optimize: the quantity that is minimized
     - max_drop: percentage points of top-1 accuracy that the row may lose
     - min_agreement: percent of images on which the row must predict the float model's class. Ignored where no row
       within `max_drop` does so.
-    - tied: names of rows whose latency differs from the winner's by less than the spread of the rounds
+    - tied: names of other rows that are as good: with the winner's size or memory, or with a latency that differs from
+      the winner's by no more than the spread of the rounds
     """
 
     row: int | None

@@ -32,7 +32,7 @@ class Run:
     - latency_p50_ms … latency_p999_ms: percentiles of the latency; p999 is the 99.9th
     - early_stopping_ms: LoadGen's estimate of the percentile that the scenario reports, which holds with a confidence
       of 99 %; None offline, and in the server scenario, where early stopping is a condition of validity instead
-    - samples_per_s: throughput
+    - samples_per_s: throughput; by LoadGen where the scenario measures a rate, otherwise from the median latency
     - queries, samples: how many LoadGen sent
     - duration_s: how long it sent them
     - target_qps: in the server scenario, the rate of arrivals in queries per second

@@ -197,11 +197,12 @@ def _weight(plan: LayerPlan, layer: nn.Module, result: Rounded, shape: tuple[int
     codes = from_matrix(layer, result.codes, shape).astype(np.int32)
     scale, zero_point = result.scale, result.zero_point
     if plan.format.granularity == "tensor":
-        return QTensor(codes, QParams(plan.format, scale.reshape(-1)[:1].reshape(()), zero_point.reshape(-1)[0]))
+        return QTensor(codes, QParams(plan.format, scale[0, 0, 0].reshape(()), zero_point[0, 0, 0].reshape(())))
     if plan.format.granularity == "group":
-        return QTensor(codes, QParams(plan.format, scale[0], zero_point[0], axis=0))
+        return QTensor(codes, QParams(plan.format, scale[0], zero_point[0]))
     axis = 1 if plan.op_type == "ConvTranspose" else 0
-    return QTensor(codes, QParams(plan.format, scale.reshape(-1), zero_point.reshape(-1), axis))
+    channels = scale.reshape(-1), zero_point.reshape(-1)
+    return QTensor(codes, QParams.of_channels(plan.format, *channels, axis, codes.ndim))
 
 
 def _round_table(plan: LayerPlan, node: ir.Node) -> QuantizedLayer:

@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from lowbit.core.errors import UnsupportedError
 from lowbit.graph.values import constant
-from lowbit.quant.formats import Format, QParams, qparams_of_range
+from lowbit.quant.formats import Format, QParams, along, qparams_of_range
 from lowbit.quant.model import QTensor, QuantizedLayer, QuantizedModel
 from lowbit.quant.plan import kinds
 from lowbit.quant.plan.plan import QuantPlan
@@ -71,7 +71,7 @@ def widened(weight: QTensor, bias: Doubles, reads: QParams) -> tuple[QTensor, in
         factor = np.full_like(factor, factor.max())
     if (factor == 1).all():
         return weight, 0
-    grown = old.scale * (factor.max() if old.scale.ndim == 0 else factor.reshape(-1, *[1] * (old.scale.ndim - 1)))
+    grown = old.scale * (factor.max() if old.scale.ndim == 0 else along(factor, old.axis or 0, old.scale.ndim))
     grown = np.maximum(grown, np.finfo(np.float32).tiny).astype(np.float32)
     qparams = QParams(old.format, grown, old.zero_point, old.axis)
     return QTensor(qparams.quantize(real), qparams), 0 if dead else int((factor > 1).sum())
@@ -79,10 +79,10 @@ def widened(weight: QTensor, bias: Doubles, reads: QParams) -> tuple[QTensor, in
 
 def _with_scales_for_dead(weight: QTensor) -> QTensor:
     old = weight.qparams
-    if old.axis is None or old.format.granularity != "channel":
+    if old.axis is None:
         return weight
     others = tuple(axis for axis in range(weight.codes.ndim) if axis != old.axis)
-    dead = ~old.dequantize(weight.codes).any(axis=others)
+    dead = ~old.dequantize(weight.codes).any(axis=others, keepdims=True)
     if not dead.any() or dead.all():
         return weight
     scale = np.where(dead, old.scale[~dead].max(), old.scale).astype(np.float32)
@@ -90,10 +90,11 @@ def _with_scales_for_dead(weight: QTensor) -> QTensor:
 
 
 def _bias_scale(weight: QTensor, outputs: int, reads: QParams) -> npt.NDArray[np.float32]:
+    """[O]: scale_x · scale_w, of groups the smallest scale_w of an output."""
     scale = weight.qparams.scale
     if weight.qparams.format.granularity == "group":
-        scale = scale.reshape(outputs, -1).min(axis=1)
-    return np.broadcast_to(scale * reads.scale, (outputs,)).astype(np.float32)
+        scale = scale.min(axis=1)
+    return np.broadcast_to(scale.reshape(-1) * reads.scale, (outputs,)).astype(np.float32)
 
 
 def absorbed_nodes(model: QuantizedModel) -> frozenset[str]:

@@ -43,7 +43,7 @@ class QuantizedModel:
     - graph: the prepared float graph (`quant/prepare.py`), with one input, and names for every node and value
     - plan: the plan that was carried out
     - layers: node → its codes, scales and bias
-    - main: value → the quantizer that all its readers see
+    - main: value → the quantizer that all its readers see, with one scale for the whole tensor
     - product: value → a narrower quantizer, applied to the result of the main one. Only layers whose plan has fewer
       bits read it.
     - constants: initializer → codes, for constant operands of Add, Mul, Concat and MatMul

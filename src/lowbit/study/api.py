@@ -74,12 +74,13 @@ def compare(
     - calibration_samples: how many images to calibrate with
     - seed: of every random order
     - limit: how many images to evaluate; None: all
-    - toolchains, recipes, runtimes: names; empty: all that are installed
+    - toolchains, runtimes: names; empty: all that are installed
+    - recipes: names; empty: all of these toolchains that are not made on request only
     - bits: widths N of weights for which lowbit's own recipe wNa8 is added
     - scenario: MLPerf LoadGen's scenario. This and the next three take one value or a list: a sweep, whose rows are
       told apart by what is swept; speed-ups stay within the same settings, the winner comes from the first ones
     - threads: of one session
-    - batch_size: images per call; None: 8 multi-stream, 32 offline, 1 otherwise. With several scenarios it is that of
+    - batch_size: largest number of images per call; None: 8 multi-stream, 32 offline, 1 otherwise. With several scenarios it is that of
       offline.
     - isa: instruction sets that the runtimes are limited to, of avx2, avx512 and avx512_vnni; empty: no limit
     - min_duration: shortest duration of a timed run, in seconds
@@ -91,7 +92,7 @@ def compare(
     - timing: False: neither speed nor memory is measured
     - optimize: what the chosen version should have least of
     - max_drop: percentage points of top-1 accuracy that the chosen version may lose
-    - min_agreement: percent of images on which it must predict the float model's class
+    - min_agreement: percent of images on which it must predict the float model's class, if any version does
     - time_limit: seconds that each child process may take
     - out: the study's folder; None: one in the current folder, named after model and data
     - progress: called with a `Progress` at every start and end of a job
@@ -275,9 +276,9 @@ def quantize(
     - rounding: how weights are rounded
     - range: how activation ranges are chosen from calibration
     - symmetric: whether weights are quantized symmetrically, with zero point 0
-    - group_size: rows of a weight matrix that share a scale; None: one scale per output channel
+    - group_size: inputs of a matrix product that share a scale, for each output; None: one scale per output channel
     - reduce_range: whether 8-bit weights use only 7 bits of their range
-    - ends: width of the weights of the first and last layers
+    - ends: width of the first and last layers, where the others have fewer bits
     - layers: widths by the layer's name, such as {"Conv_1*": "w8a8"}
     - plan: a plan to carry out instead of recipe and options, which a dry run or an earlier call wrote
     - calibration_samples: how many images to calibrate with

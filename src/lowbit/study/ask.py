@@ -56,7 +56,8 @@ class StudyRequest:
     - threshold: of a model with one output for two classes; None: 0.5 for a probability, 0 for a logit
     - calibration_samples: how many images to calibrate with
     - limit: how many images to evaluate; None: all
-    - toolchains, recipes, runtimes: names; empty: all that are installed
+    - toolchains, runtimes: names; empty: all that are installed
+    - recipes: names; empty: all of these toolchains that are not made on request only
     - bits: widths N of weights for which our own engine's recipe wNa8 is added
     - settings: how cells are measured; in a sweep the first settings, among whose rows the winner is chosen
     - other_settings: all others of a sweep

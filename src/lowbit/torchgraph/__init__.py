@@ -1,1 +1,1 @@
-"""The importer: a float ONNX graph becomes plain, trainable torch modules. Imported late: it holds torch code."""
+"""The importer: converts a float ONNX graph to plain, trainable torch modules. It imports torch: import it late."""

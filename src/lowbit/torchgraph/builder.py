@@ -1,7 +1,8 @@
-"""The graph under construction: adds torch calls and layers, and knows every value's shape.
+"""The torch.fx graph while it is built: adds calls, layers and constants, and knows the shape of every result.
 
-Shapes are observed, not inferred: each call is run at once on meta tensors (shapes without data) for two batch sizes.
-What is equal in both is an integer; what differs depends on the batch and stays symbolic.
+Shapes are observed, not inferred. Every call is run at once on meta tensors, which have a shape and no data, for two
+batch sizes. A size that is the same for both is a fixed integer. A size that differs depends on the batch, and is
+represented by an fx node that computes it when the module runs.
 """
 
 import re
@@ -22,7 +23,12 @@ Handler = Callable[["Builder", ImportedOp], Value | tuple[Value, ...]]
 
 
 class Builder:
-    """Collects fx nodes and submodules for one graph; `op` is the ONNX node whose handler is running."""
+    """The fx graph of one ONNX graph, and the module that holds its layers and constants.
+
+    - root: the module; it gets the submodules, parameters and buffers
+    - graph: the fx graph
+    - op: the ONNX node that is being imported. Layers are named after it, and errors name it.
+    """
 
     def __init__(self) -> None:
         self.root = nn.Module()
@@ -37,23 +43,26 @@ class Builder:
     # -- adding to the graph
 
     def input(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> fx.Node:
-        """The module's argument, with a free batch: `shape` is one sample's."""
+        """Add the argument `name` of the module, a tensor [batch, *shape], and return its node."""
         node = self.graph.placeholder(name)
         self._names.add(name)
         return self._remember(node, tuple(torch.empty(b, *shape, dtype=dtype, device="meta") for b in _BATCHES))
 
     def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> fx.Node:
-        """function(*args, **kwargs), where fx nodes stand for tensors and sizes."""
+        """Add function(*args, **kwargs) to the graph; fx nodes among the arguments stand for tensors and sizes.
+
+        Raises UnsupportedError, with torch's own words, where the function does not accept the arguments.
+        """
         node = self.graph.call_function(function, args, kwargs)
         return self._observe(node, function)
 
     def method(self, name: str, x: fx.Node, *args: Any) -> fx.Node:
-        """x.name(*args), a tensor's method."""
+        """Add x.name(*args) to the graph, the call of a method of the tensor x."""
         node = self.graph.call_method(name, (x, *args))
         return self._observe(node, getattr(torch.Tensor, name))
 
     def layer(self, module: nn.Module, *args: fx.Node) -> fx.Node:
-        """A submodule named after the ONNX node, applied to `args`."""
+        """Add `module` as a submodule named after the current ONNX node, and its call with `args`."""
         name = self._unique(self.op.name)
         self.root.add_module(name, module.eval())
         node = self.graph.call_module(name, args)
@@ -63,7 +72,10 @@ class Builder:
     # -- constants
 
     def parameter(self, constant: Constant, *, transpose: bool = False) -> nn.Parameter:
-        """The trainable tensor of a constant (optionally of its transpose); the same one each time."""
+        """The trainable parameter that holds `constant`, or its transpose.
+
+        The same constant always gives the same parameter, so that weights which layers share stay shared.
+        """
         key = (constant, transpose)
         if key not in self._parameters:
             array = constant.array.T if transpose else constant.array
@@ -71,9 +83,9 @@ class Builder:
         return self._parameters[key]
 
     def attribute(self, constant: Constant) -> fx.Node:
-        """A constant as a tensor of the module: several floats become a Parameter, anything else a buffer.
+        """`constant` as a tensor of the module: two or more floats are a parameter, everything else is a buffer.
 
-        A single float is a setting (a temperature, an epsilon) rather than something that was learned.
+        A single float is a setting, such as a temperature or an epsilon, and is not trained.
         """
         if constant not in self._attributes:
             name = self._unique(constant.name)
@@ -88,14 +100,17 @@ class Builder:
         return self._attributes[constant]
 
     def buffer(self, suffix: str, array: npt.NDArray[Any]) -> fx.Node:
-        """A tensor that the running operator needs and nobody trains (indices, divisors)."""
+        """Add `array` as a buffer: numbers that the current operator needs and that are not trained, such as indices.
+
+        The buffer's name is the operator's name, followed by `suffix`.
+        """
         name = self._unique(f"{self.op.name}_{suffix}")
         tensor = to_torch(array)
         self.root.register_buffer(name, tensor)
         return self._remember(self.graph.get_attr(name), (tensor.to("meta"),) * len(_BATCHES))
 
     def tensor(self, value: Value | None) -> fx.Node:
-        """`value` as a tensor, whatever it is."""
+        """`value` as the node of a tensor. Raises UnsupportedError for sizes that depend on the batch."""
         if isinstance(value, fx.Node):
             return value
         if isinstance(value, Constant):
@@ -103,7 +118,11 @@ class Builder:
         raise self.op.unsupported("it takes a size that depends on the batch as a tensor")
 
     def operand(self, value: Value | None) -> Any:
-        """`value` as one side of an elementwise operation: rank-0 constants and sizes become plain numbers."""
+        """`value` as an operand of elementwise arithmetic.
+
+        A constant of rank 0 becomes a Python number; a single size becomes an int, or the node that computes it;
+        everything else becomes a tensor.
+        """
         if isinstance(value, Constant) and value.array.ndim == 0:
             return value.array.item()
         if isinstance(value, Sizes) and value.array.size == 1:
@@ -113,28 +132,28 @@ class Builder:
     # -- shapes
 
     def shape(self, x: fx.Node) -> list[Any]:
-        """x's sizes: an int where it is fixed, a node that asks for x.size(axis) where it depends on the batch."""
+        """The shape of x: an int for every fixed size, and the node of x.size(axis) where it depends on the batch."""
         pairs = enumerate(zip(*(observed.shape for observed in self._observed[x]), strict=True))
         return [size if size == other else self._size(x, axis) for axis, (size, other) in pairs]
 
     def fixed_shape(self, x: fx.Node, first_axis: int) -> list[int]:
-        """x's sizes from `first_axis` on, which must not depend on the batch."""
+        """The sizes of x from `first_axis` on. Raises UnsupportedError where one depends on the batch."""
         sizes = self.shape(x)[first_axis:]
         if any(isinstance(size, fx.Node) for size in sizes):
             raise self.op.unsupported("it needs sizes that depend on the batch")
         return sizes
 
     def rank(self, x: fx.Node) -> int:
-        """Number of axes of x."""
+        """The number of axes of x."""
         return int(self._observed[x][0].ndim)
 
     def is_float(self, x: fx.Node) -> bool:
-        """Whether x is a tensor of floats."""
+        """Whether x is a tensor of floating-point numbers."""
         observed = self._observed[x][0]
         return isinstance(observed, torch.Tensor) and observed.is_floating_point()
 
     def dtype(self, x: fx.Node) -> torch.dtype:
-        """The type of x's entries."""
+        """The element type of x."""
         dtype: torch.dtype = self._observed[x][0].dtype
         return dtype
 
@@ -162,7 +181,7 @@ class Builder:
         return node
 
     def _unique(self, name: str) -> str:
-        """`name` as a Python identifier that is not taken yet."""
+        """`name` as a Python identifier that nothing in the module has yet."""
         stem = re.sub(r"\W+", "_", name).strip("_") or "value"
         stem = f"n_{stem}" if stem[0].isdigit() else stem
         unique, count = stem, 0
@@ -174,5 +193,5 @@ class Builder:
 
 
 def to_torch(array: npt.NDArray[Any]) -> torch.Tensor:
-    """A copy that torch may write to."""
+    """A copy of `array` as a torch tensor; writing to it does not change `array`."""
     return torch.from_numpy(np.array(array, order="C"))

@@ -1,8 +1,9 @@
-"""The importer: a float ONNX graph becomes a torch.fx.GraphModule of plain, trainable torch layers.
+"""The importer: converts a float ONNX graph to a torch.fx.GraphModule of plain, trainable torch layers.
 
-Layers carry the ONNX nodes' names (what is no letter, digit or underscore becomes an underscore). Constant subgraphs
-are folded, shape arithmetic becomes Python integers, and only the batch stays free, so that torch.export (with a
-dynamic batch), torch.jit.trace, FX quantization and litert-torch all accept the result. It calls its argument `x`.
+Layers have the names of the ONNX nodes, in which an underscore stands for what is no letter, digit or underscore.
+Constant subgraphs are folded, and shape arithmetic becomes Python integers. Only the batch size stays free, so that
+torch.export (with a dynamic batch), torch.jit.trace, FX quantization and litert-torch accept the module. Its argument
+is called `x`.
 """
 
 from pathlib import Path
@@ -50,19 +51,21 @@ OPERATORS: dict[str, Handler] = {
     "Shape": sizes.shape,
     "Size": sizes.size,
 }
-"""Operators that the importer carries over; `refused.REFUSED` says of the others of the standard why not."""
+"""Operator type → its rule. `refused.REFUSED` says why the standard's other operators have none."""
 
-VALUES = "onnx_values"  # key in an fx node's meta: names of the ONNX values that its result is
+VALUES = "onnx_values"  # key in an fx node's meta: the names of the ONNX values that the node's result stands for
 
-OLDEST_OPSET = 13  # Softmax got its present meaning; Squeeze, Unsqueeze, Split and ReduceSum their inputs
+OLDEST_OPSET = 13  # gave Softmax its present meaning, and Squeeze, Unsqueeze, Split and ReduceSum their second inputs
 
 
 def import_graph(path: Path, *, inputs: int = 1) -> fx.GraphModule:
-    """The module of the ONNX graph at `path`, in eval mode: x [batch, C, H, W] → its output, or a tuple of outputs.
+    """The ONNX graph at `path` as a module in eval mode: x [batch, C, H, W] → its output, or a tuple of its outputs.
 
-    The graph must be clean: opset 13 or newer, as many `inputs` as are said (x, x1, x2 …), no local functions, nodes in
-    order. Raises BadInput for an older opset, other inputs, an input of unknown size; UnsupportedError names an
-    operator that cannot be carried over, and its node.
+    The graph must have opset 13 or newer, nodes in topological order, and no local functions. `inputs` is the number of
+    inputs that it must have; the module's arguments are x, x1, x2 …
+
+    Raises BadInput for an older opset, another number of inputs, or an input whose size is not fixed. Raises
+    UnsupportedError, which names the operator and its node, for an operator that cannot be imported.
     """
     model = ir.load(path)
     opset = model.opset_imports.get("", 0)
@@ -116,7 +119,7 @@ def _placeholder(builder: Builder, value: ir.Value, name: str) -> fx.Node:
 
 
 def _import_node(builder: Builder, node: ir.Node, values: dict[ir.Value, Value], opset: int) -> None:
-    """Bind the node's outputs in `values`: folded, as sizes, or as calls added to the builder's graph."""
+    """Import one node: bind each of its outputs to a folded constant, to sizes, or to a new node of the fx graph."""
     inputs = [None if value is None else values[value] for value in node.inputs]
     outputs = list(node.outputs)
     if node.op_type == "MatMul" and (add := _bias_behind(node, values)) is not None:
@@ -158,7 +161,7 @@ def _results(builder: Builder, node: ir.Node, op: ImportedOp) -> tuple[Value, ..
 
 
 def _fold(node: ir.Node, op: ImportedOp) -> tuple[Value, ...]:
-    """The outputs of a node all of whose inputs are constant."""
+    """The outputs of a node whose inputs are all constant."""
     arrays = [value.array if isinstance(value, Constant) else None for value in op.inputs]
     try:
         results = evaluate(ir.to_proto(node), arrays, {"": op.opset})
@@ -171,7 +174,11 @@ def _fold(node: ir.Node, op: ImportedOp) -> tuple[Value, ...]:
 
 
 def _bias_behind(node: ir.Node, values: dict[ir.Value, Value]) -> ir.Node | None:
-    """The Add of a constant vector that is all that becomes of a MatMul with a constant matrix: together a Linear."""
+    """The Add that follows a MatMul and can be its bias, so that the two become one Linear; None where there is none.
+
+    The MatMul multiplies by a constant matrix [I, O], the Add adds a constant vector [O], and nothing else reads the
+    MatMul's result.
+    """
     x, weight = (None if value is None else values.get(value) for value in node.inputs)
     uses = node.outputs[0].uses()
     if not isinstance(x, fx.Node) or not isinstance(weight, Constant):

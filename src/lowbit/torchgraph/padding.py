@@ -1,4 +1,4 @@
-"""Windows that slide over the spatial axes: kernel, strides, dilations and padding as ONNX states them."""
+"""Sliding windows of convolutions and poolings: kernel, strides, dilations and padding as ONNX defines them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,13 @@ from lowbit.torchgraph.values import ImportedOp
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """One entry a spatial axis; `pads` are (begin, end) pairs."""
+    """A window that slides over the spatial axes; each field has one entry per axis.
+
+    - kernel: number of entries in the window
+    - strides: distance from one window to the next
+    - dilations: distance from one entry of the window to the next
+    - pads: number of entries added to the input, as pairs (begin, end)
+    """
 
     kernel: tuple[int, ...]
     strides: tuple[int, ...]
@@ -21,12 +27,12 @@ class Window:
 
     @property
     def even(self) -> bool:
-        """Whether both ends of every axis are padded alike, which is all that torch's layers can do."""
+        """Whether every axis is padded equally at both ends; torch's layers have no other padding."""
         return all(begin == end for begin, end in self.pads)
 
 
 def window(b: Builder, op: ImportedOp, x: fx.Node, kernel: Sequence[int]) -> Window:
-    """The window of a convolution or pooling over x [N, C, *spatial], `auto_pad` resolved."""
+    """The window of a convolution or pooling over x [N, C, *spatial], with `auto_pad` resolved to numbers."""
     n = len(kernel)
     strides = tuple(op.attribute("strides", [1] * n))
     dilations = tuple(op.attribute("dilations", [1] * n))
@@ -43,14 +49,21 @@ def window(b: Builder, op: ImportedOp, x: fx.Node, kernel: Sequence[int]) -> Win
 
 
 def same_padding(size: int, kernel: int, stride: int, dilation: int, *, upper: bool) -> tuple[int, int]:
-    """SAME padding of one axis: as many outputs as ceil(size / stride); an odd remainder goes to the named end."""
+    """The padding (begin, end) of one axis by which ONNX's SAME gives ceil(size / stride) outputs.
+
+    An odd total puts one entry more at the end (`upper`, SAME_UPPER) or at the beginning (SAME_LOWER).
+    """
     outputs = -(-size // stride)
     total = max((outputs - 1) * stride + (kernel - 1) * dilation + 1 - size, 0)
     return (total // 2, total - total // 2) if upper else (total - total // 2, total // 2)
 
 
 def outputs(sizes: Sequence[int], w: Window, *, ceil: bool) -> list[int]:
-    """How many windows lie along each axis. With `ceil` the last may reach beyond the padding, but not begin in it."""
+    """How many windows lie along each axis.
+
+    With `ceil` (ONNX's ceil_mode) the last window may reach beyond the padding, but it must not begin in the padding at
+    the end or behind it.
+    """
     found = []
     columns = zip(sizes, w.kernel, w.strides, w.dilations, w.pads, strict=True)
     for size, kernel, stride, dilation, (begin, end) in columns:
@@ -69,9 +82,10 @@ def pad_or_defer(
     value: float = 0.0,
     most: Sequence[int] | None = None,
 ) -> tuple[fx.Node, tuple[int, ...]]:
-    """x and the padding to leave to the layer: even pads are left to it, uneven ones put before it with `value`.
+    """x, and the padding that is left to the layer behind it, one number per axis.
 
-    most: how much the layer can pad each axis by, where it has a limit.
+    Padding that the layer can do is left to it. Where the two ends of an axis differ, or an axis needs more than `most`
+    allows, x is padded with `value` here, and none is left to the layer.
     """
     fits = most is None or all(begin <= limit for (begin, _), limit in zip(pads, most, strict=True))
     if fits and all(begin == end for begin, end in pads):
@@ -80,6 +94,9 @@ def pad_or_defer(
 
 
 def pad(b: Builder, x: fx.Node, pads: Sequence[tuple[int, int]], value: float = 0.0) -> fx.Node:
-    """Pad the last axes of x by (begin, end) pairs; torch's list starts from the last axis."""
+    """Pad the last axes of x with `value`, by a pair (begin, end) per axis; negative amounts cut entries off.
+
+    Axes that have no pair stay. torch's own list of amounts starts with the last axis.
+    """
     flat = [amount for pair in reversed(pads) for amount in pair]
     return b.call(functional.pad, x, flat, value=value) if value else b.call(functional.pad, x, flat)

@@ -1,4 +1,4 @@
-"""Operators of ONNX that are refused, and why. `docs/operators.md` is made from this table, and errors say the same."""
+"""ONNX operators that the importer refuses, and why. Error messages and `docs/operators.md` give these reasons."""
 
 _QUANTIZED = "the model is quantized already: lowbit starts from the float model that it was made from"
 _RANDOM = "it draws random numbers: what it gives is no function of the image"
@@ -54,7 +54,7 @@ REFUSED: dict[str, str] = {
 }
 
 FOLDED = frozenset({"BlackmanWindow", "Constant", "HammingWindow", "HannWindow", "MelWeightMatrix"})
-"""Operators that have no rule, since their inputs are sizes: where these are constant, the result is folded."""
+"""Operators without a rule, whose inputs (if any) are constants or sizes: where all are constant, they are folded."""
 
 FOLDED_IF_CONSTANT = frozenset({"NonZero", "Unique"})
-"""Refused ones that are folded where all they read is constant."""
+"""Refused operators that are folded all the same where their inputs are constant."""

@@ -63,11 +63,10 @@ def _found(
     node: ir.Node, layer: QuantizedLayer, move: Callable[[Array], Array], shape: tuple[int, ...], bias: Array | None
 ) -> Found:
     q, codes = layer.weight.qparams, layer.weight.codes
-    along = [-1 if axis == q.axis else 1 for axis in range(codes.ndim)]
-    integers = move(codes - q.zero_point.reshape(along)).reshape(shape).astype(np.int8)
+    integers = move(q.centred(codes)).reshape(shape).astype(np.int8)
     assert layer.bias is not None
     assert layer.bias_scale is not None
-    scale = np.broadcast_to(q.scale, layer.bias.shape)
+    scale = np.broadcast_to(q.scale.reshape(-1), layer.bias.shape)
     # A constant that the converter has added to the bias stays in it.
     added = 0 if bias is None else bias.astype(np.float64) - _numbers(node.inputs[2])
     return Found(node, layer, integers, scale, layer.bias.astype(np.float64) * layer.bias_scale + added)

@@ -17,7 +17,6 @@ from onnx import TensorProto
 
 from lowbit.formats.onnx.builder import GraphWriter
 from lowbit.quant import packing
-from lowbit.quant.formats import Format
 from lowbit.quant.model import QTensor
 
 
@@ -27,11 +26,11 @@ def weight_name(node: str, field: int = 0) -> str:
 
 
 def stored_weight(weight: QTensor) -> npt.NDArray[np.int8]:
-    """What an int8 initializer holds: code − zero_point; for `group` code − `_middle`, zero points being apart."""
+    """What an int8 initializer holds: code − zero_point; for `group` code − the format's middle, zero points apart."""
     qparams = weight.qparams
     if qparams.format.granularity == "group":
-        return (weight.codes - _middle(qparams.format)).astype(np.int8)
-    return (weight.codes - _along(qparams.zero_point, qparams.axis, weight.codes.ndim)).astype(np.int8)
+        return (weight.codes - qparams.format.middle).astype(np.int8)
+    return qparams.centred(weight.codes).astype(np.int8)
 
 
 def write_weight(writer: GraphWriter, node: str, weight: QTensor, *, packed: bool) -> str:
@@ -40,16 +39,17 @@ def write_weight(writer: GraphWriter, node: str, weight: QTensor, *, packed: boo
     if not packed or form.bits == 8:
         return writer.constant(stored_weight(weight), weight_name(node))
     centred = _unpacked(writer, node, weight)
-    offset = _middle(form) - weight.qparams.zero_point
+    offset = form.middle - weight.qparams.zero_point
     if not offset.any():
         return centred
-    offset = _along(offset, weight.qparams.axis, weight.codes.ndim)
     return writer.emit("Add", [centred, writer.constant(offset.astype(np.int8))])
 
 
 def write_dequantized(writer: GraphWriter, integers: str, weight: QTensor) -> str:
     """The real weights that kernels take the integers of `write_weight` for."""
     scale, axis = weight.qparams.scale, weight.qparams.axis
+    if axis is not None:
+        scale = scale.reshape(-1)  # DequantizeLinear wants [C] and the axis
     # With one zero point for a convolution and a Gemm, OpenVINO 2026.4 computes most of a reshaped network in float.
     zero = writer.constant(np.zeros(scale.shape, np.int8), owner=integers)
     along = {} if axis is None else {"axis": axis}
@@ -57,7 +57,7 @@ def write_dequantized(writer: GraphWriter, integers: str, weight: QTensor) -> st
 
 
 def write_grouped(writer: GraphWriter, node: str, weight: QTensor, *, packed: bool) -> str:
-    """The real weights [O, K] of granularity `group`: scale and zero point [O, ⌈K / group_size⌉] (opset 21)."""
+    """The real weights [O, K] of granularity `group`: scale and zero point [O, K / group_size] (opset 21)."""
     qparams = weight.qparams
     form = qparams.format
     assert form.group_size is not None
@@ -65,13 +65,13 @@ def write_grouped(writer: GraphWriter, node: str, weight: QTensor, *, packed: bo
         integers = _unpacked(writer, node, weight)
     else:
         integers = writer.constant(stored_weight(weight), weight_name(node))
-    zero_point = (qparams.zero_point - _middle(form)).astype(np.int8)
+    zero_point = (qparams.zero_point - form.middle).astype(np.int8)
     operands = [integers, writer.constant(qparams.scale), writer.constant(zero_point)]
     return writer.emit("DequantizeLinear", operands, axis=1, block_size=form.group_size)
 
 
 def _unpacked(writer: GraphWriter, node: str, weight: QTensor) -> str:
-    """int8 code − `_middle`, of the weight's own shape."""
+    """int8 code − the format's middle, of the weight's own shape."""
     form, shape, count = weight.qparams.format, weight.codes.shape, weight.codes.size
     runs = packing.pack(weight.codes - form.lowest, form.bits)
     widths = packing.fields(form.bits)
@@ -103,16 +103,5 @@ def _cut(writer: GraphWriter, part: str, count: int, *, filled: bool) -> str:
     return writer.emit("Slice", [flat, *ends]) if filled else flat
 
 
-def _middle(form: Format) -> int:
-    """The code that symmetric weights take for zero; code − middle fits int8 at every width."""
-    return form.lowest + (form.highest - form.lowest + 2) // 2
-
-
 def _reshape(writer: GraphWriter, value: str, shape: tuple[int, ...]) -> str:
     return writer.emit("Reshape", [value, writer.constant(np.array(shape, np.int64))])
-
-
-def _along(numbers: npt.NDArray[np.int32], axis: int | None, rank: int) -> npt.NDArray[np.int32]:
-    if axis is None:
-        return numbers
-    return numbers.reshape([-1 if other == axis else 1 for other in range(rank)])

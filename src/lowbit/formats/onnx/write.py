@@ -199,17 +199,17 @@ class _Export:
         Saturation cuts codes at the ends of the integer type. Where the format's limits, or `ends`, are closer, the
         codes are cut there too.
         """
-        form, axis = qparams.format, _axis(qparams)
+        form = qparams.format
         stored = np.iinfo(_storage(form))
         if ends is None:
             saturates = not clip or form.bits in (8, 16)
             ends = (stored.min, stored.max) if saturates else (form.lowest, form.highest)
         low, high = ends[0] > stored.min, ends[1] < stored.max
-        if (low or high) and self.cut == "floats" and not axis:
+        if (low or high) and self.cut == "floats":
             floats = qparams.dequantize(np.array(ends))
             value = self.writer.emit("Clip", [value, *(self.writer.constant(end) for end in floats)])
             low = high = False
-        codes = self.writer.emit("QuantizeLinear", [value, *self._operands(value, qparams)], **axis)
+        codes = self.writer.emit("QuantizeLinear", [value, *self._operands(value, qparams)])
         if low:  # a Clip would cost OpenVINO more
             codes = self.writer.emit("Max", [codes, self.writer.constant(np.array(ends[0], stored.dtype))])
         if high:
@@ -217,7 +217,7 @@ class _Export:
         return codes
 
     def dequantize(self, codes: str, qparams: QParams) -> str:
-        return self.writer.emit("DequantizeLinear", [codes, *self._operands(codes, qparams)], **_axis(qparams))
+        return self.writer.emit("DequantizeLinear", [codes, *self._operands(codes, qparams)])
 
     def layer(self, node: ir.Node, layer: QuantizedLayer, x: str) -> str:
         """A convolution or Gemm of the float `x`, with its weights and bias as integers; its float result."""
@@ -234,7 +234,7 @@ class _Export:
 
     def embedding(self, node: ir.Node, layer: QuantizedLayer) -> str:
         """An embedding: rows are looked up as integers, so that no runtime holds the whole table as float."""
-        if layer.weight.qparams.axis is not None or layer.weight.qparams.format.granularity == "group":
+        if layer.weight.qparams.scale.ndim:
             raise BadInput(f"embedding {layer.node!r} has a scale a row: expected granularity 'tensor'")
         integers = write_weight(self.writer, layer.node, layer.weight, packed=self.packed)
         rows = self.copy(node, [integers, self.read(node, node.inputs[1])])[0]
@@ -282,7 +282,7 @@ class _Export:
         if node.op_type != "Pad" or self.cut != "codes" or node.inputs[0] is None or len(node.inputs) > 3:
             return False
         own, pads = self.model.main.get(str(node.inputs[0].name)), constant(node.inputs[1])
-        if own is None or own.axis is not None or pads is None or not self.moved(node.outputs[0]):
+        if own is None or pads is None or not self.moved(node.outputs[0]):
             return False
         channels = pads.reshape(2, -1)[:, 1:2]
         mode = node.attributes.get_string("mode", "constant")
@@ -331,7 +331,7 @@ def _clamped(model: QuantizedModel) -> tuple[dict[str, Ends], frozenset[str]]:
         qparams = model.main.get(result)
         if node.name in model.absorbed or layer is None or layer.name not in model.layers or qparams is None:
             continue
-        if qparams.axis is not None or qparams.format.bits > 8:  # there are no kernels to keep, and no Max of 16 bits
+        if qparams.format.bits > 8:  # there are no kernels to keep, and no Max of 16 bits
             continue
         name = str(cut[0].name)
         if name in model.main and not _is_equal(model.main[name], qparams):
@@ -369,7 +369,3 @@ def _declared(value: ir.Value, name: str, codes: QParams | None) -> onnx.ValueIn
 def _storage(form: Format) -> np.dtype[np.signedinteger | np.unsignedinteger]:
     """The integer type that holds the codes."""
     return np.dtype(f"{'int' if form.signed else 'uint'}{16 if form.bits > 8 else 8}")
-
-
-def _axis(qparams: QParams) -> dict[str, int]:
-    return {} if qparams.axis is None else {"axis": qparams.axis}

@@ -156,13 +156,11 @@ def _integers(weight: QTensor, name: str) -> Any:
 
 def _offset(weight: QTensor) -> npt.NDArray[np.int8]:
     """The int8 number to subtract from code − lowest; a single one where all channels have the same."""
-    form, axis = weight.qparams.format, weight.qparams.axis
+    form = weight.qparams.format
     if form.granularity == "group":
-        return np.array(1 << (form.bits - 1), np.int8)
+        return np.array(form.middle - form.lowest, np.int8)
     offset = (weight.qparams.zero_point - form.lowest).astype(np.int8)
-    if axis is None or np.all(offset == offset[0]):
-        return np.array(offset.flat[0])
-    return offset.reshape([-1 if other == axis else 1 for other in range(weight.codes.ndim)])
+    return np.array(offset.flat[0]) if np.all(offset == offset.flat[0]) else offset
 
 
 def _constant(codes: npt.NDArray[np.integer], bits: int, name: str) -> Any:

@@ -32,7 +32,7 @@ class Scheme:
     - rounding: how weights are rounded
     - range: how activation ranges are chosen; None: by width (`range_of`)
     - symmetric: whether weights are symmetric; None: from 4 bits on
-    - group_size: rows of a weight that share a scale; None: one scale per output channel
+    - group_size: inputs of a matrix product that share a scale, for each output; None: one scale per output channel
     - ends: width of the first and last layers, where the others have fewer bits
     - overrides: other widths for some layers
     - reduce_range: code − zero_point of weights stays within −64 … 63 where kernels may add two products u8 × s8 in 16

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lowbit.core.errors import BadInput
-from lowbit.quant.formats import Codes, Floats, Format
+from lowbit.quant.formats import Codes, Floats, Format, spread
 
 Doubles = npt.NDArray[np.float64]
 
@@ -22,8 +22,8 @@ _SAMPLED = 4096  # rows that a search looks at
 class Rounded:
     """A layer's weights as integers: real = scale · (code − zero_point), code − zero_point within int8.
 
-    codes int32 [G, O, K] in the format's range; scale float32 > 0 and zero_point int32, both [G, O], for granularity
-    `group` [G, O, K / group_size]; bias float64 [G, O]. ridge: λ as a multiple of the covariance's mean diagonal.
+    codes int32 [G, O, K] in the format's range; scale float32 > 0 and zero_point int32, both [G, O, S], S = 1, or for
+    granularity `group` K / group_size; bias float64 [G, O]. ridge: λ as a multiple of the covariance's mean diagonal.
     """
 
     codes: Codes = field(repr=False)
@@ -35,7 +35,7 @@ class Rounded:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WeightGrid:
-    """Where codes may lie: scale (values of float32) and zero [G, S, O]; row k of K has those of S · k // K."""
+    """Where codes may lie: scale (values of float32) and zero [G, S, O], each for K / S neighbouring rows of K."""
 
     format: Format
     scale: Doubles = field(repr=False)
@@ -43,19 +43,15 @@ class WeightGrid:
 
     def of_rows(self, rows: int) -> tuple[Doubles, Doubles]:
         """Scale and zero of each of all K rows: [G, K, O], read-only."""
-        groups, count, outputs = self.scale.shape
-        if count == 1:
-            shape = (groups, rows, outputs)
-            return np.broadcast_to(self.scale, shape), np.broadcast_to(self.zero, shape)
-        return np.repeat(self.scale, rows // count, axis=1), np.repeat(self.zero, rows // count, axis=1)
+        groups, _, outputs = self.scale.shape
+        shape = (groups, rows, outputs)
+        return np.broadcast_to(spread(self.scale, shape), shape), np.broadcast_to(spread(self.zero, shape), shape)
 
     def rounded(self, codes: npt.NDArray[np.number], bias: Doubles, ridge: float | None = None) -> Rounded:
         """`codes` [G, K, O] and `bias` [G, O], as the engine wants them."""
-        scale, zero = self.scale.swapaxes(1, 2), self.zero.swapaxes(1, 2)
-        if self.format.granularity != "group":
-            scale, zero = scale[:, :, 0], zero[:, :, 0]
-        turned = np.ascontiguousarray(codes.swapaxes(1, 2), np.int32)
-        return Rounded(turned, scale.astype(np.float32), zero.astype(np.int32), bias, ridge)
+        scale = np.ascontiguousarray(self.scale.swapaxes(1, 2), np.float32)
+        zero_point, turned = (np.ascontiguousarray(each.swapaxes(1, 2), np.int32) for each in (self.zero, codes))
+        return Rounded(turned, scale, zero_point, bias, ridge)
 
 
 def nearest_codes(weight: Doubles, scale: Doubles, zero: Doubles, kind: Format) -> Doubles:

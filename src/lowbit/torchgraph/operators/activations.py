@@ -1,4 +1,4 @@
-"""Activation functions, as layers where torch has one, so that they can be found, fused and quantized."""
+"""Activation functions. Where torch has a layer for one it is used, so that it can be found, fused and quantized."""
 
 import math
 from collections.abc import Callable
@@ -14,16 +14,21 @@ _SELU_ALPHA, _SELU_GAMMA = 1.6732632423543772, 1.0507009873554805
 
 
 def _plain(make: Callable[[], nn.Module]) -> Handler:
+    """The rule for an operator without attributes that is a torch layer without arguments."""
     return lambda b, op: b.layer(make(), op.tensor(0))
 
 
 def leaky_relu(b: Builder, op: ImportedOp) -> Value:
-    """LeakyRelu."""
+    """LeakyRelu: x where x ≥ 0, alpha · x below."""
     return b.layer(nn.LeakyReLU(op.attribute("alpha", 0.01)), op.tensor(0))
 
 
 def prelu(b: Builder, op: ImportedOp) -> Value:
-    """PRelu: slope for all, per channel ([C, 1, 1]), or, as plain arithmetic, of any shape that broadcasts."""
+    """PRelu: x where x ≥ 0, slope · x below.
+
+    A constant slope with one entry in all, or with one per channel ([C, 1, 1] for images), becomes torch's layer. Any
+    other slope that broadcasts against x is written as arithmetic.
+    """
     x, slope = op.tensor(0), op.get(1)
     shape = b.shape(x)
     if isinstance(slope, Constant):
@@ -37,12 +42,16 @@ def prelu(b: Builder, op: ImportedOp) -> Value:
 
 
 def elu(b: Builder, op: ImportedOp) -> Value:
-    """Elu."""
+    """Elu: x where x ≥ 0, alpha · (exp(x) − 1) below."""
     return b.layer(nn.ELU(op.attribute("alpha", 1.0)), op.tensor(0))
 
 
 def clip(b: Builder, op: ImportedOp) -> Value:
-    """Clip; between constant numbers [0, 6] is ReLU6, [0, ∞) ReLU. Limits may be computed too."""
+    """Clip: entries below `min` become min, entries above `max` become max; each limit may be absent, or be computed.
+
+    Constant limits of 0 and 6 make a ReLU6; 0 without an upper limit, with infinity or with float32's largest number
+    makes a ReLU.
+    """
     x = op.tensor(0)
     limits = [op.get(1), op.get(2)]
     if any(limit is not None and not isinstance(limit, Constant) for limit in limits) or not b.is_float(x):
@@ -58,7 +67,10 @@ def clip(b: Builder, op: ImportedOp) -> Value:
 
 
 def selu(b: Builder, op: ImportedOp) -> Value:
-    """Selu: gamma · Elu; torch's layer has the constants of the paper (Klambauer et al. 2017)."""
+    """Selu: gamma · x where x > 0, gamma · alpha · (exp(x) − 1) below.
+
+    With the constants of Klambauer et al. 2017 it is torch's layer, which has no others.
+    """
     x, alpha, gamma = op.tensor(0), op.attribute("alpha", _SELU_ALPHA), op.attribute("gamma", _SELU_GAMMA)
     if math.isclose(alpha, _SELU_ALPHA, rel_tol=1e-6) and math.isclose(gamma, _SELU_GAMMA, rel_tol=1e-6):
         return b.layer(nn.SELU(), x)
@@ -66,17 +78,17 @@ def selu(b: Builder, op: ImportedOp) -> Value:
 
 
 def celu(b: Builder, op: ImportedOp) -> Value:
-    """Celu."""
+    """Celu: x where x ≥ 0, alpha · (exp(x / alpha) − 1) below."""
     return b.layer(nn.CELU(op.attribute("alpha", 1.0)), op.tensor(0))
 
 
 def thresholded_relu(b: Builder, op: ImportedOp) -> Value:
-    """ThresholdedRelu: what is not above alpha becomes 0."""
+    """ThresholdedRelu: x where x > alpha, 0 elsewhere."""
     return b.layer(nn.Threshold(op.attribute("alpha", 1.0), 0.0), op.tensor(0))
 
 
 def shrink(b: Builder, op: ImportedOp) -> Value:
-    """Shrink: 0 from -lambd to lambd, elsewhere `bias` nearer to 0."""
+    """Shrink: x − bias where x > lambd, x + bias where x < −lambd, 0 between the two."""
     x, lambd, bias = op.tensor(0), op.attribute("lambd", 0.5), op.attribute("bias", 0.0)
     if bias == 0:
         return b.layer(nn.Hardshrink(lambd), x)
@@ -87,14 +99,14 @@ def shrink(b: Builder, op: ImportedOp) -> Value:
 
 
 def hardmax(b: Builder, op: ImportedOp) -> Value:
-    """Hardmax: 1 at the first of the largest along an axis, 0 elsewhere."""
+    """Hardmax: 1 at the first largest entry along an axis, 0 elsewhere."""
     x, axis = op.tensor(0), op.attribute("axis", -1)
     place = b.call(torch.argmax, x, axis, True)
     return b.call(torch.scatter, b.call(torch.zeros_like, x), axis, place, 1.0)
 
 
 def hard_sigmoid(b: Builder, op: ImportedOp) -> Value:
-    """HardSigmoid: max(0, min(1, alpha x + beta)); torch's layer has alpha 1/6, beta 1/2."""
+    """HardSigmoid: max(0, min(1, alpha · x + beta)). With alpha 1/6 and beta 1/2 it is torch's layer."""
     x, alpha, beta = op.tensor(0), op.attribute("alpha", 0.2), op.attribute("beta", 0.5)
     if math.isclose(alpha, 1 / 6, rel_tol=1e-6) and beta == 0.5:
         return b.layer(nn.Hardsigmoid(), x)
@@ -102,22 +114,22 @@ def hard_sigmoid(b: Builder, op: ImportedOp) -> Value:
 
 
 def softmax(b: Builder, op: ImportedOp) -> Value:
-    """Softmax over one axis (opset 13)."""
+    """Softmax along one axis, as it is defined since opset 13."""
     return b.layer(nn.Softmax(op.attribute("axis", -1)), op.tensor(0))
 
 
 def log_softmax(b: Builder, op: ImportedOp) -> Value:
-    """LogSoftmax over one axis (opset 13)."""
+    """LogSoftmax along one axis, as it is defined since opset 13."""
     return b.layer(nn.LogSoftmax(op.attribute("axis", -1)), op.tensor(0))
 
 
 def gelu(b: Builder, op: ImportedOp) -> Value:
-    """Gelu, exact or by tanh."""
+    """Gelu: x · Φ(x) with the normal distribution's Φ, computed exactly or approximated with tanh."""
     return b.layer(nn.GELU(op.attribute("approximate", "none")), op.tensor(0))
 
 
 def swish(b: Builder, op: ImportedOp) -> Value:
-    """Swish (opset 24): x sigmoid(alpha x)."""
+    """Swish (opset 24): x · sigmoid(alpha · x)."""
     x, alpha = op.tensor(0), op.attribute("alpha", 1.0)
     if alpha == 1:
         return b.layer(nn.SiLU(), x)

@@ -8,7 +8,11 @@ from lowbit.torchgraph.values import ImportedOp, Value
 
 
 def attention(b: Builder, op: ImportedOp) -> Value:
-    """Attention of q, k, v: [N, heads, tokens, size], or [N, tokens, heads · size] with the numbers of heads."""
+    """Attention: softmax(scale · q kᵀ + mask) v, for each head.
+
+    q, k and v are [N, heads, tokens, size]; or [N, tokens, heads · size], and attributes give the numbers of heads.
+    Raises UnsupportedError where keys and values are kept from one call to the next.
+    """
     if any(op.get(i) is not None for i in range(4, len(op.inputs))):
         raise op.unsupported("it keeps keys and values from call to call, as a decoder of text does")
     q, k, v = (b.tensor(op.get(i)) for i in range(3))
@@ -28,7 +32,16 @@ def attended(
     softcap: float,
     causal: bool,
 ) -> torch.Tensor:
-    """softmax(scale · q kᵀ + mask) v a head; several heads of q share one of k and v. A row that is masked gives 0."""
+    """Attention of tensors: softmax(scale · q kᵀ + mask) v, for each head.
+
+    - q, k, v: [N, heads, tokens, size], or [N, tokens, heads · size] where `heads` is given. Several heads of q may
+      share one head of k and v.
+    - mask: numbers that are added to the scores, or booleans: False hides a key. A row without any key gives zeros.
+    - heads: the number of heads of q, and of k and v
+    - scale: factor of the scores; None: 1 / √size
+    - softcap: c; scores s become c · tanh(s / c); 0: they stay as they are
+    - causal: whether a token sees no later tokens
+    """
     if heads is not None:
         q, k, v = (
             torch.unflatten(x, -1, (n, -1)).transpose(1, 2) for x, n in ((q, heads[0]), (k, heads[1]), (v, heads[1]))
@@ -53,7 +66,10 @@ def attended(
 
 
 def rotary_embedding(b: Builder, op: ImportedOp) -> Value:
-    """RotaryEmbedding of x [N, heads, tokens, size], or [N, tokens, heads · size]."""
+    """RotaryEmbedding: rotates pairs of entries of each head, by angles that depend on the token's position.
+
+    x is [N, heads, tokens, size]; or [N, tokens, heads · size], and the attribute num_heads gives the number of heads.
+    """
     x, cos, sin = (b.tensor(op.get(i)) for i in range(3))
     positions: fx.Node | None = None if op.get(3) is None else b.tensor(op.get(3))
     heads = op.attribute("num_heads", 0) if b.rank(x) == 3 else 0
@@ -70,7 +86,15 @@ def rotated(
     size: int,
     interleaved: bool,
 ) -> torch.Tensor:
-    """The first `size` (0: all) entries of each head, in pairs, turned by the angles of its token's position."""
+    """x with the first `size` entries of each head rotated, pair by pair.
+
+    - x: [N, heads, tokens, entries], or [N, tokens, heads · entries] where `heads` is given
+    - cos, sin: of the angles, [N, tokens, size / 2]; with `positions`, [number of positions, size / 2]
+    - positions: [N, tokens], the row of cos and sin that belongs to each token
+    - heads: number of heads; 0: x has an axis of heads
+    - size: how many entries are rotated; 0: all
+    - interleaved: whether two neighbours are a pair; otherwise entry i of the first half and entry i of the second are
+    """
     y = torch.unflatten(x, -1, (heads, -1)) if heads else x.transpose(1, 2)
     size = size or y.shape[-1]
     turned, rest = y[..., :size], y[..., size:]

@@ -1,4 +1,4 @@
-"""Operators that pick entries by their places, or put entries at places: Gather, Scatter, OneHot."""
+"""Operators that read or write entries at given indices: Gather, Scatter and OneHot."""
 
 import math
 import operator
@@ -15,7 +15,10 @@ _REDUCTIONS = {"add": "sum", "mul": "prod", "max": "amax", "min": "amin"}
 
 
 def gather(b: Builder, op: ImportedOp) -> Value:
-    """Gather: one constant index selects, a list of them picks; indices of any rank replace the axis by theirs."""
+    """Gather: the entries of x at `indices` along one axis.
+
+    The axes of `indices` take the place of that axis, so that an index of rank 0 removes it.
+    """
     x = b.tensor(op.get(0))
     axis = op.attribute("axis", 0) % b.rank(x)
     indices = op.get(1)
@@ -35,19 +38,20 @@ def gather(b: Builder, op: ImportedOp) -> Value:
 
 
 def _from_the_start(b: Builder, indices: Any, x: fx.Node, axis: int) -> Any:
-    """Constant indices along an axis of x; negative ones, which count from its end, made positive."""
+    """Constant indices along an axis of x, where negative ones, which count from its end, are made positive."""
     indices = indices.astype(np.int64)
     return np.where(indices < 0, indices + b.fixed_shape(x, axis)[0], indices) if (indices < 0).any() else indices
 
 
 def _wrapped(b: Builder, indices: fx.Node, x: fx.Node, axis: int) -> fx.Node:
-    """The same for computed indices."""
+    """Computed indices along an axis of x, where negative ones, which count from its end, are made positive."""
     indices = b.method("to", indices, torch.int64)
     from_end = b.call(torch.add, indices, b.shape(x)[axis])
     return b.call(torch.where, b.call(torch.lt, indices, 0), from_end, indices)
 
 
 def _places(b: Builder, op: ImportedOp, x: fx.Node, axis: int) -> fx.Node:
+    """The indices that are the node's second input, along an axis of x, without negative ones."""
     indices = op.get(1)
     if isinstance(indices, Constant):
         return b.buffer("indices", _from_the_start(b, indices.array, x, axis))
@@ -55,16 +59,17 @@ def _places(b: Builder, op: ImportedOp, x: fx.Node, axis: int) -> fx.Node:
 
 
 def gather_elements(b: Builder, op: ImportedOp) -> Value:
-    """GatherElements."""
+    """GatherElements: for each entry of `indices`, which have x's rank, the entry of x there along one axis."""
     x = b.tensor(op.get(0))
     axis = op.attribute("axis", 0) % b.rank(x)
     return b.call(torch.gather, x, axis, _places(b, op, x, axis))
 
 
 def gather_nd(b: Builder, op: ImportedOp) -> Value:
-    """GatherND by indices [..., k] into the first k axes behind `batch_dims`.
+    """GatherND: the slices of x at `indices` [..., k], which count along the k axes behind the first `batch_dims` ones.
 
-    Constant indices of rows that do not depend on the batch pick along one axis (adaptive pooling is exported so).
+    Where the indices are constant and the k axes have fixed sizes, x is reshaped so that these axes become one, and
+    slices are picked along it. Adaptive pooling is exported in this form.
     """
     x, indices, batch = b.tensor(op.get(0)), op.get(1), op.attribute("batch_dims", 0)
     sizes = b.shape(x)
@@ -80,7 +85,7 @@ def gather_nd(b: Builder, op: ImportedOp) -> Value:
 
 
 def picked_nd(x: torch.Tensor, indices: torch.Tensor, batch: int) -> torch.Tensor:
-    """GatherND: x [*batch, …], indices [*batch, …, k] into the axes of x behind them."""
+    """GatherND of tensors: `batch` axes that x and indices share, then indices [..., k] of the next k axes of x."""
     between = indices.ndim - 1
     rows = [
         torch.arange(x.shape[axis], device=x.device).reshape([-1 if i == axis else 1 for i in range(between)])
@@ -90,7 +95,10 @@ def picked_nd(x: torch.Tensor, indices: torch.Tensor, batch: int) -> torch.Tenso
 
 
 def scatter_elements(b: Builder, op: ImportedOp) -> Value:
-    """ScatterElements: entries are put at places along one axis, or added, multiplied, … there."""
+    """ScatterElements: x with `updates` written at indices along one axis.
+
+    With a reduction, an update is added to the entry there, multiplied with it, or the larger or smaller one stays.
+    """
     x, updates = b.tensor(op.get(0)), b.tensor(op.get(2))
     axis = op.attribute("axis", 0) % b.rank(x)
     places, reduction = _places(b, op, x, axis), op.attribute("reduction", "none")
@@ -100,7 +108,10 @@ def scatter_elements(b: Builder, op: ImportedOp) -> Value:
 
 
 def scatter_nd(b: Builder, op: ImportedOp) -> Value:
-    """ScatterND: slices are put at places of the first axes, or added, multiplied, … there."""
+    """ScatterND: x with slices `updates` written at indices [..., k] of its first k axes.
+
+    With a reduction, an update is added to the slice there, multiplied with it, or the larger or smaller entries stay.
+    """
     x, indices, updates = (b.tensor(op.get(i)) for i in range(3))
     reduction = op.attribute("reduction", "none")
     if reduction in ("none", "add"):
@@ -109,12 +120,15 @@ def scatter_nd(b: Builder, op: ImportedOp) -> Value:
 
 
 def put_nd(x: torch.Tensor, indices: torch.Tensor, updates: torch.Tensor, add: bool) -> torch.Tensor:
-    """x with `updates` at (or added to) its slices at indices [..., k] of its first k axes."""
+    """x with `updates` in place of its slices at indices [..., k] of its first k axes, or added to them where `add`."""
     return torch.index_put(x, indices.to(torch.int64).unbind(-1), updates, add)
 
 
 def reduced_nd(x: torch.Tensor, indices: torch.Tensor, updates: torch.Tensor, how: str) -> torch.Tensor:
-    """x with `updates` multiplied into, … its slices at indices [..., k] of its first k axes."""
+    """x with `updates` combined with its slices at indices [..., k] of its first k axes.
+
+    how: "prod", "amax" or "amin", as torch.scatter_reduce calls it.
+    """
     k = indices.shape[-1]
     row = torch.zeros_like(indices[..., 0])
     for axis in range(k):
@@ -126,7 +140,10 @@ def reduced_nd(x: torch.Tensor, indices: torch.Tensor, updates: torch.Tensor, ho
 
 
 def one_hot(b: Builder, op: ImportedOp) -> Value:
-    """OneHot: `values` [off, on] along a new axis of constant depth; indices may count from its end."""
+    """OneHot: a new axis of constant depth, with `on` at each index and `off` elsewhere; `values` is [off, on].
+
+    Negative indices count from the end of the new axis.
+    """
     indices, depth = b.tensor(op.get(0)), int(op.constant(1).array.reshape(-1)[0])
     off, on = (Constant(f"{op.name}_{name}", op.constant(2).array[i]) for i, name in enumerate(("off", "on")))
     axis = op.attribute("axis", -1) % (b.rank(indices) + 1)

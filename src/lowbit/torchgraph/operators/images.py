@@ -1,4 +1,4 @@
-"""Operators that sample images or trade pixels for channels: grids, deformable convolution, columns, depth to space."""
+"""Operators on images: sampling at positions, deformable convolution, Col2Im, pixels to channels and back, crops."""
 
 import torch
 from torch import fx
@@ -10,7 +10,11 @@ from lowbit.torchgraph.values import ImportedOp, Value
 
 
 def depth_to_space(b: Builder, op: ImportedOp) -> Value:
-    """DepthToSpace: the block's offset is the channel's outer part (DCR) or its inner one (CRD, pixel shuffle)."""
+    """DepthToSpace: [N, C, H, W] → [N, C / b², H · b, W · b]; b² channels become a block of b × b pixels.
+
+    In mode DCR, x's channel is counted as (row in the block, column in the block, channel of the result); in mode CRD
+    as (channel of the result, row, column), which is torch's pixel_shuffle.
+    """
     x, block = op.tensor(0), op.attribute("blocksize", 1)
     if op.attribute("mode", "DCR") == "CRD":
         return b.call(torch.pixel_shuffle, x, block)
@@ -21,7 +25,10 @@ def depth_to_space(b: Builder, op: ImportedOp) -> Value:
 
 
 def space_to_depth(b: Builder, op: ImportedOp) -> Value:
-    """SpaceToDepth: the block's offset becomes the channel's outer part."""
+    """SpaceToDepth: [N, C, H, W] → [N, C · b², H / b, W / b]; a block of b × b pixels becomes b² channels.
+
+    The result's channel is counted as (row in the block, column in the block, channel of x).
+    """
     x, block = op.tensor(0), op.attribute("blocksize", 1)
     n, c, h, w = b.shape(x)
     x = b.call(torch.reshape, x, (n, c, h // block, block, w // block, block))
@@ -30,7 +37,10 @@ def space_to_depth(b: Builder, op: ImportedOp) -> Value:
 
 
 def grid_sample(b: Builder, op: ImportedOp) -> Value:
-    """GridSample; opset 20 renamed its modes. One grid for all images is repeated."""
+    """GridSample: x, sampled at the positions in `grid`.
+
+    Opset 20 renamed the modes; both names are understood. A grid of one image is used for all images.
+    """
     x, grid = b.tensor(op.get(0)), b.tensor(op.get(1))
     mode = op.attribute("mode", "linear" if op.opset >= 20 else "bilinear")
     torch_mode = {"linear": "bilinear", "cubic": "bicubic"}.get(mode, mode)
@@ -48,13 +58,16 @@ def grid_sample(b: Builder, op: ImportedOp) -> Value:
 
 
 def affine_grid(b: Builder, op: ImportedOp) -> Value:
-    """AffineGrid (opset 20): theta [N, 2, 3] or [N, 3, 4] → where each pixel is looked up."""
+    """AffineGrid (opset 20): theta [N, 2, 3] or [N, 3, 4] → the positions at which GridSample reads each pixel."""
     align = bool(op.attribute("align_corners", 0))
     return b.call(functional.affine_grid, b.tensor(op.get(0)), tuple(op.sizes(1)), align)
 
 
 def col2im(b: Builder, op: ImportedOp) -> Value:
-    """Col2Im (opset 18) of two axes; uneven padding is cut off behind it."""
+    """Col2Im (opset 18) for images with two axes: adds the columns of all blocks up to images.
+
+    torch pads both ends of an axis equally; so images are made with their padding, and it is cut off afterwards.
+    """
     x, image, block = op.tensor(0), op.ints(1, "image_shape") or [], op.ints(2, "block_shape") or []
     if len(image) != 2:
         raise op.unsupported(f"torch puts columns back into images of two axes, not {len(image)}")
@@ -66,7 +79,7 @@ def col2im(b: Builder, op: ImportedOp) -> Value:
 
 
 def deformable(b: Builder, op: ImportedOp) -> Value:
-    """DeformConv (opset 19) of two axes: x, weight [O, C / group, h, w], offset, bias, mask."""
+    """DeformConv (opset 19) for images with two axes: x, weight [O, C / group, h, w], offset, bias and mask."""
     x, weight = op.tensor(0), op.constant(1)
     kernel = weight.array.shape[2:]
     if len(kernel) != 2:
@@ -98,9 +111,15 @@ def deformed_convolution(
     groups: int,
     offset_groups: int,
 ) -> torch.Tensor:
-    """A convolution each of whose taps is looked up where `offset` says, between pixels (Dai et al. 2017).
+    """A convolution that reads x at positions which `offset` moves, one for each kernel entry (Dai et al. 2017).
 
-    x [N, C, H, W] (padded), offset [N, offset_groups · h · w · 2, out …], mask [N, offset_groups · h · w, out …].
+    Positions lie between pixels, and x is interpolated there.
+
+    - x: [N, C, H, W], padded
+    - weight: [O, C / groups, h, w]
+    - offset: [N, offset_groups · h · w · 2, output height, output width], (rows, columns) in pixels
+    - bias: [O]
+    - mask: factors of what is read, [N, offset_groups · h · w, output height, output width]; None: 1
     """
     n, channels, height, width = x.shape
     taps_y, taps_x = weight.shape[2:]
@@ -125,7 +144,7 @@ def deformed_convolution(
 
 
 def center_crop_pad(b: Builder, op: ImportedOp) -> Value:
-    """CenterCropPad (opset 18): cuts the middle out, or puts zeros around it."""
+    """CenterCropPad (opset 18): cuts longer axes to their centre, and puts zeros around shorter ones."""
     x, rank = op.tensor(0), b.rank(op.tensor(0))
     sizes = b.shape(x)
     pairs = [(0, 0)] * rank

@@ -1,4 +1,4 @@
-"""Operators that hold weights: convolutions and matrix products. Each becomes a torch.nn layer."""
+"""Operators with weights: convolutions and matrix products. With constant weights each becomes a torch.nn layer."""
 
 import numpy as np
 import torch
@@ -16,7 +16,10 @@ _TRANSPOSED: dict[int, type[nn.Module]] = {3: nn.ConvTranspose1d, 4: nn.ConvTran
 def give_parameters(
     b: Builder, module: nn.Module, weight: Constant | None, bias: Constant | None, *, t: bool = False
 ) -> None:
-    """Give a layer that was made on the meta device (no memory, no random numbers drawn) its parameters."""
+    """Give `module` its weight, transposed where `t`, and its bias.
+
+    The module was made on the meta device, so that no memory was taken and no random numbers were drawn for them.
+    """
     if weight is not None:
         module.weight = b.parameter(weight, transpose=t)
     if bias is not None:
@@ -24,7 +27,10 @@ def give_parameters(
 
 
 def conv(b: Builder, op: ImportedOp) -> Value:
-    """Conv 1-D, 2-D, 3-D: weight [O, I/group, *kernel] as in torch. Uneven padding becomes a pad before the layer."""
+    """Conv with one, two or three spatial axes; weight [O, I / group, *kernel], as in torch.
+
+    Where an axis is padded differently at its two ends, x is padded before the layer.
+    """
     x, weight, bias = op.tensor(0), op.constant(1), op.optional_constant(2)
     w = window(b, op, x, kernel=weight.array.shape[2:])
     x, padding = pad_or_defer(b, x, w.pads)
@@ -45,10 +51,11 @@ def conv(b: Builder, op: ImportedOp) -> Value:
 
 
 def conv_transpose(b: Builder, op: ImportedOp) -> Value:
-    """ConvTranspose: weight [I, O/group, *kernel].
+    """ConvTranspose with one, two or three spatial axes; weight [I, O / group, *kernel], as in torch.
 
-    Padding that is uneven becomes a crop behind the layer, a negative pad; so does padding beside a stride, which
-    litert-torch does not convert.
+    ONNX's padding is what is cut from the ends of the result. Where the two ends of an axis differ, or any stride is
+    above 1, which litert-torch does not convert together with padding, the layer gets no padding, and a negative pad
+    behind it cuts.
     """
     x, weight, bias = op.tensor(0), op.constant(1), op.optional_constant(2)
     kernel = weight.array.shape[2:]
@@ -88,7 +95,10 @@ def _transposed_pads(
     dilations: list[int],
     extra: list[int],
 ) -> list[tuple[int, int]]:
-    """What is cut from both ends of each axis, from `output_shape` or `auto_pad` where these are given."""
+    """How many entries are cut from both ends of each axis of the result.
+
+    They follow from `output_shape` or `auto_pad` where the node has them, and are `pads` otherwise.
+    """
     n = len(kernel)
     auto_pad = op.attribute("auto_pad", "NOTSET")
     wanted = op.attribute("output_shape", None)
@@ -109,15 +119,19 @@ def _transposed_pads(
 
 
 def _linear(b: Builder, x: fx.Node, weight: Constant, bias: Constant | None, *, t: bool) -> fx.Node:
-    """x [..., I] → [..., O]; weight is [I, O] when t, else [O, I]."""
-    rows, columns = weight.array.shape[::-1] if t else weight.array.shape
-    layer = nn.Linear(columns, rows, bias=bias is not None, device="meta")
+    """A Linear from x [..., I] to [..., O]; its weight is [I, O] where `t`, and [O, I] otherwise."""
+    outputs, inputs = weight.array.shape[::-1] if t else weight.array.shape
+    layer = nn.Linear(inputs, outputs, bias=bias is not None, device="meta")
     give_parameters(b, layer, weight, bias, t=t)
     return b.layer(layer, x)
 
 
 def gemm(b: Builder, op: ImportedOp) -> Value:
-    """Gemm: alpha A' B' + beta C. With a constant weight it is a Linear, alpha and beta drawn into its parameters."""
+    """Gemm: alpha · A B + beta · C, where A and B may be transposed.
+
+    With a constant B, and a constant C that is the same for every row, it becomes a Linear: alpha is multiplied into
+    its weight and beta into its bias.
+    """
     x = b.tensor(op.get(0))
     alpha, beta = op.attribute("alpha", 1.0), op.attribute("beta", 1.0)
     if op.attribute("transA", 0):
@@ -137,7 +151,7 @@ def gemm(b: Builder, op: ImportedOp) -> Value:
 
 
 def _is_row(bias: Value, weight: Constant, transposed: bool) -> bool:
-    """Whether Gemm's C is constant and the same for every row, as a Linear's bias is."""
+    """Whether Gemm's C is constant and the same for every row of the result, as a Linear's bias is."""
     if not isinstance(bias, Constant):
         return False
     shape = bias.array.shape
@@ -145,6 +159,7 @@ def _is_row(bias: Value, weight: Constant, transposed: bool) -> bool:
 
 
 def _row(bias: Value | None, weight: Constant, transposed: bool, beta: float) -> Constant | None:
+    """Gemm's C as the bias [O] of a Linear, multiplied by beta; None where it is absent."""
     if not isinstance(bias, Constant):
         return None
     outputs = weight.array.shape[0 if transposed else 1]
@@ -158,7 +173,10 @@ def _scaled(constant: Constant, factor: float) -> Constant:
 
 
 def matmul(b: Builder, op: ImportedOp) -> Value:
-    """MatMul; with a constant matrix on the right a Linear, whose bias is a third input the importer found behind."""
+    """MatMul. With a constant matrix on the right it becomes a Linear.
+
+    Its third input is the Linear's bias; the importer puts it there where an Add of a constant vector follows.
+    """
     weight = op.get(1)
     if isinstance(op.get(0), fx.Node) and isinstance(weight, Constant) and weight.array.ndim == 2:
         return _linear(b, op.tensor(0), weight, op.optional_constant(2), t=True)

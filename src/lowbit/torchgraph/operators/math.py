@@ -1,4 +1,4 @@
-"""Elementwise: arithmetic, functions, comparisons, logic, bits and types."""
+"""Elementwise operators: arithmetic, functions, comparisons, logic, bits, and casts."""
 
 import operator
 from collections.abc import Callable
@@ -14,15 +14,17 @@ from lowbit.torchgraph.values import ImportedOp, Value
 
 
 def _unary(function: Callable[..., Any]) -> Handler:
+    """The rule for an operator that is a torch function of one tensor."""
     return lambda b, op: b.call(function, op.tensor(0))
 
 
 def _binary(function: Callable[..., Any]) -> Handler:
+    """The rule for an operator that is a torch function of two operands."""
     return lambda b, op: b.call(function, b.operand(op.get(0)), b.operand(op.get(1)))
 
 
 def _many(function: Callable[..., Any]) -> Handler:
-    """A chain over any number of tensors."""
+    """The rule for an operator of any number of tensors, by a chain of calls of a function of two."""
 
     def handle(b: Builder, op: ImportedOp) -> Value:
         result = b.tensor(op.get(0))
@@ -34,7 +36,10 @@ def _many(function: Callable[..., Any]) -> Handler:
 
 
 def _extreme(of_two: Callable[..., Any], limit: str) -> Handler:
-    """Max and Min over any number of inputs; a plain number becomes a clamp."""
+    """The rule for Max or Min of any number of operands, of which at least one is computed.
+
+    of_two: the function of two tensors. limit: the argument of torch.clamp that does the same with a plain number.
+    """
 
     def handle(b: Builder, op: ImportedOp) -> Value:
         operands = [b.operand(value) for value in op.inputs]
@@ -49,7 +54,7 @@ def _extreme(of_two: Callable[..., Any], limit: str) -> Handler:
 
 
 def mean(b: Builder, op: ImportedOp) -> Value:
-    """Mean of any number of tensors that broadcast."""
+    """Mean: the mean of any number of tensors, which broadcast, entry by entry."""
     total, *others = (b.tensor(value) for value in op.inputs)
     for other in others:
         total = b.call(operator.add, total, other)
@@ -57,13 +62,13 @@ def mean(b: Builder, op: ImportedOp) -> Value:
 
 
 def modulo(b: Builder, op: ImportedOp) -> Value:
-    """Mod: the sign of the divisor, or with `fmod` that of the dividend."""
+    """Mod: the remainder has the sign of the divisor, or with `fmod` the sign of the dividend."""
     function = torch.fmod if op.attribute("fmod", 0) else torch.remainder
     return b.call(function, b.tensor(op.get(0)), b.operand(op.get(1)))
 
 
 def power(b: Builder, op: ImportedOp) -> Value:
-    """Pow: the result has the base's type."""
+    """Pow: base ** exponent, entry by entry, in the element type of the base."""
     x, y = b.operand(op.get(0)), b.operand(op.get(1))
     result = b.call(operator.pow, x, y)
     if isinstance(x, fx.Node) and not b.is_float(x) and b.is_float(result):
@@ -72,7 +77,7 @@ def power(b: Builder, op: ImportedOp) -> Value:
 
 
 def divide(b: Builder, op: ImportedOp) -> Value:
-    """Div: integers are divided towards zero."""
+    """Div: integers are rounded towards zero."""
     x, y = b.operand(op.get(0)), b.operand(op.get(1))
     if not any(b.is_float(side) if isinstance(side, fx.Node) else isinstance(side, float) for side in (x, y)):
         return b.call(torch.div, b.tensor(op.get(0)), y, rounding_mode="trunc")
@@ -80,7 +85,10 @@ def divide(b: Builder, op: ImportedOp) -> Value:
 
 
 def where(b: Builder, op: ImportedOp) -> Value:
-    """Where; between two plain numbers their own type decides, which torch would not know."""
+    """Where: entries of the second input where the condition is true, of the third elsewhere.
+
+    Of two plain numbers one is made a tensor, since torch would not know which element type ONNX gives the result.
+    """
     yes, no = b.operand(op.get(1)), b.operand(op.get(2))
     if not isinstance(yes, fx.Node) and not isinstance(no, fx.Node):
         yes = b.tensor(op.get(1))
@@ -88,12 +96,12 @@ def where(b: Builder, op: ImportedOp) -> Value:
 
 
 def cast(b: Builder, op: ImportedOp) -> Value:
-    """Cast to a type that torch has."""
+    """Cast to another element type. Raises UnsupportedError for one that torch does not have."""
     return b.method("to", op.tensor(0), torch_type(op, op.attribute("to", 1)))
 
 
 def torch_type(op: ImportedOp, number: int) -> torch.dtype:
-    """Torch's type for a number of ONNX's enumeration."""
+    """torch's element type for `number`, an entry of ONNX's enumeration TensorProto.DataType."""
     kind = ir.DataType(number)
     try:
         return torch.bfloat16 if kind is ir.DataType.BFLOAT16 else torch.from_numpy(np.empty(0, kind.numpy())).dtype
@@ -102,12 +110,12 @@ def torch_type(op: ImportedOp, number: int) -> torch.dtype:
 
 
 def cast_like(b: Builder, op: ImportedOp) -> Value:
-    """CastLike: to the type of the second input."""
+    """CastLike: the first input in the element type of the second."""
     return b.method("to", op.tensor(0), b.dtype(b.tensor(op.get(1))))
 
 
 def is_infinite(b: Builder, op: ImportedOp) -> Value:
-    """IsInf: at both ends, or at one of them."""
+    """IsInf: whether an entry is infinite; attributes may restrict it to the positive or the negative infinity."""
     x, below, above = op.tensor(0), op.attribute("detect_negative", 1), op.attribute("detect_positive", 1)
     if below and above:
         return b.call(torch.isinf, x)
@@ -117,7 +125,7 @@ def is_infinite(b: Builder, op: ImportedOp) -> Value:
 
 
 def bit_shift(b: Builder, op: ImportedOp) -> Value:
-    """BitShift to the LEFT or RIGHT."""
+    """BitShift: the bits of the first input moved to the LEFT or RIGHT, by the second input."""
     function = torch.bitwise_left_shift if op.attribute("direction", "LEFT") == "LEFT" else torch.bitwise_right_shift
     return b.call(function, b.tensor(op.get(0)), b.operand(op.get(1)))
 

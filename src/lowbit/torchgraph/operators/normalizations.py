@@ -1,4 +1,4 @@
-"""Normalizations: by running statistics, by those of each image, by a norm. A torch.nn layer where torch has one."""
+"""Normalizations: by running statistics, by the statistics of each image, by a norm. torch.nn layers are used."""
 
 from typing import Any
 
@@ -16,7 +16,10 @@ _INSTANCE_NORMS: dict[int, type[nn.Module]] = {3: nn.InstanceNorm1d, 4: nn.Insta
 
 
 def batch_norm(b: Builder, op: ImportedOp) -> Value:
-    """BatchNormalization in inference form: x, scale, bias, mean, variance, all per channel."""
+    """BatchNormalization at inference: (x − mean) / √(variance + epsilon) · scale + bias, all per channel.
+
+    Raises UnsupportedError in training mode.
+    """
     if op.attribute("training_mode", 0):
         raise op.unsupported("it is in training mode")
     x = op.tensor(0)
@@ -32,7 +35,10 @@ def batch_norm(b: Builder, op: ImportedOp) -> Value:
 
 
 def layer_norm(b: Builder, op: ImportedOp) -> Value | tuple[Value, ...]:
-    """LayerNormalization over the axes from `axis` on; mean and 1 / standard deviation where they are asked for."""
+    """LayerNormalization over the axes from `axis` on.
+
+    Where the node has more outputs, the mean and 1 / standard deviation follow the result.
+    """
     x, scale, bias = op.tensor(0), op.constant(1), op.optional_constant(2)
     axis, epsilon = op.attribute("axis", -1) % b.rank(x), op.attribute("epsilon", 1e-5)
     normalized = b.fixed_shape(x, axis)
@@ -47,7 +53,7 @@ def layer_norm(b: Builder, op: ImportedOp) -> Value | tuple[Value, ...]:
 
 
 def rms_norm(b: Builder, op: ImportedOp) -> Value:
-    """RMSNormalization (opset 23) over the axes from `axis` on."""
+    """RMSNormalization (opset 23): x / √(mean of x² + epsilon) · scale, over the axes from `axis` on."""
     x, scale = op.tensor(0), op.constant(1)
     normalized = b.fixed_shape(x, op.attribute("axis", -1) % b.rank(x))
     layer = nn.RMSNorm(normalized, eps=op.attribute("epsilon", 1e-5), device="meta")
@@ -56,13 +62,14 @@ def rms_norm(b: Builder, op: ImportedOp) -> Value:
 
 
 def _broadcast(constant: Constant, shape: list[int]) -> Constant:
+    """The constant in `shape`, which it broadcasts to."""
     if list(constant.array.shape) == shape:
         return constant
     return Constant(constant.name, np.broadcast_to(constant.array, shape))
 
 
 def instance_norm(b: Builder, op: ImportedOp) -> Value:
-    """InstanceNormalization: scale and bias per channel."""
+    """InstanceNormalization: over the spatial axes of each image and channel; scale and bias are per channel."""
     x, scale, bias = op.tensor(0), op.constant(1), op.constant(2)
     kwargs: dict[str, Any] = {"eps": op.attribute("epsilon", 1e-5), "affine": True, "device": "meta"}
     layer = _INSTANCE_NORMS[b.rank(x)](scale.array.size, **kwargs)
@@ -71,7 +78,10 @@ def instance_norm(b: Builder, op: ImportedOp) -> Value:
 
 
 def group_norm(b: Builder, op: ImportedOp) -> Value:
-    """GroupNormalization: scale and bias per channel (opset 21), before that per group."""
+    """GroupNormalization: over the channels of a group and the spatial axes, for each image.
+
+    Scale and bias are per channel since opset 21, and per group before.
+    """
     x, scale, bias = op.tensor(0), op.constant(1), op.constant(2)
     channels, groups = b.fixed_shape(x, 1)[0], op.attribute("num_groups", 1)
     if op.opset < 21:
@@ -83,7 +93,11 @@ def group_norm(b: Builder, op: ImportedOp) -> Value:
 
 
 def local_response_norm(b: Builder, op: ImportedOp) -> Value:
-    """LRN across channels; for an even size torch's window lies one channel lower than ONNX's."""
+    """LRN: x / (bias + alpha / size · sum of x² over `size` neighbouring channels) ** beta.
+
+    For an even size, torch's layer takes one channel more below than above, and ONNX one more above; so it is written
+    as arithmetic.
+    """
     x, size = op.tensor(0), op.attribute("size", 1)
     alpha, beta, bias = (op.attribute(k, d) for k, d in (("alpha", 1e-4), ("beta", 0.75), ("bias", 1.0)))
     if size % 2:
@@ -101,14 +115,17 @@ def local_response_norm(b: Builder, op: ImportedOp) -> Value:
 
 
 def lp_normalization(b: Builder, op: ImportedOp) -> Value:
-    """LpNormalization: x over its 1- or 2-norm along one axis; zeros stay zeros."""
+    """LpNormalization: x divided by its 1-norm or 2-norm along one axis; a norm of 0 leaves zeros."""
     x = op.tensor(0)
     norm = b.call(torch.linalg.vector_norm, x, op.attribute("p", 2), op.attribute("axis", -1), True)
     return b.call(torch.div, x, b.call(torch.where, b.call(torch.eq, norm, 0.0), 1.0, norm))
 
 
 def mean_variance(b: Builder, op: ImportedOp) -> Value:
-    """MeanVarianceNormalization over `axes` (by default all but the channels, the batch among them)."""
+    """MeanVarianceNormalization: (x − mean) / (standard deviation + 1e-9), over `axes`.
+
+    By default these are all axes but the channels, the batch included.
+    """
     x, axes = op.tensor(0), op.attribute("axes", [0, 2, 3])
     mean = b.call(torch.mean, x, axes, keepdim=True)
     variance = b.call(torch.var, x, axes, correction=0, keepdim=True)

@@ -1,4 +1,4 @@
-"""Pooling over an image's height and width: largest entries, means, norms, and the way back from a MaxPool."""
+"""Pooling over windows of the spatial axes: maxima, means and norms; and MaxUnpool, the way back from MaxPool."""
 
 import math
 import operator
@@ -23,7 +23,10 @@ _CONVOLUTIONS = {3: functional.conv1d, 4: functional.conv2d, 5: functional.conv3
 
 
 def max_pool(b: Builder, op: ImportedOp) -> Value | tuple[Value, ...]:
-    """MaxPool; padding that torch's layer cannot do is put before it with -∞. Places count in the whole tensor."""
+    """MaxPool. x is padded with −∞ before the layer where torch's layer cannot pad it.
+
+    The second output is the place of each maximum, counted through the whole tensor x.
+    """
     x = op.tensor(0)
     w = window(b, op, x, op.attribute("kernel_shape", []))
     ceil = bool(op.attribute("ceil_mode", 0))
@@ -36,6 +39,7 @@ def max_pool(b: Builder, op: ImportedOp) -> Value | tuple[Value, ...]:
 
 
 def _with_places(b: Builder, op: ImportedOp, x: fx.Node, w: Window, *, ceil: bool) -> tuple[Value, ...]:
+    """MaxPool with both outputs: the maxima, and their places in the whole tensor."""
     if not w.even:
         raise op.unsupported("the places of its maxima with uneven padding")
     if op.attribute("storage_order", 0):
@@ -48,14 +52,17 @@ def _with_places(b: Builder, op: ImportedOp, x: fx.Node, w: Window, *, ceil: boo
 
 
 def places_in_tensor(places: torch.Tensor, plane: int) -> torch.Tensor:
-    """Places [N, C, …] within planes of `plane` entries → places in the whole tensor, as ONNX counts them."""
+    """Places [N, C, …] counted through a plane, as torch gives them → counted through the whole tensor, as ONNX does.
+
+    plane: number of entries of one image and channel.
+    """
     n, c = places.shape[:2]
     first = torch.arange(n * c, device=places.device).reshape(n, c, *[1] * (places.ndim - 2)) * plane
     return places + first
 
 
 def max_unpool(b: Builder, op: ImportedOp) -> Value:
-    """MaxUnpool: entries go back to their places in a tensor of zeros."""
+    """MaxUnpool: zeros, and the entries of x at the places that a MaxPool gave."""
     x, places = op.tensor(0), op.tensor(1)
     if op.get(2) is not None:
         shape = op.sizes(2)[2:]
@@ -69,17 +76,18 @@ def max_unpool(b: Builder, op: ImportedOp) -> Value:
 
 
 def unpooled(x: torch.Tensor, places: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
-    """x and places [N, C, …] (in the whole result) → [N, C, *shape]."""
+    """Zeros [N, C, *shape], and the entries of x [N, C, …] at `places`, which are counted through that whole tensor."""
     n, c = x.shape[:2]
     flat = x.new_zeros(n * c * math.prod(shape))
     return flat.scatter(0, places.reshape(-1), x.reshape(-1)).reshape(n, c, *shape)
 
 
 def average_pool(b: Builder, op: ImportedOp) -> Value:
-    """AveragePool. What counts into the mean at the border is ONNX's count_include_pad.
+    """AveragePool; count_include_pad says whether padding counts as entries of a window.
 
-    torch's own layer stands where litert-torch has an operator for it; elsewhere x is padded by zeros, and the mean is
-    divided by the share of each window that counts; where windows have gaps, sums are divided by counts.
+    torch's own layer is used where litert-torch has an operator for it. Elsewhere x is padded with zeros, and torch's
+    mean is divided by the share of the window's entries that count. With dilations, which torch's layer lacks, the sum
+    of each window is divided by the number of entries that count.
     """
     x = op.tensor(0)
     w = window(b, op, x, op.attribute("kernel_shape", []))
@@ -105,7 +113,7 @@ def average_pool(b: Builder, op: ImportedOp) -> Value:
 
 
 def _average_with_gaps(b: Builder, x: fx.Node, w: Window, *, ceil: bool, include: bool) -> Value:
-    """Sums over windows of x, divided by how many entries of each window count."""
+    """AveragePool with dilations: the sum over each window, divided by the number of its entries that count."""
     sizes = b.fixed_shape(x, 2)
     ring = torch.constant_pad_nd(torch.ones(1, 1, *sizes), _flat(w), float(include))
     wanted = outputs(sizes, w, ceil=ceil)
@@ -114,7 +122,7 @@ def _average_with_gaps(b: Builder, x: fx.Node, w: Window, *, ceil: bool, include
 
 
 def _over(size: int, kernel: int, stride: int, pads: tuple[int, int], *, ceil: bool) -> int:
-    """By how much the last window hangs over one padded axis, where the output's size is rounded up."""
+    """How many entries the last window reaches beyond the padded axis, where the number of windows is rounded up."""
     free = size + sum(pads) - kernel
     last = -(-free // stride) * stride if ceil else free // stride * stride
     if last >= size + pads[0]:  # a window begins inside x or in the padding before it
@@ -123,17 +131,18 @@ def _over(size: int, kernel: int, stride: int, pads: tuple[int, int], *, ceil: b
 
 
 def _is_same(sizes: Sequence[int], w: Window, ends: Sequence[tuple[int, int]]) -> bool:
-    """Whether zeros at `ends` are what LiteRT calls SAME: it leaves them out of the mean."""
+    """Whether the zeros at `ends` are LiteRT's SAME padding, which does not count as entries of a window."""
     axes = zip(sizes, w.kernel, w.strides, ends, strict=True)
     return all(same_padding(size, kernel, stride, 1, upper=True) == pair for size, kernel, stride, pair in axes)
 
 
 def _padded(x: torch.Tensor, pads: Sequence[tuple[int, int]], value: float) -> torch.Tensor:
+    """x with its last axes padded with `value`, by a pair (begin, end) per axis."""
     return functional.pad(x, [amount for pair in reversed(pads) for amount in pair], value=value)
 
 
 def _sums(b: Builder, x: fx.Node, w: Window, wanted: list[int]) -> fx.Node:
-    """The sums over windows of x that is padded with zeros: [N, C, *wanted]."""
+    """The sums over windows of x, padded with zeros: [N, C, *wanted]."""
     beyond = _beyond(b.fixed_shape(x, 2), w, wanted)
     pads = [(begin, end + more) for (begin, end), more in zip(w.pads, beyond, strict=True)]
     padded = pad(b, x, pads) if any(any(pair) for pair in pads) else x
@@ -141,17 +150,21 @@ def _sums(b: Builder, x: fx.Node, w: Window, wanted: list[int]) -> fx.Node:
 
 
 def _flat(w: Window) -> list[int]:
+    """The window's padding as torch's list of amounts, which starts with the last axis."""
     return [amount for pair in reversed(w.pads) for amount in pair]
 
 
 def _beyond(sizes: list[int], w: Window, wanted: list[int]) -> list[int]:
-    """What the windows need behind the padding (ceil_mode); negative where they leave something over."""
+    """How many entries the windows need behind each padded axis (ceil_mode); negative where entries are left over.
+
+    wanted: number of windows per axis.
+    """
     columns = zip(sizes, w.pads, w.kernel, w.dilations, w.strides, wanted, strict=True)
     return [(n - 1) * s + (k - 1) * d + 1 - size - sum(pads) for size, pads, k, d, s, n in columns]
 
 
 def _reaching(padded: torch.Tensor, w: Window, wanted: list[int]) -> torch.Tensor:
-    """`padded` with zeros behind it (or cut), as far as the windows reach."""
+    """`padded`, with zeros added or entries cut off behind it, so that it ends where the last windows end."""
     sizes = [size - sum(pads) for size, pads in zip(padded.shape[2:], w.pads, strict=True)]
     return functional.pad(padded, [a for more in reversed(_beyond(sizes, w, wanted)) for a in (0, more)])
 
@@ -159,7 +172,7 @@ def _reaching(padded: torch.Tensor, w: Window, wanted: list[int]) -> torch.Tenso
 def sums(
     x: torch.Tensor, kernel: tuple[int, ...], strides: tuple[int, ...], dilations: tuple[int, ...]
 ) -> torch.Tensor:
-    """Sums over windows of x [N, C, …], as a depthwise convolution."""
+    """The sums over windows of x [N, C, …], by a depthwise convolution whose weights are 1."""
     channels = x.shape[1]
     ones = x.new_ones(channels, 1, *kernel)
     y: torch.Tensor = _CONVOLUTIONS[x.ndim](x, ones, None, strides, 0, dilations, channels)
@@ -167,7 +180,10 @@ def sums(
 
 
 def _cropped(b: Builder, y: fx.Node, wanted: list[int]) -> fx.Node:
-    """ONNX leaves out windows that begin in the padding behind x; torch does not see padding that stands before it."""
+    """y, cut to the `wanted` sizes.
+
+    ONNX has no windows that begin in the padding at the end; torch has them where x was padded before the layer.
+    """
     for axis, (size, want) in enumerate(zip(b.fixed_shape(y, 2), wanted, strict=True), start=2):
         y = y if size == want else b.call(torch.narrow, y, axis, 0, want)
     return y
@@ -183,19 +199,22 @@ def lp_pool(b: Builder, op: ImportedOp) -> Value:
 
 
 def global_lp_pool(b: Builder, op: ImportedOp) -> Value:
-    """GlobalLpPool: the p-norm of each plane."""
+    """GlobalLpPool: the p-norm over the spatial axes, which keep the size 1."""
     x = op.tensor(0)
     axes = list(range(2, b.rank(x)))
     return b.call(torch.linalg.vector_norm, x, op.attribute("p", 2), axes, True)
 
 
 def global_average_pool(b: Builder, op: ImportedOp) -> Value:
-    """GlobalAveragePool."""
+    """GlobalAveragePool: the mean over the spatial axes, which keep the size 1."""
     return b.layer(_GLOBAL_AVERAGE[b.rank(op.tensor(0))](1), op.tensor(0))
 
 
 def global_max_pool(b: Builder, op: ImportedOp) -> Value:
-    """GlobalMaxPool; litert-torch knows no adaptive pooling of maxima."""
+    """GlobalMaxPool: the maximum over the spatial axes, which keep the size 1.
+
+    It is a reduction, since litert-torch does not convert torch's AdaptiveMaxPool layers.
+    """
     x = op.tensor(0)
     return b.call(torch.amax, x, tuple(range(2, b.rank(x))), keepdim=True)
 

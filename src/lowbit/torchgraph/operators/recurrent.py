@@ -1,7 +1,13 @@
-"""LSTM, GRU and RNN: torch's own where they compute the same, else step by step over a fixed number of steps.
+"""LSTM, GRU and RNN: torch's own operator where it computes the same, otherwise one step after the other.
 
-ONNX: x [steps, N, inputs], W [directions, gates · hidden, inputs], R [directions, gates · hidden, hidden], B
-[directions, 2 · gates · hidden] → Y [steps, directions, N, hidden], Y_h and Y_c [directions, N, hidden].
+The shapes in ONNX, with as many gates as `_GATES` says:
+
+- x: [steps, N, inputs]; with layout 1, [N, steps, inputs], and the batch comes first in all other tensors too
+- W: [directions, gates · hidden, inputs]
+- R: [directions, gates · hidden, hidden]
+- B: [directions, 2 · gates · hidden], first the input's biases, then the state's
+- Y: [steps, directions, N, hidden]
+- Y_h, Y_c: [directions, N, hidden]
 """
 
 import operator
@@ -20,7 +26,7 @@ Function = tuple[str, float, float]  # an activation's name, its alpha and its b
 
 _GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 _USUAL = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh"), "RNN": ("Tanh",)}
-_TORCH_ORDER = {"LSTM": (0, 2, 3, 1), "GRU": (1, 0, 2), "RNN": (0,)}  # ONNX: iofc, zrh
+_TORCH_ORDER = {"LSTM": (0, 2, 3, 1), "GRU": (1, 0, 2), "RNN": (0,)}  # ONNX's order is i, o, f, c and z, r, h
 _DEFAULTS = {
     "Affine": (1.0, 0.0),
     "HardSigmoid": (0.2, 0.5),
@@ -40,7 +46,17 @@ _TAKES = {"Affine": 2, "ScaledTanh": 2, "HardSigmoid": 2, "LeakyRelu": 1, "Elu":
 
 @dataclass(frozen=True, slots=True)
 class Direction:
-    """One direction's parameters and start, ready for the graph; peepholes are an LSTM's."""
+    """One direction of a recurrent operator.
+
+    - weight: W, a constant [gates · hidden, inputs]
+    - recurrence: R, a constant [gates · hidden, hidden]
+    - bias: a constant [2, gates · hidden], the input's biases and the state's
+    - peepholes: a constant [3, hidden] of an LSTM that has them; otherwise None
+    - h: the state before the first step [N, hidden]
+    - c: the cell before the first step [N, hidden] of an LSTM; otherwise None
+    - functions: the activations, in ONNX's order
+    - backwards: whether steps are read from the last to the first
+    """
 
     weight: Any
     recurrence: Any
@@ -53,7 +69,10 @@ class Direction:
 
 
 def recurrent(b: Builder, op: ImportedOp) -> tuple[Value, ...]:
-    """LSTM, GRU or RNN, with all outputs that the operator has."""
+    """LSTM, GRU or RNN, in one direction or both: Y, Y_h, and of an LSTM Y_c, as many as the node has.
+
+    Raises UnsupportedError where sequences of one batch may have different lengths.
+    """
     x = op.tensor(0)
     if op.get(4) is not None and not _is_full_length(b, op, x):
         raise op.unsupported("sequences whose lengths differ")
@@ -69,13 +88,17 @@ def recurrent(b: Builder, op: ImportedOp) -> tuple[Value, ...]:
 
 
 def _is_full_length(b: Builder, op: ImportedOp, x: fx.Node) -> bool:
-    """Whether the lengths are constant and all as long as x (a Constant of them fixes the batch, so it is rare)."""
+    """Whether the lengths of sequences are constant, and all equal to the number of steps.
+
+    A constant has one length per image, and so fixes the batch size: it is rare.
+    """
     lengths = op.get(4)
     steps = b.shape(x)[1 if op.attribute("layout", 0) else 0]
     return isinstance(lengths, Constant) and not isinstance(steps, fx.Node) and bool((lengths.array == steps).all())
 
 
 def _directions(b: Builder, op: ImportedOp, x: fx.Node) -> list[Direction]:
+    """The directions of the node, each with its own part of W, R, B, P and the initial states."""
     names = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
     ways = names[op.attribute("direction", "forward")]
     functions = _functions(op, len(ways))
@@ -97,7 +120,7 @@ def _directions(b: Builder, op: ImportedOp, x: fx.Node) -> list[Direction]:
 
 
 def _start(b: Builder, op: ImportedOp, index: int, direction: int, x: fx.Node, hidden: int) -> fx.Node:
-    """The state [N, hidden] before the first step: zeros unless it is given."""
+    """Input `index` of one direction, its state before the first step [N, hidden]; zeros where the input is absent."""
     n = b.shape(x)[1]
     if op.get(index) is None:
         return b.method("new_zeros", x, (n, hidden))
@@ -109,7 +132,7 @@ def _start(b: Builder, op: ImportedOp, index: int, direction: int, x: fx.Node, h
 
 
 def _functions(op: ImportedOp, ways: int) -> list[tuple[Function, ...]]:
-    """Each direction's activations, with the alphas and betas that belong to them."""
+    """The activations of each direction, with the alpha and beta of those that have them."""
     usual = _USUAL[op.type]
     names = [str(name) for name in op.attribute("activations", list(usual) * ways)]
     alphas, betas = (list(op.attribute(f"activation_{which}", [])) for which in ("alpha", "beta"))
@@ -129,7 +152,7 @@ def _functions(op: ImportedOp, ways: int) -> list[tuple[Function, ...]]:
 
 
 def _one_way(b: Builder, op: ImportedOp, x: fx.Node, d: Direction) -> list[fx.Node]:
-    """One direction: [Y [steps, N, hidden], Y_h [N, hidden]], and Y_c for an LSTM."""
+    """The results of one direction: Y [steps, N, hidden], Y_h [N, hidden], and of an LSTM Y_c [N, hidden]."""
     x = b.call(torch.flip, x, (0,)) if d.backwards else x
     results = _by_torch(b, op, x, d) if _torch_does(op, d) else _by_steps(b, op, x, d)
     if d.backwards:
@@ -138,6 +161,7 @@ def _one_way(b: Builder, op: ImportedOp, x: fx.Node, d: Direction) -> list[fx.No
 
 
 def _torch_does(op: ImportedOp, d: Direction) -> bool:
+    """Whether torch's own operator computes the same as ONNX's for this direction."""
     if op.attribute("clip", 0) or d.peepholes is not None or op.attribute("input_forget", 0):
         return False
     names = tuple(name for name, _, _ in d.functions)
@@ -149,6 +173,7 @@ def _torch_does(op: ImportedOp, d: Direction) -> bool:
 
 
 def _by_torch(b: Builder, op: ImportedOp, x: fx.Node, d: Direction) -> list[fx.Node]:
+    """The results of one direction by torch's own operator."""
     parameters = [b.attribute(_reordered(op, constant)) for constant in (d.weight, d.recurrence)]
     parameters += [
         b.attribute(_reordered(op, Constant(f"{d.bias.name}_{side}", d.bias.array[i]))) for i, side in enumerate("xh")
@@ -167,12 +192,13 @@ def _by_torch(b: Builder, op: ImportedOp, x: fx.Node, d: Direction) -> list[fx.N
 
 
 def _reordered(op: ImportedOp, constant: Constant) -> Constant:
-    """The gates in torch's order."""
+    """The constant with its gates in torch's order."""
     gates = np.split(constant.array, _GATES[op.type], axis=0)
     return Constant(constant.name, np.concatenate([gates[gate] for gate in _TORCH_ORDER[op.type]]))
 
 
 def _by_steps(b: Builder, op: ImportedOp, x: fx.Node, d: Direction) -> list[fx.Node]:
+    """The results of one direction, one step after the other; the number of steps must be fixed."""
     if isinstance(b.shape(x)[0], fx.Node):
         raise op.unsupported("its sequence runs along the batch")
     weight, recurrence, bias = (b.attribute(constant) for constant in (d.weight, d.recurrence, d.bias))
@@ -191,6 +217,7 @@ def _by_steps(b: Builder, op: ImportedOp, x: fx.Node, d: Direction) -> list[fx.N
 
 
 def _activate(x: torch.Tensor, function: Function, clip: float | None) -> torch.Tensor:
+    """The activation of x, which is limited to [−clip, clip] before."""
     name, alpha, beta = function
     x = x if clip is None else torch.clamp(x, -clip, clip)
     if name in _PLAIN:
@@ -219,7 +246,17 @@ def lstm_by_steps(
     clip: float | None,
     couples: bool,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """ONNX's LSTM: gates i, o, f, c; peepholes [3, hidden] are those of i, o, f; `couples`: f = 1 - i."""
+    """An LSTM as ONNX defines it: Y [steps, N, hidden], Y_h and Y_c [N, hidden].
+
+    - x: [steps, N, inputs]
+    - weight, recurrence: [4 · hidden, inputs] and [4 · hidden, hidden], for the gates i, o, f and c in this order
+    - bias: [2, 4 · hidden]
+    - peepholes: [3, hidden], of the gates i, o and f; None: there are none
+    - h, c: state and cell before the first step, [N, hidden]
+    - functions: the activations of the gates, of the new cell, and of the cell in the result
+    - clip: limit of what activations read; None: no limit
+    - couples: whether the gate f is 1 − i (ONNX's input_forget)
+    """
     f, g, last = functions
     states = []
     for step in x.unbind(0):
@@ -244,7 +281,16 @@ def gru_by_steps(
     clip: float | None,
     late: bool,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """ONNX's GRU: gates z, r, h; `late` (linear_before_reset): r multiplies what R made of the state."""
+    """A GRU as ONNX defines it: Y [steps, N, hidden] and Y_h [N, hidden].
+
+    - x: [steps, N, inputs]
+    - weight, recurrence: [3 · hidden, inputs] and [3 · hidden, hidden], for the gates z, r and h in this order
+    - bias: [2, 3 · hidden]
+    - h: the state before the first step, [N, hidden]
+    - functions: the activations of the gates z and r, and of the gate h
+    - clip: limit of what activations read; None: no limit
+    - late: whether the gate r multiplies the product of R and the state (ONNX's linear_before_reset), and not the state
+    """
     f, g = functions
     parts = [2 * h.shape[-1], h.shape[-1]]
     weight_gates, weight_new = torch.split(weight, parts)
@@ -275,7 +321,15 @@ def rnn_by_steps(
     functions: tuple[Function, ...],
     clip: float | None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """ONNX's RNN with any activation."""
+    """An RNN as ONNX defines it: Y [steps, N, hidden] and Y_h [N, hidden].
+
+    - x: [steps, N, inputs]
+    - weight, recurrence: [hidden, inputs] and [hidden, hidden]
+    - bias: [2, hidden]
+    - h: the state before the first step, [N, hidden]
+    - functions: the one activation
+    - clip: limit of what it reads; None: no limit
+    """
     states = []
     for step in x.unbind(0):
         h = _activate(

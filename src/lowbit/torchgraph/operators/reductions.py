@@ -1,4 +1,4 @@
-"""Operators along axes: sums, means, norms, extremes and their places, running sums, the largest k, transforms."""
+"""Operators along axes: reductions, places of extremes, running sums, the k largest entries, Einsum, Det and DFT."""
 
 import operator
 from collections.abc import Callable
@@ -13,9 +13,12 @@ Reduce = Callable[[Builder, fx.Node, list[int], bool], fx.Node]
 
 
 def _reduction(function: Reduce, nothing_to_reduce: Callable[[Builder, fx.Node], fx.Node] | None = None) -> Handler:
-    """A reduction over `axes` (an input or an attribute; absent means all, or none by noop_with_empty_axes).
+    """The rule for a reduction over the axes that an input or an attribute gives.
 
-    nothing_to_reduce: what becomes of each entry where no axis is reduced, unless it stays as it is.
+    Without axes, all are reduced; or none, where the attribute noop_with_empty_axes is set.
+
+    - function: reduces the axes of a tensor, and keeps them with size 1 or removes them
+    - nothing_to_reduce: what each entry becomes where no axis is reduced; None: it stays as it is
     """
 
     def handle(b: Builder, op: ImportedOp) -> Value:
@@ -52,7 +55,10 @@ def _product(b: Builder, x: fx.Node, axes: list[int], keep: bool) -> fx.Node:
 
 
 def _extreme_place(largest: bool) -> Handler:
-    """ArgMax and ArgMin: the first of equals, as torch does it, or the last: the first from behind."""
+    """The rule for ArgMax or ArgMin: the index of the first extreme along an axis.
+
+    With select_last_index it is the last one: the first of the flipped tensor.
+    """
 
     def handle(b: Builder, op: ImportedOp) -> Value:
         x, axis, keep = op.tensor(0), op.attribute("axis", 0), bool(op.attribute("keepdims", 1))
@@ -67,7 +73,7 @@ def _extreme_place(largest: bool) -> Handler:
 
 
 def cumsum(b: Builder, op: ImportedOp) -> Value:
-    """CumSum along one axis, forwards or from the end, each entry with or without itself."""
+    """CumSum: running sums along one axis, from its beginning or its end, with or without the entry itself."""
     axis, exclusive = int(op.constant(1).array.reshape(-1)[0]), bool(op.attribute("exclusive", 0))
     if not exclusive and not op.attribute("reverse", 0):
         return b.call(torch.cumsum, op.tensor(0), axis)
@@ -75,7 +81,11 @@ def cumsum(b: Builder, op: ImportedOp) -> Value:
 
 
 def running_sum(x: torch.Tensor, axis: int, exclusive: bool, reverse: bool) -> torch.Tensor:
-    """Sums of all entries before each one (exclusive), or up to it; from the end when `reverse`."""
+    """The sum of the entries up to each one along `axis`.
+
+    - exclusive: whether the entry itself is left out
+    - reverse: whether sums start at the axis's end
+    """
     x = x.flip(axis) if reverse else x
     y = x.cumsum(axis)
     if exclusive:
@@ -85,7 +95,10 @@ def running_sum(x: torch.Tensor, axis: int, exclusive: bool, reverse: bool) -> t
 
 
 def top_k(b: Builder, op: ImportedOp) -> tuple[Value, ...]:
-    """TopK, in order; among equals the first, which torch's topk does not promise and a stable sort does."""
+    """TopK: the k largest or smallest entries along an axis in order, and their indices.
+
+    Of equal entries the one with the lower index comes first: a stable sort promises that, torch.topk does not.
+    """
     x, k = op.tensor(0), op.sizes(1)[0]
     axis, largest = op.attribute("axis", -1), bool(op.attribute("largest", 1))
     ordered = b.call(torch.sort, x, stable=True, dim=axis, descending=largest)
@@ -93,17 +106,20 @@ def top_k(b: Builder, op: ImportedOp) -> tuple[Value, ...]:
 
 
 def einsum(b: Builder, op: ImportedOp) -> Value:
-    """Einsum."""
+    """Einsum: the sum of products that the attribute `equation` describes."""
     return b.call(torch.einsum, op.attribute("equation", ""), *(b.tensor(value) for value in op.inputs))
 
 
 def determinant(b: Builder, op: ImportedOp) -> Value:
-    """Det of the last two axes."""
+    """Det: the determinant of each matrix in the last two axes."""
     return b.call(torch.linalg.det, op.tensor(0))
 
 
 def dft(b: Builder, op: ImportedOp) -> Value:
-    """DFT of x [..., 1] (real) or [..., 2] (complex) along an axis: an input since opset 20, before an attribute."""
+    """DFT of x [..., 1] (real) or [..., 2] (complex) along one axis.
+
+    The axis is an input since opset 20, and an attribute before. Raises UnsupportedError for a one-sided inverse.
+    """
     x = op.tensor(0)
     default = -2 if op.opset >= 20 else 1
     axis = op.attribute("axis", default) if op.get(2) is None else int(op.constant(2).array.reshape(-1)[0])
@@ -116,7 +132,12 @@ def dft(b: Builder, op: ImportedOp) -> Value:
 
 
 def fourier(x: torch.Tensor, length: int | None, axis: int, inverse: bool, onesided: bool, real: bool) -> torch.Tensor:
-    """The Fourier transform of x [..., 1 or 2] along `axis`, as [..., 2]; `onesided` keeps frequencies from 0 up."""
+    """The discrete Fourier transform of x along `axis`, as [..., 2].
+
+    - x: [..., 1] where `real`, otherwise [..., 2], real and imaginary parts
+    - length: to which the axis is cut, or filled with zeros; None: it stays
+    - onesided: whether only the first length // 2 + 1 frequencies are kept
+    """
     numbers = torch.complex(x[..., 0], torch.zeros_like(x[..., 0]) if real else x[..., 1])
     y = torch.fft.ifft(numbers, length, axis) if inverse else torch.fft.fft(numbers, length, axis)
     y = y.narrow(axis, 0, y.shape[axis] // 2 + 1) if onesided else y

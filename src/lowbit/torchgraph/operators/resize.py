@@ -1,4 +1,8 @@
-"""Resize: what torch's `interpolate` does alike is left to it; nearest picks; all else is a product with a matrix."""
+"""Resize, by one of three means.
+
+torch's `interpolate` is used where it computes the same. Otherwise, mode "nearest" picks entries by index, and every
+other mode multiplies each axis by a matrix of weights.
+"""
 
 import math
 from typing import Any
@@ -14,7 +18,7 @@ from lowbit.torchgraph.values import ImportedOp, Value
 
 
 def resize(b: Builder, op: ImportedOp) -> Value:
-    """Resize of fixed axes to fixed sizes."""
+    """Resize, by constant scales or to constant sizes. Raises UnsupportedError where the batch would be resized."""
     x = op.tensor(0)
     axes = [axis for axis in _axes(b, op, x) if not axis.idle]
     mode, placing = _mode(op), op.attribute("coordinate_transformation_mode", "half_pixel")
@@ -55,7 +59,11 @@ def _mode(op: ImportedOp) -> str:
 
 
 def _torch_does(b: Builder, op: ImportedOp, x: fx.Node, axes: list[ResizedAxis], mode: str, placing: str) -> bool:
-    """Whether `interpolate` computes the same: two spatial axes, evenly divided, with the usual coefficients."""
+    """Whether `interpolate` computes the same as ONNX.
+
+    It does for the two spatial axes of images, with positions and coefficients that torch has, where an axis's scale is
+    the quotient of its sizes.
+    """
     if b.rank(x) != 4 or any(axis.number < 2 for axis in axes) or op.attribute("antialias", 0):
         return False
     if placing not in ("half_pixel", "pytorch_half_pixel", "align_corners"):
@@ -68,7 +76,7 @@ def _torch_does(b: Builder, op: ImportedOp, x: fx.Node, axes: list[ResizedAxis],
 
 
 def _axes(b: Builder, op: ImportedOp, x: fx.Node) -> list[ResizedAxis]:
-    """The axes behind the batch, from whichever the node states: scales or sizes, of all axes or of some."""
+    """The axes other than the batch, from the scales or the sizes that the node gives for all axes or for some."""
     rank = b.rank(x)
     chosen = [axis % rank for axis in op.attribute("axes", range(rank))]
     stated: list[Any] = op.sizes(3) if op.get(3) is not None else list(op.constant(2).array.astype(np.float32))
@@ -90,6 +98,7 @@ def _axes(b: Builder, op: ImportedOp, x: fx.Node) -> list[ResizedAxis]:
 
 
 def _crops(op: ImportedOp, chosen: list[int]) -> list[tuple[float, float]]:
+    """The part (begin, end) of each axis that tf_crop_and_resize takes, as shares of its size; (0, 1) otherwise."""
     if op.attribute("coordinate_transformation_mode", "half_pixel") != "tf_crop_and_resize" or op.get(1) is None:
         return [(0.0, 1.0)] * len(chosen)
     flat = op.constant(1).array.astype(np.float32)
@@ -97,7 +106,7 @@ def _crops(op: ImportedOp, chosen: list[int]) -> list[tuple[float, float]]:
 
 
 def _fill_outside(b: Builder, op: ImportedOp, y: fx.Node, axes: list[ResizedAxis]) -> fx.Node:
-    """What a crop takes from outside the image is the extrapolation value."""
+    """y with the extrapolation value wherever a crop reaches beyond the image."""
     beyond = np.zeros([1] * b.rank(y), bool)
     for axis in axes:
         beyond = beyond | outside(axis, b.rank(y))

@@ -1,4 +1,4 @@
-"""Operators that move elements about: reshape, slice, pad, concatenate."""
+"""Operators that change a shape or move entries: Reshape, Transpose, Slice, Pad, Concat and their like."""
 
 import math
 import operator
@@ -20,14 +20,14 @@ _NO_END = 2**63 - 1  # how exporters write "to the end"
 
 
 def identity(_: Builder, op: ImportedOp) -> Value:
-    """Identity, and Dropout, which does nothing once a network is trained."""
+    """Identity; and Dropout, which changes nothing at inference."""
     value = op.inputs[0]
     assert value is not None
     return value
 
 
 def reshape(b: Builder, op: ImportedOp) -> Value:
-    """Reshape: 0 copies the input's size (unless allowzero), -1 is what is left."""
+    """Reshape: 0 keeps the size of x on that axis (unless allowzero is set), −1 is inferred from the other sizes."""
     x = b.tensor(op.get(0))
     target = op.sizes(1)
     if not op.attribute("allowzero", 0):
@@ -37,11 +37,12 @@ def reshape(b: Builder, op: ImportedOp) -> Value:
 
 
 def _is(entry: Any, number: int) -> bool:
+    """Whether a size is fixed and equal to `number`."""
     return not isinstance(entry, fx.Node) and entry == number
 
 
 def flatten(b: Builder, op: ImportedOp) -> Value:
-    """Flatten to a matrix: the axes before `axis` are its rows, the rest its columns."""
+    """Flatten to a matrix: the axes before `axis` become its rows, the others its columns."""
     x = op.tensor(0)
     rank = b.rank(x)
     axis = op.attribute("axis", 1)
@@ -55,13 +56,13 @@ def flatten(b: Builder, op: ImportedOp) -> Value:
 
 
 def transpose(b: Builder, op: ImportedOp) -> Value:
-    """Transpose; the axes are reversed when no order is given."""
+    """Transpose: the axes in the order `perm`, or in reversed order where it is absent."""
     x = op.tensor(0)
     return b.call(torch.permute, x, tuple(op.attribute("perm", list(reversed(range(b.rank(x)))))))
 
 
 def squeeze(b: Builder, op: ImportedOp) -> Value:
-    """Squeeze the named axes, or all of fixed size 1."""
+    """Squeeze: removes the given axes, or all that have the fixed size 1 where none is given."""
     x, axes = op.tensor(0), op.ints(1, "axes")
     if axes is None:
         axes = [i for i, size in enumerate(b.shape(x)) if _is(size, 1)]
@@ -71,7 +72,7 @@ def squeeze(b: Builder, op: ImportedOp) -> Value:
 
 
 def unsqueeze(b: Builder, op: ImportedOp) -> Value:
-    """Unsqueeze: axes count in the result."""
+    """Unsqueeze: inserts axes of size 1; their numbers are those of the result's axes."""
     x, axes = op.tensor(0), op.ints(1, "axes") or []
     rank = b.rank(x) + len(axes)
     for axis in sorted(axis % rank for axis in axes):
@@ -80,7 +81,7 @@ def unsqueeze(b: Builder, op: ImportedOp) -> Value:
 
 
 def expand(b: Builder, op: ImportedOp) -> Value:
-    """Expand: both sides broadcast, so a 1 in the target leaves the input's size."""
+    """Expand: broadcasts x and the target shape against each other, so that a 1 in the target keeps the size of x."""
     x = b.tensor(op.get(0))
     sizes, target = b.shape(x), op.sizes(1)
     target = [1] * (len(sizes) - len(target)) + target
@@ -90,17 +91,17 @@ def expand(b: Builder, op: ImportedOp) -> Value:
 
 
 def tile(b: Builder, op: ImportedOp) -> Value:
-    """Tile."""
+    """Tile: repeats x along each axis as often as the input says."""
     return b.method("repeat", b.tensor(op.get(0)), tuple(op.sizes(1)))
 
 
 def concat(b: Builder, op: ImportedOp) -> Value:
-    """Concat."""
+    """Concat: joins tensors along one axis."""
     return b.call(torch.cat, [b.tensor(value) for value in op.inputs], dim=op.attribute("axis", 0))
 
 
 def split(b: Builder, op: ImportedOp) -> tuple[Value, ...]:
-    """Split into the given sizes, or evenly with a smaller last part."""
+    """Split along one axis: into parts of the given sizes, or into equal parts, of which the last may be smaller."""
     x, sizes = op.tensor(0), op.ints(1, "split")
     axis = op.attribute("axis", 0) % b.rank(x)
     if sizes is None:
@@ -112,7 +113,11 @@ def split(b: Builder, op: ImportedOp) -> tuple[Value, ...]:
 
 
 def slice_(b: Builder, op: ImportedOp) -> Value:
-    """Slice; Python cuts starts and ends to the axis as ONNX does. Torch has no negative step: those are gathered."""
+    """Slice: starts, ends and steps along some axes.
+
+    Starts and ends beyond the axis are cut to it, by Python's slices as by ONNX. torch has no negative steps: entries
+    are picked by their indices instead.
+    """
     x = b.tensor(op.get(0))
     starts, ends = op.sizes(1), op.sizes(2)
     axes = op.ints(3, "axes") or list(range(len(starts)))
@@ -130,6 +135,7 @@ def slice_(b: Builder, op: ImportedOp) -> Value:
 
 
 def _reverse(b: Builder, op: ImportedOp, x: fx.Node, start: Any, end: Any, axis: int, step: int) -> fx.Node:
+    """A slice with a negative step along one axis of fixed size, by the indices of its entries."""
     if isinstance(start, fx.Node) or isinstance(end, fx.Node):
         raise op.unsupported("a negative step from or to a place that depends on the batch")
     length = b.shape(x)[axis]
@@ -142,7 +148,10 @@ def _reverse(b: Builder, op: ImportedOp, x: fx.Node, start: Any, end: Any, axis:
 
 
 def pad(b: Builder, op: ImportedOp) -> Value:
-    """Pad: constant, reflect, edge or wrap; `axes` since opset 18. Negative amounts cut."""
+    """Pad in mode constant, reflect, edge or wrap, along all axes or (since opset 18) along some.
+
+    Negative amounts cut entries off.
+    """
     x = op.tensor(0)
     amounts = op.ints(1, "pads") or []
     axes = op.ints(3, "axes") or list(range(b.rank(x)))
@@ -167,7 +176,10 @@ def pad(b: Builder, op: ImportedOp) -> Value:
 
 
 def _torch_pads(b: Builder, x: fx.Node, pairs: list[tuple[int, int]], mode: str) -> bool:
-    """Whether torch pads in this mode: up to three axes behind the channels, by less than their size."""
+    """Whether torch's own pad computes `mode` for these amounts.
+
+    It pads the axes behind the channels, of which there are one to three; by less than their size, unless mode is edge.
+    """
     if not 3 <= b.rank(x) <= 5 or pairs[1] != (0, 0) or mode not in _TORCH_MODES:
         return False
     sizes = b.fixed_shape(x, 2)
@@ -175,7 +187,7 @@ def _torch_pads(b: Builder, x: fx.Node, pairs: list[tuple[int, int]], mode: str)
 
 
 def _padded_places(size: int, before: int, after: int, mode: str) -> npt.NDArray[np.int64]:
-    """Which entry of an axis each entry of the padded axis is; negative amounts cut."""
+    """The index of the entry that each place of the padded axis takes; negative amounts cut entries off."""
     how: Any = mode
     places = np.arange(size)[max(-before, 0) : size - max(-after, 0)]
     padded: npt.NDArray[np.int64] = np.pad(places, (max(before, 0), max(after, 0)), mode=how)
@@ -183,13 +195,13 @@ def _padded_places(size: int, before: int, after: int, mode: str) -> npt.NDArray
 
 
 def _trailing(pairs: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The pairs from the first axis on that is padded."""
+    """The pairs of all axes from the first one on that is padded."""
     first = next(i for i, pair in enumerate(pairs) if pair != (0, 0))
     return pairs[first:]
 
 
 def constant_of_shape(b: Builder, op: ImportedOp) -> Value:
-    """ConstantOfShape whose shape follows the batch."""
+    """ConstantOfShape where the shape depends on the batch."""
     value = op.attribute("value", None)
     fill = 0.0 if value is None else value.numpy().reshape(-1)[0].item()
     dtype = torch.float32 if value is None else torch.from_numpy(np.array(value.numpy())).dtype
@@ -197,32 +209,35 @@ def constant_of_shape(b: Builder, op: ImportedOp) -> Value:
 
 
 def range_(b: Builder, op: ImportedOp) -> Value:
-    """Range up to a limit that follows the batch (torch's exporter counts rows that way when it undoes strides)."""
+    """Range where a limit depends on the batch.
+
+    torch's exporter counts rows in this way where it converts a strided view.
+    """
     start, limit, step = (op.sizes(i)[0] for i in range(3))
     return b.call(torch.arange, start, limit, step)
 
 
 def trilu(b: Builder, op: ImportedOp) -> Value:
-    """Trilu: the triangle above or below a diagonal of the last two axes, zeros elsewhere."""
+    """Trilu: the upper or lower triangle of the last two axes, from a diagonal on; zeros elsewhere."""
     diagonal = 0 if op.get(1) is None else int(op.constant(1).array.reshape(-1)[0])
     return b.call(torch.triu if op.attribute("upper", 1) else torch.tril, b.tensor(op.get(0)), diagonal)
 
 
 def eye_like(b: Builder, op: ImportedOp) -> Value:
-    """EyeLike: ones on a diagonal of a matrix of x's shape."""
+    """EyeLike: ones on one diagonal of a matrix that has x's shape, zeros elsewhere."""
     x, k, number = op.tensor(0), op.attribute("k", 0), op.attribute("dtype", None)
     ones = b.call(torch.ones_like, x, dtype=b.dtype(x) if number is None else torch_type(op, number))
     return b.call(torch.triu, b.call(torch.tril, ones, k), k)
 
 
 def reverse_sequence(b: Builder, op: ImportedOp) -> Value:
-    """ReverseSequence: turns the first entries of each sequence round, as many as its length says."""
+    """ReverseSequence: the first entries of each sequence in reversed order, as many as its length says."""
     x, axis, batch = op.tensor(0), op.attribute("time_axis", 0), op.attribute("batch_axis", 1)
     return b.call(turned, x, b.tensor(op.get(1)), axis, batch)
 
 
 def turned(x: torch.Tensor, lengths: torch.Tensor, time: int, batch: int) -> torch.Tensor:
-    """x with its first lengths[i] entries along `time` in reverse, for each i along `batch`."""
+    """x with its first lengths[i] entries along axis `time` in reversed order, for each i along axis `batch`."""
     steps = torch.arange(x.shape[time], device=x.device).reshape([-1 if axis == time else 1 for axis in range(x.ndim)])
     ends = lengths.reshape([-1 if axis == batch else 1 for axis in range(x.ndim)])
     places = torch.where(steps < ends, ends - 1 - steps, steps)
@@ -230,7 +245,7 @@ def turned(x: torch.Tensor, lengths: torch.Tensor, time: int, batch: int) -> tor
 
 
 def compress(b: Builder, op: ImportedOp) -> Value:
-    """Compress by a constant condition: the entries along an axis (or of the flat tensor) where it is true."""
+    """Compress: the entries along an axis, or of the flattened tensor, where a constant condition is true."""
     x, chosen = op.tensor(0), np.flatnonzero(op.constant(1).array)
     axis = op.attribute("axis", None)
     if axis is None:

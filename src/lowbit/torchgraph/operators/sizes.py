@@ -1,4 +1,4 @@
-"""Shape arithmetic on the host: operators whose inputs are all constants or sizes, of which some follow the batch."""
+"""Shape arithmetic at import: operators whose inputs are constants or sizes, of which some depend on the batch."""
 
 import math
 import operator
@@ -14,13 +14,13 @@ from lowbit.torchgraph.values import Constant, ImportedOp, Sizes, Value
 
 
 def shape(b: Builder, op: ImportedOp) -> Value:
-    """Shape, with its `start` and `end` (opset 15)."""
+    """Shape: the sizes of x, from the axis `start` to the axis before `end` (opset 15)."""
     sizes = b.shape(op.tensor(0))
     return settle(op, sizes[op.attribute("start", 0) : op.attribute("end", None)])
 
 
 def size(b: Builder, op: ImportedOp) -> Value:
-    """Size: the number of elements."""
+    """Size: the number of x's entries."""
     product: Any = 1
     for entry in b.shape(op.tensor(0)):
         product = _arithmetic(b, operator.mul)(product, entry)
@@ -28,7 +28,10 @@ def size(b: Builder, op: ImportedOp) -> Value:
 
 
 def settle(op: ImportedOp, entries: Any) -> Value:
-    """Entries (a list, or one alone for rank 0) as a Constant when all are integers, else as Sizes."""
+    """`entries` as a Constant where all are numbers, otherwise as Sizes.
+
+    A list gives a vector, a single entry a value of rank 0.
+    """
     array = np.empty(len(entries) if isinstance(entries, list) else (), dtype=object)
     array[...] = entries
     return _settled(op, array)
@@ -44,11 +47,13 @@ def _settled(op: ImportedOp, array: Any) -> Value:
 
 
 def _arrays(op: ImportedOp) -> list[npt.NDArray[Any]]:
-    """The inputs as object arrays of Python numbers and nodes."""
+    """The inputs as object arrays of Python numbers and fx nodes."""
     return [value.array.astype(object) for value in op.inputs if isinstance(value, Constant | Sizes)]
 
 
 def _arithmetic(b: Builder, function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """`function` of two sizes: computed at once where both are fixed, otherwise a call in the fx graph."""
+
     def apply(x: Any, y: Any) -> Any:
         return b.call(function, x, y) if isinstance(x, fx.Node) or isinstance(y, fx.Node) else function(x, y)
 
@@ -56,6 +61,8 @@ def _arithmetic(b: Builder, function: Callable[[Any, Any], Any]) -> Callable[[An
 
 
 def _elementwise(function: Callable[[Any, Any], Any]) -> Handler:
+    """The rule for an operator that is `function` of two sizes, entry by entry."""
+
     def handle(b: Builder, op: ImportedOp) -> Value:
         return _settled(op, np.frompyfunc(_arithmetic(b, function), 2, 1)(*_arrays(op)))
 
@@ -63,7 +70,11 @@ def _elementwise(function: Callable[[Any, Any], Any]) -> Handler:
 
 
 def _equal(_: Builder, op: ImportedOp) -> Value:
-    """Equal: no size of a batch is 0 or negative, which is what exporters ask (Expand's and Reshape's markers)."""
+    """Equal. A size that depends on the batch differs from 0 and from every negative number.
+
+    Those are what exporters compare sizes with: the marks of Expand and Reshape. Raises UnsupportedError where such a
+    size is compared with a positive number.
+    """
 
     def compare(x: Any, y: Any) -> bool:
         if not isinstance(x, fx.Node) and not isinstance(y, fx.Node):
@@ -99,7 +110,7 @@ def _slice(_: Builder, op: ImportedOp) -> Value:
 
 
 def _flat_or_scalar(_: Builder, op: ImportedOp) -> Value:
-    """Unsqueeze, Squeeze and Reshape of sizes: between a scalar and a vector of one, or nothing changes."""
+    """Unsqueeze, Squeeze and Reshape of sizes: to rank 0 or to a vector; no other shapes occur."""
     data = _arrays(op)[0]
     to_scalar = op.type == "Squeeze" or (op.type == "Reshape" and op.constant(1).array.size == 0)
     if to_scalar and data.size == 1:
@@ -114,6 +125,7 @@ def _same(_: Builder, op: ImportedOp) -> Value:
 
 
 def _product(b: Builder, op: ImportedOp) -> Value:
+    """ReduceProd of all sizes."""
     entries = list(_arrays(op)[0].flat)
     total: Any = math.prod(entry for entry in entries if not isinstance(entry, fx.Node))
     for entry in entries:
