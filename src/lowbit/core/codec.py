@@ -93,7 +93,9 @@ def _first_cause(error: BaseException) -> tuple[str, BaseException]:
     """The path of the first wrong field, such as `layers[3].format.bits`, and the error raised for it."""
     path = ""
     while isinstance(error, ClassValidationError | IterableValidationError) and error.exceptions:
-        error = error.exceptions[0]
+        # A key that is misspelt is missing too: what stands there says more than what does not.
+        misspelt = (each for each in error.exceptions if isinstance(each, ForbiddenExtraKeysError))
+        error = next(misspelt, error.exceptions[0])
         for note in getattr(error, "__notes__", ()):
             if isinstance(note, IterableValidationNote):
                 path += f"[{note.index!r}]"

@@ -78,6 +78,7 @@ class Entry:
     - name: how figures and folders name it
     - model: as `lowbit compare` takes it
     - title: heading of its section; empty: its name
+    - random_weights: whether nobody trained it, unless `weights` are given: no accuracy is printed
     - options: what all its parts have in common, over the file's defaults
     - parts: sets of cells; none: one, with the model's own options
     """
@@ -85,6 +86,7 @@ class Entry:
     name: str
     model: str
     title: str = ""
+    random_weights: bool = False
     options: Options = field(default_factory=Options)
     parts: tuple[Part, ...] = ()
 

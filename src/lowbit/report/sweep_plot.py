@@ -11,18 +11,15 @@ from lowbit.report.markup import Markup, el, join
 from lowbit.report.tips import spoken
 
 _HEIGHT = 240.0
-_STRIP = 40.0  # at the bottom, for points far below ours
 _RADIUS = 4.5
-_FARTHEST = -5.0  # points: published ones below this, and below all of ours, are drawn in the strip
 
 
 @dataclass(frozen=True, slots=True)
 class _Plane:
-    """widths from left to right; y in the unit of `scale`; what lies below `scale.low` is drawn in the strip."""
+    """widths from left to right; y in the unit of `scale`."""
 
     widths: Sequence[int]
     scale: scale.Scale
-    bottom: float
 
     def x(self, bits: int) -> float:
         """Percent of the plot's width."""
@@ -30,9 +27,7 @@ class _Plane:
 
     def y(self, value: float) -> float:
         """Pixels from the top."""
-        if value < self.scale.low:
-            return _HEIGHT - _STRIP / 2 + 6
-        return self.bottom * (1 - self.scale.percent(value) / 100)
+        return _HEIGHT * (1 - self.scale.percent(value) / 100)
 
 
 def sweep_section(report: Report, marks: Marks) -> Markup:
@@ -40,13 +35,12 @@ def sweep_section(report: Report, marks: Marks) -> Markup:
     found = sweep.series_of(report)
     if not found:
         return Markup("")
-    beside = sweep.published(report)
-    shown = {bits for series in found for bits in series.rows}
-    widths = sorted(shown | {bits for other in beside for bits in other.gained}, reverse=True)
-    unit = "top-1 less float’s, points" if beside else "agreement with float less 100 %, points"
+    widths = sorted({bits for series in found for bits in series.rows}, reverse=True)
+    judged = ranking.float_top1(report) is not None
+    unit = "top-1 less float’s, points" if judged else "agreement with float less 100 %, points"
     panels = (
-        (unit, _gained(report, marks, found, beside, widths)),
-        ("size of the file, % of the widest of its kind", _sizes(report, marks, found, beside, widths)),
+        (unit, _gained(report, marks, found, widths)),
+        ("size of the file, % of the widest of its kind", _sizes(report, marks, found, widths)),
     )
     figures = [
         el("div", el("p", f"↑ {title}", class_="axis-title"), el("figure", el("div", drawn, class_="plot")))
@@ -57,68 +51,34 @@ def sweep_section(report: Report, marks: Marks) -> Markup:
         "section",
         el("h2", "Accuracy and size, bit by bit"),
         el("p", lead, class_="lead"),
-        _key(marks, found, beside),
+        _key(marks, found),
         el("div", *figures, class_="pair"),
-        *([el("p", sweep.PUBLISHED_NOTE, class_="lead")] if beside else []),
         id="sweep",
     )
 
 
-def _key(marks: Marks, found: Iterable[sweep.Series], beside: Iterable[sweep.Published]) -> Markup:
+def _key(marks: Marks, found: Iterable[sweep.Series]) -> Markup:
     ours = [
         el("span", marks.swatch(runtime=series.runtime), f"{series.toolchain} {series.name} in {series.runtime}")
         for series in found
     ]
-    others = [el("span", _dash(number), f"published, {other.name}") for number, other in enumerate(beside)]
-    return el("p", el("span", *ours), *([el("span", *others)] if others else []), class_="key")
+    return el("p", el("span", *ours), class_="key")
 
 
-def _dash(number: int) -> Markup:
-    line = el("line", class_=f"trace published p{number}", x1=-8, x2=8, y1=0, y2=0)
-    return el("svg", line, class_="swatch", viewBox="-8 -8 16 16", aria_hidden="true")
-
-
-def _gained(
-    report: Report,
-    marks: Marks,
-    found: Sequence[sweep.Series],
-    beside: Sequence[sweep.Published],
-    widths: Sequence[int],
-) -> Markup:
+def _gained(report: Report, marks: Marks, found: Sequence[sweep.Series], widths: Sequence[int]) -> Markup:
     ours = [{bits: sweep.points(row, report) or 0.0 for bits, row in series.rows.items()} for series in found]
     every = [value for values in ours for value in values.values()]
-    lowest = min(*every, *([_FARTHEST] if beside else []), 0.0)
-    highest = max(*every, *(value for other in beside for value in other.gained.values()), 0.0)
-    far = any(value < lowest for other in beside for value in other.gained.values())
-    plane = _Plane(widths, scale.linear(lowest, highest, 4), _HEIGHT - (_STRIP if far else 0))
-    drawn = _grid(plane, far)
-    for number, other in enumerate(beside):
-        drawn += _trace(plane, other.gained, f"published p{number}")
-        for bits, value in other.gained.items():
-            outside = value < plane.scale.low
-            short = f"{value:.0f}".replace("-", words.MINUS)
-            text = [el("text", short, class_="tick", x=0, y=-7 if number else 15, text_anchor="middle")]
-            dot = el("circle", r=3, class_=f"ghost p{number}")
-            drawn.append(_at(plane, bits, value, dot, *(text if outside else [])))
+    plane = _Plane(widths, scale.linear(min(*every, 0.0), max(*every, 0.0), 4))
+    drawn = _grid(plane)
     for series, values in zip(found, ours, strict=True):
         drawn += _trace(plane, values, marks.colour(series.runtime))
         drawn += _points(report, marks, plane, series, values, {})
     return _svg(drawn, "points of top-1 against float, by bits of weights")
 
 
-def _sizes(
-    report: Report,
-    marks: Marks,
-    found: Sequence[sweep.Series],
-    beside: Sequence[sweep.Published],
-    widths: Sequence[int],
-) -> Markup:
-    plane = _Plane(widths, scale.linear(0, 100, 4), _HEIGHT)
-    drawn = _grid(plane, False)
-    for other in beside[:1]:  # all of them have one size
-        flat = dict.fromkeys(other.gained, 100.0)
-        label = el("text", f"published: {words.size(other.size_bytes)}", class_="tick", x=0, y=-7, text_anchor="middle")
-        drawn += [*_trace(plane, flat, "published p0"), _at(plane, widths[len(widths) // 2], 100.0, label)]
+def _sizes(report: Report, marks: Marks, found: Sequence[sweep.Series], widths: Sequence[int]) -> Markup:
+    plane = _Plane(widths, scale.linear(0, 100, 4))
+    drawn = _grid(plane)
     drawn_names: set[str] = set()
     for series in found:
         known = {bits: row.size_bytes for bits, row in series.rows.items() if row.size_bytes}
@@ -134,7 +94,7 @@ def _sizes(
     return _svg(drawn, "size of the file by bits of weights")
 
 
-def _grid(plane: _Plane, strip: bool) -> list[Markup]:
+def _grid(plane: _Plane) -> list[Markup]:
     drawn = []
     for tick in plane.scale.ticks:
         y = plane.y(tick)
@@ -145,19 +105,15 @@ def _grid(plane: _Plane, strip: bool) -> list[Markup]:
         x = f"{plane.x(bits):.2f}%"
         drawn.append(el("text", str(bits), class_="tick", x=x, y=_HEIGHT + 18, text_anchor="middle"))
     drawn.append(el("text", "bits of weights →", class_="axis", x="100%", y=_HEIGHT + 38, text_anchor="end"))
-    if strip:
-        drawn.append(el("line", class_="break", x1="0", x2="100%", y1=plane.bottom + 4, y2=plane.bottom + 4))
-        drawn.append(el("text", "below", class_="tick", x=-10, y=_HEIGHT - _STRIP / 2 + 10, text_anchor="end"))
     return drawn
 
 
 def _trace(plane: _Plane, values: Mapping[int, float], kind: str) -> list[Markup]:
-    """Lines from width to width; none between two points in the strip, where heights mean nothing."""
+    """Lines from width to width."""
     return [
         el("line", class_=f"trace {kind}", x1=f"{plane.x(a):.2f}%", y1=plane.y(values[a]),
            x2=f"{plane.x(b):.2f}%", y2=plane.y(values[b]))
         for a, b in pairwise(sorted(values, reverse=True))
-        if max(values[a], values[b]) >= plane.scale.low
     ]  # fmt: skip
 
 

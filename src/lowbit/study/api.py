@@ -80,8 +80,8 @@ def compare(
     - scenario: MLPerf LoadGen's scenario. This and the next three take one value or a list: a sweep, whose rows are
       told apart by what is swept; speed-ups stay within the same settings, the winner comes from the first ones
     - threads: of one session
-    - batch_size: largest number of images per call; None: 8 multi-stream, 32 offline, 1 otherwise. With several scenarios it is that of
-      offline.
+    - batch_size: largest number of images per call; None: 8 multi-stream, 32 offline, 1 otherwise. With several
+      scenarios it is that of offline.
     - isa: instruction sets that the runtimes are limited to, of avx2, avx512 and avx512_vnni; empty: no limit
     - min_duration: shortest duration of a timed run, in seconds
     - rounds: how many rounds of timing

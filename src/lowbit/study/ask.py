@@ -61,6 +61,7 @@ class StudyRequest:
     - bits: widths N of weights for which our own engine's recipe wNa8 is added
     - settings: how cells are measured; in a sweep the first settings, among whose rows the winner is chosen
     - other_settings: all others of a sweep
+    - random_weights: whether nobody trained the model, so that no accuracy is printed and labels do not matter
     - optimize: what the chosen row should have least of
     - max_drop: percentage points of top-1 accuracy that the chosen row may lose
     - min_agreement: percent of images on which it must predict the float model's class, if any row does
@@ -91,6 +92,7 @@ class StudyRequest:
     command: str = ""
     input_size: tuple[int, int] | None = None
     other_settings: tuple[Settings, ...] = ()
+    random_weights: bool = False
 
     def __post_init__(self) -> None:
         settings = self.settings

@@ -72,8 +72,12 @@ def prepare(work: Work, request: StudyRequest) -> Inputs:
     """Run the three jobs that every study needs. Raises BadInput for a model or data that cannot be used."""
     asked = work.asked
     samples, model = samples_and_model(work)
+    model = replace(model, random_weights=model.random_weights or request.random_weights)
     calibration, evaluation = open_samples(samples, "calibration"), open_samples(samples, "evaluation")
-    outputs = output_index(evaluation.class_names, model.outputs, request.labels)
+    if model.random_weights and request.labels is None and len(evaluation.class_names) <= model.outputs:
+        outputs = tuple(range(len(evaluation.class_names)))  # no accuracy is printed, so that any output will do
+    else:
+        outputs = output_index(evaluation.class_names, model.outputs, request.labels)
     task = Scoring(outputs, request.among, model.probabilities, _threshold(request, model))
     key = keys.reference_key(model, evaluation, asked.preprocess, task, asked.threads, work.executor.host)
     reference = work.store.reference(key)

@@ -152,6 +152,7 @@ def _parts(opened: Opened, request: RunRequest, entry: Entry, place: str, values
         try:
             sources.find(model).fingerprint(model, None)
             asked = compare_request(model, data, out=request.out, **options)
+            asked = replace(asked, random_weights=entry.random_weights and asked.weights is None)
             found.append(_Planned(entry, where, asked, planned(asked), notes))
         except BadInput as error:
             raise opened.bad(where, str(error)) from error
