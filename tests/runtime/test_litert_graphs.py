@@ -33,6 +33,23 @@ def test_tensors_that_are_zero_on_random_images_keep_their_own_grids(tmp_path: P
     assert np.abs(RUNTIMES["litert"](made, tmp_path) - expected).max() < 4 * made.step
 
 
+def test_operators_whose_torch_layers_litert_lacks_are_written_by_others(tmp_path: Path) -> None:
+    """An average with strides that leaves its SAME padding out, a reflecting Pad that cuts, and an LRN."""
+    nodes = [
+        conv("x", "w", "c"),
+        node("AveragePool", "c", "p", kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4),
+        node("Pad", "p cut", "q", mode="reflect"),
+        node("LRN", "q", "n", size=3, alpha=0.5),
+        *head("n"),
+    ]
+    given = {"w": random(4, 3, 3, 3), "w.b": random(4), "g": random(3, 4), "g.b": random(3)}
+    given |= {"cut": np.array([0, 0, -1, 1, 0, 0, 0, -2], np.int64)}
+    network, x = Network(nodes, {}, given, x=(3, 9, 9)), pictures(12, shape=(3, 9, 9))
+    model = network.quantized(tmp_path, "w8a8", x, rounding="nearest")
+    made = Made(model, x[:4], network.scores(x[:4]), step=float(np.ptp(network.scores(x))) / 255)
+    assert np.abs(RUNTIMES["litert"](made, tmp_path) - made.expected).max() < 8 * made.step
+
+
 @pytest.fixture(scope="module")
 def two_graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file as litert-torch writes it for an operator that it has no LiteRT operator for."""

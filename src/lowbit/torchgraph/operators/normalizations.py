@@ -95,13 +95,11 @@ def group_norm(b: Builder, op: ImportedOp) -> Value:
 def local_response_norm(b: Builder, op: ImportedOp) -> Value:
     """LRN: x / (bias + alpha / size · sum of x² over `size` neighbouring channels) ** beta.
 
-    For an even size, torch's layer takes one channel more below than above, and ONNX one more above; so it is written
-    as arithmetic.
+    It is written as arithmetic. For an even size, torch's layer takes one channel more below than above, and ONNX one
+    more above; and its average over three axes is no operator of LiteRT.
     """
     x, size = op.tensor(0), op.attribute("size", 1)
     alpha, beta, bias = (op.attribute(k, d) for k, d in (("alpha", 1e-4), ("beta", 0.75), ("bias", 1.0)))
-    if size % 2:
-        return b.layer(nn.LocalResponseNorm(size, alpha, beta, bias), x)
     channels = b.fixed_shape(x, 1)[0]
     squares = b.call(torch.mul, x, x)
     around = [0, 0] * (b.rank(x) - 2) + [(size - 1) // 2, size // 2]

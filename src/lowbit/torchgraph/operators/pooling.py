@@ -103,7 +103,9 @@ def average_pool(b: Builder, op: ImportedOp) -> Value:
     fits = all(2 * begin <= k for k, begin in zip(w.kernel, begins, strict=True))
     if w.even and fits and (include or not any(map(any, ends))):
         return b.layer(pool(w.kernel, w.strides, begins, ceil, include), x)
-    if b.rank(x) == 4 and not include and (w.even or not any(begins)) and fits and _is_same(sizes, w, ends):
+    # litert-torch 0.10 has an operator for SAME padding with strides of 1, and for what stands behind x only.
+    converts = not any(begins) or (w.even and max(w.strides) == 1)
+    if b.rank(x) == 4 and not include and converts and fits and _is_same(sizes, w, ends):
         return b.layer(pool(w.kernel, w.strides, begins, ceil or not w.even, include), x)
     layer = pool(w.kernel, w.strides)
     counted = _padded(torch.ones(1, 1, *sizes), w.pads, float(include))

@@ -176,11 +176,14 @@ def pad(b: Builder, op: ImportedOp) -> Value:
 
 
 def _torch_pads(b: Builder, x: fx.Node, pairs: list[tuple[int, int]], mode: str) -> bool:
-    """Whether torch's own pad computes `mode` for these amounts.
+    """Whether torch's own pad computes `mode` for these amounts, and LiteRT takes it.
 
     It pads the axes behind the channels, of which there are one to three; by less than their size, unless mode is edge.
+    torch can cut with it too, but LiteRT refuses the operator that litert-torch makes of negative amounts.
     """
     if not 3 <= b.rank(x) <= 5 or pairs[1] != (0, 0) or mode not in _TORCH_MODES:
+        return False
+    if any(amount < 0 for pair in pairs for amount in pair):
         return False
     sizes = b.fixed_shape(x, 2)
     return mode == "edge" or all(max(pair) < size for pair, size in zip(pairs[2:], sizes, strict=True))
