@@ -49,6 +49,7 @@ GIVEN: list[dict[str, Any]] = [
     {"toolchains": ["null"], "recipes": {"fp32": 1}, "bits": (width for width in (8, 4)), "runtimes": ("null",)},
     {"timing": False, "official": True, "limit": 20},
     {"scenario": ["single-stream", "offline"], "threads": [1, 2], "batch_size": range(1, 4), "isa": "avx2"},
+    {"scenario": "offline", "threads": (count for count in (1, 2)), "batch_size": 4},
     {"scenario": ("offline",), "threads": [2], "batch_size": (4,), "isa": ["avx2", "avx512"]},
     {"weights": Path("w.pt"), "labels": "l.json", "out": Path("a study"), "min_duration": 0.5, "batch_size": 1},
 ]

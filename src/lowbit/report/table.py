@@ -23,7 +23,7 @@ from lowbit.report import ranking, verdict, words
 from lowbit.report.sweep import sweep_text
 
 _ESSENTIAL = 3  # columns of this need or less decide how far apart columns may stand
-_SPEED_UP, _INT8_SHARE = "speed-\nup", "int8\nshare"
+_SPEED_UP, _INT8_SHARE, _AGREE, _KL = "speed-\nup", "int8\nshare", "agree\n%", "KL\nnats"
 _REASON = 300  # characters of a reason; the page has the whole
 _DIGITS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -111,6 +111,7 @@ def _columns(report: Report, rows: Sequence[Row]) -> list[_Column]:
     notes = _footnotes(rows)
     goal, scenarios = report.choice.optimize, values_of("scenario", report.all_settings)
     query = "p50 ms\na query" if "multi-stream" in scenarios else "p50\nms"
+    sweep = bool(report.other_settings)  # then speeds matter most, and the swept settings take the room of others
     offline, mixed = set(scenarios) <= set(MEASURES_RATE), len(scenarios) > 1
 
     def column(
@@ -149,16 +150,20 @@ def _columns(report: Report, rows: Sequence[Row]) -> list[_Column]:
             styles=lost,
         ),
         column(
-            "agree\n%",
-            0,
+            _AGREE,
+            4 if sweep else 0,
             (words.agreement(row.agreement) for row in rows),
             styles=("red" if ranking.answers_otherwise(row, report) else "" for row in rows),
         ),
-        column("KL\nnats", 0, (words.divergence(row.kl) for row in rows)),
+        column(_KL, 6 if sweep else 0, (words.divergence(row.kl) for row in rows)),
         column("size\n", size_need, (compared("size", row, words.size(row.size_bytes)) for row in rows)),
-        column("samples\n/s" if offline else query, 0, (compared("latency", row, speed(row)) for row in rows)),
+        column(
+            "samples\n/s" if offline else query,
+            3 if mixed else 0,
+            (compared("latency", row, speed(row)) for row in rows),
+        ),
         *([column("samples\n/s", 0, (words.significant(row.samples_per_s) for row in rows))] if mixed else []),
-        column(_SPEED_UP, 3, (words.times(row.speedup) for row in rows)),
+        column(_SPEED_UP, 1 if sweep else 3, (words.times(row.speedup) for row in rows)),
         column(
             "peak\nmemory", memory_need, (compared("memory", row, words.size(row.peak_memory_bytes)) for row in rows)
         ),
@@ -217,7 +222,8 @@ def _legend(report: Report, width: int) -> Iterator[RenderableType]:
         lines.append(f"speed-up: over the fastest fp32 row{' of the same settings' if report.other_settings else ''}")
     if ranking.float_top1(report) is not None:
         lines.append("Δ: top-1 less the float model's, in points")
-    lines.append("agree: images answered as float does; KL: divergence from its probabilities")
+    if shown & {_AGREE, _KL}:
+        lines.append("agree: images answered as float does; KL: divergence from its probabilities")
     if lines:
         yield Text()
     for line in lines:

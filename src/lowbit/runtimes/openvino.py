@@ -86,7 +86,8 @@ def open_session(artifact: Artifact, options: SessionOptions) -> Iterator[_Sessi
     precision = artifact.runtime_options.get("precision", "f32")
     if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         raise UnsupportedError(
-            "this CPU has no bfloat16 arithmetic, and OpenVINO would run the model in f32 unasked",
+            "this CPU, or the instruction set that it is limited to, has no bfloat16 arithmetic, and OpenVINO would "
+            "run the model in f32 unasked",
             "measure bf16 on a CPU with AVX-512 BF16 or AMX",
         )
     with vendor_call(_REFUSED, artifact.path):

@@ -1,8 +1,8 @@
 """From lists of scenarios, threads, batch sizes and instruction sets to the settings of a study's cells."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from lowbit.core.errors import BadInput
 from lowbit.core.host import Host
@@ -15,9 +15,10 @@ OneOrMore = TypeVar("OneOrMore", bound=str | int)
 _BATCH_SIZE: Mapping[str, int] = {"single-stream": 1, "multi-stream": 8, "offline": 32}  # unless one is given
 
 
-def listed(option: str, given: OneOrMore | Sequence[OneOrMore]) -> tuple[OneOrMore, ...]:
+def listed(option: str, given: OneOrMore | Iterable[OneOrMore]) -> tuple[OneOrMore, ...]:
     """One value or several as a tuple. Raises BadInput where a list is empty or names a value twice."""
-    values: tuple[OneOrMore, ...] = (given,) if isinstance(given, str | int) else tuple(given)
+    one = isinstance(given, str) or not isinstance(given, Iterable)
+    values = (cast(OneOrMore, given),) if one else tuple(cast(Iterable[OneOrMore], given))
     if not values:
         raise BadInput(f"{option}: expected one value or several; the list is empty")
     if len(set(values)) < len(values):
