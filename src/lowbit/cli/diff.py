@@ -47,7 +47,8 @@ def run(options: argparse.Namespace) -> int:
     from lowbit.core.errors import BadInput
     from lowbit.data.preprocess import parse
     from lowbit.report.difference import as_json, difference_text
-    from lowbit.study.diff import DiffRequest, diff
+    from lowbit.study.diff import diff
+    from lowbit.study.sides import DiffRequest
 
     most, fewest = options.max_difference, options.min_agreement
     if most is not None and not most >= 0:

@@ -129,11 +129,12 @@ def _layers(found: Difference, layers: LayersDifference) -> Iterator[tuple[str, 
                 f"of this layer: A ({found.first.runtime}) differs from it by {a}, B ({found.second.runtime}) by {b}",
             )
     elif layers.layers:
+        bound = "rounding" if layers.same_numbers else "a tenth of its values' spread"
         farthest = max(layers.layers, key=lambda layer: layer.largest)
         if not farthest.largest:
             yield "layers", f"{ran}; all give equal results"
         else:
-            yield "layers", f"{ran}; none parts by more than rounding; farthest {_layer(farthest)}: {_apart(farthest)}"
+            yield "layers", f"{ran}; none parts by more than {bound}; farthest {_layer(farthest)}: {_apart(farthest)}"
     if layers.together is not None:
         yield "together", f"behind all that comes before it, they part at {layers.together}"
     if layers.unchecked:
@@ -170,7 +171,8 @@ def _pictures(found: Difference) -> Table:
 
 
 def _answer(found: Difference, answer: int) -> str:
-    return f"{answer} {found.class_names[answer]}" if found.class_names else str(answer)
+    name = found.class_names[answer] if found.class_names else ""
+    return str(answer) if name in ("", str(answer)) else f"{answer} {name}"
 
 
 def _number(value: float) -> str:

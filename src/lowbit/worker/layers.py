@@ -29,7 +29,7 @@ from lowbit.reference.graph import load_integer_graph
 from lowbit.reference.op import real
 from lowbit.runtimes.find import OpensCodes, runtimes
 from lowbit.worker.doing import doing
-from lowbit.worker.jobs import LayersJob, Ran
+from lowbit.worker.jobs import LayersJob
 
 _CODES = 1 << 20  # most input codes for one layer, in whole images
 _FLOAT_PORTS = CodePorts((), None)
@@ -38,20 +38,25 @@ _FLOAT_PORTS = CodePorts((), None)
 def run(job: LayersJob) -> LayersDifference:
     """Raises UnsupportedError where the layers cannot be run alone, with the reason."""
     opened = tuple(_module(side.runtime) for side in (job.first, job.second))
-    sizes = {side.artifact.batch_size for side in (job.first, job.second) if side.artifact.batch_size is not None}
-    if len(sizes) > 1:
-        raise UnsupportedError(f"one file is made for {min(sizes)} images a call, the other for {max(sizes)}")
-    size = next(iter(sizes), None)
-    images = to_input(open_samples(job.samples, "evaluation").images[: size or job.images], job.preprocess)
-    if size is not None and len(images) < size:
-        images = np.concatenate([images, images[-1:].repeat(size - len(images), axis=0)])
-    options = SessionOptions(job.threads, size or len(images))
+    images = to_input(open_samples(job.samples, "evaluation").images[: job.images], job.preprocess)
     with tempfile.TemporaryDirectory(prefix="lowbit-") as folder:
         if job.first.artifact.format == job.second.artifact.format == ONNX.name:
-            return _cut(job, images, opened, options, Path(folder))
+            images = _in_one_call(job, images)
+            return by_pieces(job, images, opened, SessionOptions(job.threads, len(images)), Path(folder))
         if job.first.evidence is None or job.second.evidence is None:
             raise UnsupportedError(_why_not(job))
-        return _written_again(job.first, job.second, images, opened, options, Path(folder))
+        return by_parts(job, images, opened, Path(folder))
+
+
+def _in_one_call(job: LayersJob, images: Floats) -> Floats:
+    """As many images as a call takes where a file has a fixed batch size: the last one is repeated, or some dropped."""
+    sizes = {side.artifact.batch_size for side in (job.first, job.second) if side.artifact.batch_size is not None}
+    if not sizes:
+        return images
+    if len(sizes) > 1:
+        raise UnsupportedError(f"one file is made for {min(sizes)} images a call, the other for {max(sizes)}")
+    (size,) = sizes
+    return np.concatenate([images, images[-1:].repeat(max(0, size - len(images)), axis=0)])[:size]
 
 
 def _module(name: str) -> OpensCodes:
@@ -71,32 +76,24 @@ def _why_not(job: LayersJob) -> str:
     )
 
 
-def _cut(
-    job: LayersJob, images: Floats, opened: tuple[OpensCodes, ...], options: SessionOptions, folder: Path
+def by_pieces(
+    job: LayersJob, images: Floats, opened: Sequence[OpensCodes], options: SessionOptions, folder: Path
 ) -> LayersDifference:
     """Pieces of two ONNX graphs, paired by their names. The first side's results are the inputs of what follows."""
     model = onnx.load(job.first.artifact.path)
     found = pieces(model)
     partner = _same if job.same_file else _by_name(found, pieces(onnx.load(job.second.artifact.path)))
     values = dict.fromkeys(_images(found), images)
-    layers, unchecked = [], []
-    asked_reference = False
+    layers: list[LayerDifference] = []
+    unchecked: list[UncheckedLayer] = []
     for number, piece in enumerate(found, 1):
-        other = partner(piece)
         given = [values[name] for name in piece.reads if name in values]
         if len(given) < len(piece.reads):
-            unchecked.append(UncheckedLayer(piece.name, "it reads what no side could compute"))
+            unchecked.append(UncheckedLayer(piece.name, "it reads what neither side could compute"))
             continue
         doing(f"running {piece.op_type} {piece.name} alone")
-        results: list[Codes] = []
-        for side, module, one in zip((job.first, job.second), opened, (piece, other), strict=True):
-            if one is None:
-                unchecked.append(UncheckedLayer(piece.name, "the other file has no layer of this name and inputs"))
-                continue
-            try:
-                results.append(_open(module, one.model, folder / "piece.onnx", options)(given))
-            except UnsupportedError as error:
-                unchecked.append(UncheckedLayer(piece.name, f"in {side.runtime}: {error.reason}"))
+        results, refused = _alone(job, opened, (piece, partner(piece)), given, folder / "piece.onnx", options)
+        unchecked += refused
         if results:
             values[piece.gives] = results[0]
         if len(results) < len(opened):
@@ -109,14 +106,35 @@ def _cut(
         except MeasurementError as error:
             unchecked.append(UncheckedLayer(piece.name, str(error)))
             continue
-        if layer.parted and job.same_file and not asked_reference:
-            asked_reference = True
+        if layer.parted and job.same_file and not any(each.parted for each in layers):
             layer = _judged(layer, piece, given, results)
         layers.append(layer)
     result = LayersDifference(len(images), job.same_file, tuple(layers), tuple(unchecked))
     if not job.together or not job.same_file or result.first is not None:
         return result
     return replace(result, together=_together(model, found, images, opened, options, folder))
+
+
+def _alone(
+    job: LayersJob,
+    opened: Sequence[OpensCodes],
+    pair: Sequence[Piece | None],
+    given: Sequence[Codes],
+    path: Path,
+    options: SessionOptions,
+) -> tuple[list[Codes], list[UncheckedLayer]]:
+    """The results of the sides that can run their piece, the first side's first, and why the others cannot."""
+    results, refused = [], []
+    name = next(piece.name for piece in pair if piece is not None)
+    for side, module, piece in zip((job.first, job.second), opened, pair, strict=True):
+        if piece is None:
+            refused.append(UncheckedLayer(name, "the other file has no layer of this name with these inputs"))
+            continue
+        try:
+            results.append(_open(module, piece.model, path, options)(given))
+        except UnsupportedError as error:
+            refused.append(UncheckedLayer(name, f"in {side.runtime}: {error.reason}"))
+    return results, refused
 
 
 def _images(found: Sequence[Piece]) -> set[str]:
@@ -168,7 +186,7 @@ def _together(
     model: onnx.ModelProto,
     found: Sequence[Piece],
     images: Floats,
-    opened: tuple[OpensCodes, ...],
+    opened: Sequence[OpensCodes],
     options: SessionOptions,
     folder: Path,
 ) -> str | None:
@@ -192,18 +210,15 @@ def _together(
     return found[high].name
 
 
-def _written_again(
-    first: Ran, second: Ran, images: Floats, opened: tuple[OpensCodes, ...], options: SessionOptions, folder: Path
-) -> LayersDifference:
+def by_parts(job: LayersJob, images: Floats, opened: Sequence[OpensCodes], folder: Path) -> LayersDifference:
     """Layers of two files of our own engine, on the codes that the integer reference finds in the first one's model."""
     from lowbit.formats.layers import write_layer
     from lowbit.formats.onnx.write import export_onnx
     from lowbit.formats.part import parts
     from lowbit.quant.stored import load_quantized
 
-    assert first.evidence is not None
-    assert second.evidence is not None
-    models = [load_quantized(side.evidence) for side in (first, second) if side.evidence is not None]
+    sides = (job.first, job.second)
+    models = [load_quantized(side.evidence) for side in sides if side.evidence is not None]
     numbers = [digest.of_value([each.layers, each.main, each.product, each.constants]) for each in models]
     (found, left), (others, _) = parts(models[0]), parts(models[1])
     there = {part.node: part for part in others}
@@ -220,9 +235,10 @@ def _written_again(
         doing(f"running {part.op_type} {part.node} alone")
         results = []
         try:
-            for side, module, model, one in zip((first, second), opened, models, (part, other), strict=True):
+            for side, module, model, one in zip(sides, opened, models, (part, other), strict=True):
                 path = folder / f"layer{file_format(side.artifact.format).main_suffix}"
                 write_layer(model, part.node, side.artifact.format, path)
+                options = SessionOptions(job.threads, side.artifact.batch_size or len(images))
                 results.append(module.open_codes(path, one.ports, options)([kept[read] for read in part.reads]))
             floats = [result.astype(np.float32) for result in results]
             scale = None if part.ports.result is None else 1.0  # codes: a step is one code

@@ -4,10 +4,10 @@ A border is a float tensor behind which something new begins:
 
 | tensor                                                        | is a border                                         |
 |---------------------------------------------------------------|-----------------------------------------------------|
-| read by QuantizeLinear only                                   | yes; its piece ends behind the DequantizeLinear     |
+| read by one kind of QuantizeLinear only                       | yes; its piece ends behind the DequantizeLinear     |
 | read by several nodes, or the graph's output                  | yes                                                 |
 | read by one node that clamps, activates, normalizes or moves  | no: both are one piece                              |
-| made by what only moves entries, or by DequantizeLinear       | no, unless it is quantized or given out             |
+| made by DequantizeLinear, or a border with entries moved      | no, unless it is quantized or given out             |
 
 A piece begins at the borders that it reads. So a quantizer stands at the end of the piece that makes a tensor and again
 at the beginning of each one that reads it: a runtime then finds the pattern that it makes integer kernels of.
@@ -40,7 +40,8 @@ _MULTIPLIES = frozenset({"Conv", "ConvInteger", "ConvTranspose", "Gemm", "MatMul
 class Piece:
     """A few nodes of a graph in a model of their own, with float inputs and one float output.
 
-    - name: of the node that multiplies, or of the last one that computes; of its result where nodes have no names
+    - name: of the node that multiplies, else of the last one that computes and is no activation; its result where nodes
+      have no names
     - op_type: that node's type
     - reads: the borders that its inputs are, in the order of the model's inputs
     - gives: the border that its output stands for
@@ -125,14 +126,27 @@ class _Graph:
     def _is_border(self, name: str, maker: onnx.NodeProto) -> bool:
         readers = self.readers.get(name, ())
         given = any(value.name == name for value in self.model.graph.output)
-        kind = self.kinds[name].type.tensor_type.elem_type if name in self.kinds else TensorProto.FLOAT
-        if maker.op_type in (_QUANTIZE, _DEQUANTIZE) or kind != TensorProto.FLOAT:
-            return given and kind == TensorProto.FLOAT and not self._ends_a_piece(maker)
+        if maker.op_type in (_QUANTIZE, _DEQUANTIZE) or not self._is_float(name):
+            return given and self._is_float(name) and not self._ends_a_piece(maker)
         if given or any(reader.op_type == _QUANTIZE for reader in readers):
             return True
-        if not readers or maker.op_type in _MOVES:
+        if not readers or (maker.op_type in _MOVES and not self._moves_something_new(maker)):
             return False
         return len(readers) > 1 or readers[0].op_type not in _FOLLOWS | _MOVES
+
+    def _is_float(self, name: str) -> bool:
+        """By its inferred type; a tensor whose type is not known counts as float."""
+        return name not in self.kinds or self.kinds[name].type.tensor_type.elem_type == TensorProto.FLOAT
+
+    def _moves_something_new(self, maker: onnx.NodeProto) -> bool:
+        """Whether what it moves was computed, and is neither behind a quantizer nor at a border of its own."""
+        name = maker.input[0]
+        while name in self.makers:
+            node = self.model.graph.node[self.makers[name]]
+            if node.op_type not in _MOVES:
+                return node.op_type != _DEQUANTIZE and not self._is_border(name, node)
+            name = node.input[0]
+        return False
 
     def _ends_a_piece(self, dequantizer: onnx.NodeProto) -> bool:
         """Whether it stands behind a quantizer, and so at the end of a piece."""
@@ -173,10 +187,15 @@ class _Graph:
         return Piece(named.name or named.output[0], named.op_type, ordered, border, step, alone)
 
     def _quantizer_behind(self, border: str) -> list[int]:
-        """Numbers of the nodes from the QuantizeLinear that alone reads `border` to the DequantizeLinear behind it."""
+        """Numbers of the nodes from the QuantizeLinear behind `border` to the DequantizeLinear behind that.
+
+        Empty where somebody reads `border` as it is, or quantizes it in another way.
+        """
         readers = self.readers.get(border, ())
         given = any(value.name == border for value in self.model.graph.output)
         if given or not readers or any(reader.op_type != _QUANTIZE for reader in readers):
+            return []
+        if len({tuple(reader.input[1:]) for reader in readers}) > 1:
             return []
         chain = [readers[0]]
         while chain[-1].op_type != _DEQUANTIZE:
@@ -198,10 +217,12 @@ class _Graph:
         return found
 
     def _named(self, computing: list[onnx.NodeProto]) -> onnx.NodeProto:
-        """The node after which a piece is called."""
+        """The node after which a piece is called: one that multiplies, or else none that works on codes or indices."""
         multiplying = [node for node in computing if node.op_type in _MULTIPLIES]
-        others = [node for node in computing if node.op_type not in _MOVES | {_QUANTIZE, _DEQUANTIZE}]
-        return (multiplying or others or computing)[-1]
+        floats = [node for node in computing if self._is_float(node.output[0])]
+        others = [node for node in floats if node.op_type not in _MOVES | {_QUANTIZE, _DEQUANTIZE}]
+        leading = [node for node in others if node.op_type not in _FOLLOWS]
+        return (multiplying or leading or others or floats or computing)[-1]
 
     def _model(self, nodes: list[onnx.NodeProto], reads: Iterable[str], result: str) -> onnx.ModelProto:
         used = {name for node in nodes for name in node.input}
