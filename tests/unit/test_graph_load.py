@@ -240,7 +240,8 @@ REFUSED: list[tuple[Callable[[], onnx.ModelProto], str]] = [
     (custom, r"com\.acme\.FusedPool"),
     (
         quantized,
-        r"already quantized \(it has DequantizeLinear, QuantizeLinear\); lowbit starts from float.*`lowbit inspect`.*`lowbit diff`",
+        r"already quantized \(it has DequantizeLinear, QuantizeLinear\); lowbit starts from float.*"
+        "`lowbit inspect`.*`lowbit diff`",
     ),
     (training, r"Dropout 'drop' is in training mode"),
     (unknown_operator, "GlobalMedianPool"),

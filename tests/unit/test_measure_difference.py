@@ -107,9 +107,10 @@ def test_probabilities_are_known_by_their_values() -> None:
     logits = rng.normal(size=(50, 10)).astype(np.float32)
     soft = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     assert look_like_probabilities(soft.astype(np.float32))
-    assert look_like_probabilities((np.rint(soft * 256) / 256).astype(np.float32)), "an int8 softmax"
+    coarse: Scores = np.asarray(np.rint(soft * 256) / 256, np.float32)
+    assert look_like_probabilities(coarse), "an int8 softmax"
     assert not look_like_probabilities(logits)
-    assert not look_like_probabilities(np.abs(logits) / 10)
+    assert not look_like_probabilities((np.abs(logits) / 10).astype(np.float32))
     mixed = compare_scores(logits, soft.astype(np.float32))
     assert mixed.probabilities == (False, True)
     assert mixed.kl == pytest.approx(0, abs=1e-6), "logits and their softmax are the same probabilities"
