@@ -79,3 +79,14 @@ def test_what_cannot_be_split_is_refused(dataset: Dataset, wanted: int, said: st
     with pytest.raises(BadInput) as error:
         split(dataset, calibration_samples=wanted, seed=0)
     assert said in str(error.value)
+
+
+@given(st.integers(1, 60), st.integers(0, 9), st.one_of(st.none(), st.integers(1, 80)))
+def test_where_nothing_calibrates_all_test_pictures_or_the_limit_are_compared(
+    count: int, train: int, limit: int | None
+) -> None:
+    dataset = data(count, train or None)
+    chosen = split(dataset, calibration_samples=0, seed=0, limit=limit)
+    assert chosen.evaluation_from is dataset.test and len(chosen.calibration) == 0
+    assert len(chosen.evaluation) == min(count, limit or count)
+    assert np.all(np.diff(chosen.evaluation) > 0)

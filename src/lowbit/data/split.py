@@ -33,9 +33,12 @@ class Split:
 def split(dataset: Dataset, *, calibration_samples: int, seed: int, limit: int | None = None) -> Split:
     """Draw `calibration_samples` from `train`, else from `test`, and leave them out of it; evaluate the rest.
 
-    `limit`: evaluate a random part of that many pictures; 0: none, and all may calibrate. Otherwise both numbers are at
-    least 2, as a study's request makes sure; BadInput when the data leave fewer than 2 pictures for either.
+    `limit`: evaluate a random part of that many pictures; 0: none, and all may calibrate. `calibration_samples` may be
+    0 too: nothing is measured against labels then, and one picture is enough. Otherwise both numbers are at least 2, as
+    a study's request makes sure; BadInput when the data leave fewer than 2 pictures for either.
     """
+    if calibration_samples == 0:
+        return _evaluation_only(dataset, seed, limit)
     if limit == 0:
         return _calibration_only(dataset, calibration_samples, seed)
     source = dataset.train or dataset.test
@@ -56,9 +59,22 @@ def split(dataset: Dataset, *, calibration_samples: int, seed: int, limit: int |
                 raise BadInput(f"{dataset.name}: {count} {part} picture, at least {_FEWEST} are needed; add some")
         if len(drawn) < calibration_samples:
             note = f"{calibration_samples} calibration samples were asked for; the training part has {len(drawn)}"
-    if limit is not None:
-        evaluation = np.sort(np.random.default_rng([seed, _LIMIT]).permutation(evaluation)[:limit])
-    return Split(source, drawn, dataset.test, evaluation, note)
+    return Split(source, drawn, dataset.test, _some(evaluation, seed, limit), note)
+
+
+def _some(evaluation: Indices, seed: int, limit: int | None) -> Indices:
+    """A random part of `limit` pictures, in order; all where that is None."""
+    if limit is None:
+        return evaluation
+    return np.sort(np.random.default_rng([seed, _LIMIT]).permutation(evaluation)[:limit])
+
+
+def _evaluation_only(dataset: Dataset, seed: int, limit: int | None) -> Split:
+    """All pictures of the test part, or `limit` of them, where none calibrates."""
+    evaluation = _some(np.arange(len(dataset.test.labels)), seed, limit)
+    if not len(evaluation):
+        raise BadInput(f"{dataset.name}: no pictures to compare on, at least 1 is needed; add some")
+    return Split(dataset.test, np.empty(0, np.int64), dataset.test, evaluation)
 
 
 def _calibration_only(dataset: Dataset, calibration_samples: int, seed: int) -> Split:

@@ -112,13 +112,13 @@ def divergence(reference: Floats, scores: Floats, *, probabilities: bool) -> npt
 
     A single output stands for two classes: probabilities p and 1 - p, or logits z and 0.
     """
-    log_p = _log_probabilities(reference, probabilities)
-    log_q = _log_probabilities(scores, probabilities)
+    log_p = log_probabilities(reference, probabilities)
+    log_q = log_probabilities(scores, probabilities)
     result: npt.NDArray[np.float64] = np.maximum((np.exp(log_p) * (log_p - log_q)).sum(axis=1), 0.0)
     return result
 
 
-def _log_probabilities(scores: Floats, probabilities: bool) -> npt.NDArray[np.float64]:
+def log_probabilities(scores: Floats, probabilities: bool) -> npt.NDArray[np.float64]:
     """Log-softmax of logits; probabilities are normalized, and at least 1e-12, so that a zero costs 28 nats."""
     exact = scores.astype(np.float64)
     if exact.shape[1] == 1:

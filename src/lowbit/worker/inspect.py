@@ -3,14 +3,12 @@
 import re
 from collections.abc import Mapping, Set
 from dataclasses import replace
-from pathlib import Path
 
 from lowbit.core.adapter import OpPrecision, SessionOptions
 from lowbit.core.artifact import Artifact
 from lowbit.core.errors import UnsupportedError
-from lowbit.core.format import ONNX, OPENVINO_IR, TFLITE
 from lowbit.core.inspected import Inspected
-from lowbit.formats.facts import FileFacts
+from lowbit.formats.read import read_facts
 from lowbit.runtimes import find
 from lowbit.worker.doing import doing
 from lowbit.worker.jobs import InspectJob
@@ -20,7 +18,7 @@ _OPENVINO = "/WithoutBiases"  # what OpenVINO calls a layer whose bias it has ta
 
 def run(job: InspectJob) -> Inspected:
     """Raises UnsupportedError for a file that does not state its input's shape or that the runtime refuses."""
-    found = _read(job.path, job.format)
+    found = read_facts(job.path, job.format)
     if len(found.input_shape) != 3 or not all(found.input_shape):
         raise UnsupportedError(f"its input is {list(found.input_shape)} without the batch; [C, H, W] was expected")
     channels, height, width = found.input_shape
@@ -49,19 +47,3 @@ def _renamed(operator: OpPrecision, layers: Set[str], layer_of: Mapping[str, str
     name = layer_of.get(operator.name, operator.name).partition(_OPENVINO)[0]
     found = [layer for layer in layers if re.match(rf"{re.escape(layer)}(?!\w)", name)]
     return replace(operator, name=max(found, key=len, default=name))
-
-
-def _read(path: Path, form: str) -> FileFacts:
-    if form == ONNX.name:
-        from lowbit.formats.onnx.read import read_onnx
-
-        return read_onnx(path)
-    if form == OPENVINO_IR.name:
-        from lowbit.formats.openvino.read import read_openvino
-
-        return read_openvino(path)
-    if form == TFLITE.name:
-        from lowbit.formats.litert.read import read_litert
-
-        return read_litert(path)
-    raise UnsupportedError(f"a {form} file does not say the shape of its input", "look at the study's page")

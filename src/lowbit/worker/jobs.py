@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 from lowbit.core.artifact import Artifact, Manifest
 from lowbit.core.cell import End, Outcome
 from lowbit.core.codec import from_plain, load_json, save_json, to_plain
+from lowbit.core.difference import LayersDifference
 from lowbit.core.errors import DamagedFile, WrongField
 from lowbit.core.inspected import Inspected
 from lowbit.core.model import FloatModel, LayerMacs
@@ -19,6 +20,7 @@ from lowbit.core.preprocess import Preprocess
 from lowbit.core.recipe import Recipe
 from lowbit.core.settings import Settings
 from lowbit.core.verified import Verified
+from lowbit.formats.facts import FileFacts
 from lowbit.measure.accuracy import Scoring
 from lowbit.quant.plan.plan import QuantPlan
 
@@ -274,10 +276,86 @@ class VerifyJob:
         return Verified
 
 
+@dataclass(frozen=True, slots=True)
+class FactsJob:
+    """Read what a file says of itself, without opening it in a runtime. The result is a FileFacts."""
+
+    KIND: ClassVar[str] = "facts"
+
+    path: Path
+    format: str
+
+    @property
+    def result_type(self) -> type[FileFacts]:
+        """FileFacts."""
+        return FileFacts
+
+
+@dataclass(frozen=True, slots=True)
+class ScoresJob:
+    """Run one artifact in one runtime over all evaluation images, and write its scores [N, outputs] to the file `out`.
+
+    Nothing is compared and no labels are read.
+    """
+
+    KIND: ClassVar[str] = "scores"
+
+    artifact: Artifact
+    runtime: str
+    samples: Path
+    preprocess: Preprocess
+    batch_size: int
+    threads: int
+    out: Path
+
+    @property
+    def result_type(self) -> type[Nothing]:
+        """Nothing."""
+        return Nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A file, the runtime that runs it, and the folder of what its build left for verification, where there is one."""
+
+    artifact: Artifact
+    runtime: str
+    evidence: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LayersJob:
+    """Run every layer of two files alone, each file in its runtime, on equal inputs. The result is a LayersDifference.
+
+    - images: how many evaluation images to run them on
+    - same_file: whether both sides are the same file, so that all that differs are the runtimes
+    - together: whether to look for the layer at which they part when all before it runs along, where none parts alone
+    """
+
+    KIND: ClassVar[str] = "layers"
+
+    first: Ran
+    second: Ran
+    samples: Path
+    preprocess: Preprocess
+    images: int
+    threads: int
+    same_file: bool
+    together: bool
+
+    @property
+    def result_type(self) -> type[LayersDifference]:
+        """LayersDifference."""
+        return LayersDifference
+
+
 KINDS: dict[str, type[Any]] = {
     cls.KIND: cls
-    for cls in (SamplesJob, ModelJob, BuildJob, PlanJob, InspectJob, VerifyJob, AccuracyJob, PrecisionJob, SpeedJob)
-}
+    for cls in (
+        SamplesJob, ModelJob, BuildJob, PlanJob, InspectJob, VerifyJob, AccuracyJob, PrecisionJob, SpeedJob, FactsJob,
+        ScoresJob, LayersJob,
+    )
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

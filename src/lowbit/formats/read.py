@@ -1,0 +1,24 @@
+"""What a file of any format that lowbit can read says of itself."""
+
+from pathlib import Path
+
+from lowbit.core.errors import UnsupportedError
+from lowbit.core.format import ONNX, OPENVINO_IR, TFLITE
+from lowbit.formats.facts import FileFacts
+
+
+def read_facts(path: Path, form: str) -> FileFacts:
+    """Shapes, metadata and layers of the file at `path`, whose format is `form`. UnsupportedError for others."""
+    if form == ONNX.name:
+        from lowbit.formats.onnx.read import read_onnx
+
+        return read_onnx(path)
+    if form == OPENVINO_IR.name:
+        from lowbit.formats.openvino.read import read_openvino
+
+        return read_openvino(path)
+    if form == TFLITE.name:
+        from lowbit.formats.litert.read import read_litert
+
+        return read_litert(path)
+    raise UnsupportedError(f"a {form} file does not say the shape of its input", "look at the study's page")
