@@ -76,7 +76,7 @@ def test_every_argument_of_compare_is_in_the_command(asked: list[Any]) -> None:
         "official": True, "timing": False, "input_size": "8x8", "threshold": 0.25, "min_agreement": 80.0,
         "optimize": "size", "max_drop": 2.5, "time_limit": 60.0, "out": "s", "rules": "v2.1", "target_latency": 20.0,
     }  # fmt: skip
-    server: dict[str, Any] = {"scenario": "server", "target_qps": 50.0}  # which has arrivals; offline has none
+    server: dict[str, Any] = {"scenario": "server", "target_qps": 50.0, "budget": "20m"}  # not offline, not official
     named = {
         name for name, parameter in inspect.signature(api.compare).parameters.items()
         if parameter.kind is parameter.KEYWORD_ONLY and name != "progress"

@@ -65,6 +65,7 @@ def add_to(commands: Any) -> None:
     add("--rules", choices=("v6.1", "v2.1"), help="MLPerf's round whose rules results are held against (v6.1)")
     add("--target-latency", type=number, metavar="MS", help="server: 99 %% of latencies stay within (15)")
     add("--target-qps", type=number, metavar="N", help="server: queries a second (LoadGen finds the highest valid)")
+    add("--budget", metavar="TIME", help="end within 90s, 20m or 2h, by fewer rounds and shorter runs")
     add("--no-timing", dest="timing", action="store_false", help="measure no speed and no memory: much quicker")
 
     group = command.add_argument_group("what comes out")

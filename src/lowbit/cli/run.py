@@ -30,6 +30,7 @@ def add_to(commands: Any) -> None:
     add("--limit", type=whole, metavar="N", help="evaluate on N images only, whatever the file says")
     add("--rounds", type=whole, metavar="N", help="timed rounds, whatever the file says")
     add("--min-duration", type=number, metavar="S", help="shortest timed run in seconds, whatever the file says")
+    add("--budget", metavar="TIME", help="end within 90s, 20m or 2h, by fewer rounds and shorter runs")
     add("--no-timing", dest="timing", action="store_false", default=None, help="measure no speed and no memory")
     add("--gate", action="store_true", help="exit with 1 when a claim is not held")
     add("--json", action="store_true", help="print the claims and the rows as JSON")
@@ -53,6 +54,7 @@ def run(options: argparse.Namespace) -> int:
     from lowbit.report.run_text import print_run, print_studies
     from lowbit.report.tabular import to_json
     from lowbit.study.file import open_study, shipped
+    from lowbit.study.pace import seconds_of
     from lowbit.study.run import RunRequest
     from lowbit.study.run import run as run_study
 
@@ -68,6 +70,7 @@ def run(options: argparse.Namespace) -> int:
         given=dict(options.given),
         limit=options.limit,
         options={key: value for key, value in more.items() if value is not None},
+        budget_s=None if options.budget is None else seconds_of(options.budget),
         command=_command(options),
     )
     with shown() as listener:
@@ -91,7 +94,7 @@ def _command(options: argparse.Namespace) -> str:
     words = ["lowbit", "run", options.study]
     for name, value in options.given:
         words += ["--with", f"{name}={value}"]
-    for option in ("limit", "rounds", "min_duration", "out"):
+    for option in ("limit", "rounds", "min_duration", "budget", "out"):
         value = getattr(options, option)
         if value is not None:
             words += [f"--{option.replace('_', '-')}", str(value)]

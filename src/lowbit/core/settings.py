@@ -20,6 +20,7 @@ class Settings:
     - batch_size: largest number of images in one call of `predict`
     - isa: the instruction set that a runtime is limited to; None: whatever the processor has
     - min_duration_s: shortest duration of a timed run
+    - max_duration_s: longest duration of a timed run, even if it has too few queries then; None: no limit
     - rounds: how many rounds of timing; 0: nothing is timed
     - official: whether the durations and query counts of the round `rules` are used
     - rules: the round of MLPerf Inference whose rules results are held against
@@ -33,6 +34,7 @@ class Settings:
     batch_size: int = 1
     isa: str | None = None
     min_duration_s: float = 2.0
+    max_duration_s: float | None = None
     rounds: int = 3
     official: bool = False
     rules: Round = "v6.1"

@@ -178,6 +178,8 @@ def _common_settings(settings: Settings) -> Any:
     test = mlperf_loadgen.TestSettings()
     test.mode = mlperf_loadgen.TestMode.PerformanceOnly
     test.min_duration_ms = round(max(settings.min_duration_s, rules.min_duration_s) * 1000)
+    if settings.max_duration_s is not None:
+        test.max_duration_ms = max(test.min_duration_ms, round(settings.max_duration_s * 1000))
     test.min_query_count = max(rules.min_queries, rules.min_samples)  # offline, LoadGen takes it for samples
     for name in ("qsl_rng_seed", "sample_index_rng_seed", "schedule_rng_seed"):
         setattr(test, name, settings.seed + 1)

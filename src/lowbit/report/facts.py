@@ -83,6 +83,7 @@ def _measurement(report: Report) -> list[tuple[str, str]]:
         *((words.HEADINGS[name], text) for name in SWEEPABLE if (text := _values(name, report))),
         ("rounds", f"{settings.rounds}, interleaved" if settings.rounds else "none: not timed"),
         ("shortest run", length),
+        *([("longest run", f"{settings.max_duration_s:.3g} s")] if settings.max_duration_s is not None else []),
         ("official", f"yes, by the rules of MLPerf {settings.rules}" if settings.official else "no"),
         ("seed", str(settings.seed)),
         ("measured", words.moment(report.created)),

@@ -100,7 +100,7 @@ def _conditions(report: Report) -> str:
             words.count(report.n_samples, "image"),
             *([f"float {words.percent(base)} %"] if base is not None else []),
             *words.conditions(report.all_settings),
-            words.count(settings.rounds, "round") if settings.rounds else "not timed",
+            words.rounds(settings),
             f"{host.cpu} ({words.count(host.cores, 'core')})",
         ]
     )

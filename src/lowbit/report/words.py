@@ -156,3 +156,13 @@ def conditions(settings: Sequence[Settings]) -> list[str]:
 def moment(iso: str) -> str:
     """2026-11-20T14:03:00+00:00 → "2026-11-20 14:03:00 UTC"."""
     return iso.replace("T", " ").replace("+00:00", " UTC")
+
+
+def rounds(settings: Settings) -> str:
+    """How many timing rounds there were and, where a budget decided it, how long each run was."""
+    if not settings.rounds:
+        return "not timed"
+    said = count(settings.rounds, "round")
+    if settings.max_duration_s is None:
+        return said
+    return f"{said} of {settings.min_duration_s:.2g} to {settings.max_duration_s:.3g} s (budget)"

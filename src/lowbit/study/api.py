@@ -17,6 +17,7 @@ from lowbit.sources.find import find
 from lowbit.study.ask import StudyRequest
 from lowbit.study.compare import compare as run_study
 from lowbit.study.execute.local import Listener
+from lowbit.study.pace import seconds_of
 from lowbit.study.quantize import Quantized, QuantizeRequest
 from lowbit.study.quantize import quantize as run_quantize
 from lowbit.study.result import StudyResult
@@ -51,6 +52,7 @@ def compare(
     target_latency: float | None = None,
     target_qps: float | None = None,
     timing: bool = True,
+    budget: str | float | None = None,
     optimize: Optimize = "latency",
     max_drop: float = 1.0,
     min_agreement: float = 90.0,
@@ -90,6 +92,8 @@ def compare(
     - target_latency: in the server scenario, milliseconds that 99 % of the latencies must stay within; None: 15
     - target_qps: in the server scenario, queries per second; None: LoadGen searches for the highest valid rate
     - timing: False: neither speed nor memory is measured
+    - budget: time in which the whole study is to end, as "20m", "2h" or seconds: rounds become fewer and runs shorter
+      than asked for, which the table says; builds and accuracy passes stay as they are
     - optimize: what the chosen version should have least of
     - max_drop: percentage points of top-1 accuracy that the chosen version may lose
     - min_agreement: percent of images on which it must predict the float model's class, if any version does
@@ -124,6 +128,7 @@ def compare(
         target_latency=target_latency,
         target_qps=target_qps,
         timing=timing,
+        budget=budget,
         optimize=optimize,
         max_drop=max_drop,
         min_agreement=min_agreement,
@@ -161,6 +166,7 @@ def compare_request(
     target_latency: float | None = None,
     target_qps: float | None = None,
     timing: bool = True,
+    budget: str | float | None = None,
     optimize: Optimize = "latency",
     max_drop: float = 1.0,
     min_agreement: float = 90.0,
@@ -200,6 +206,7 @@ def compare_request(
         "target_latency": target_latency,
         "target_qps": target_qps,
         "timing": timing,
+        "budget": budget,
         "optimize": optimize,
         "max_drop": max_drop,
         "min_agreement": min_agreement,
@@ -234,6 +241,7 @@ def compare_request(
         runtimes=runtimes,
         settings=settings[0],
         other_settings=settings[1:],
+        budget_s=None if budget is None else seconds_of(budget),
         optimize=optimize,
         max_drop=max_drop,
         min_agreement=min_agreement,

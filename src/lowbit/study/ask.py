@@ -61,6 +61,7 @@ class StudyRequest:
     - bits: widths N of weights for which our own engine's recipe wNa8 is added
     - settings: how cells are measured; in a sweep the first settings, among whose rows the winner is chosen
     - other_settings: all others of a sweep
+    - budget_s: seconds in which the study is to end, by fewer rounds and shorter runs; None: no limit
     - random_weights: whether nobody trained the model, so that no accuracy is printed and labels do not matter
     - optimize: what the chosen row should have least of
     - max_drop: percentage points of top-1 accuracy that the chosen row may lose
@@ -92,6 +93,7 @@ class StudyRequest:
     command: str = ""
     input_size: tuple[int, int] | None = None
     other_settings: tuple[Settings, ...] = ()
+    budget_s: float | None = None
     random_weights: bool = False
 
     def __post_init__(self) -> None:
@@ -120,6 +122,12 @@ class StudyRequest:
         _check(settings.seed >= 0, "--seed", settings.seed, "0 or more")
         _check(settings.rounds >= 0, "--rounds", settings.rounds, "1 or more, or 0 where nothing is timed")
         _check(0 < settings.min_duration_s < inf, "--min-duration", settings.min_duration_s, "seconds above 0")
+        _check(
+            self.budget_s is None or not settings.official,
+            "--budget",
+            self.budget_s,
+            "no --official beside it: MLPerf's rounds prescribe how long runs are",
+        )
         _check(self.max_drop >= 0, "--max-drop", self.max_drop, "points of top-1, 0 or more")
         _check(0 <= self.min_agreement <= 100, "--min-agreement", self.min_agreement, "a percentage from 0 to 100")
         _check(

@@ -1,5 +1,6 @@
 """`compare`: runs the stages of a study, from the request to the finished result."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ from lowbit.study.ask import StudyRequest
 from lowbit.study.cells import OWN, CellsPlan, plan_cells
 from lowbit.study.choose import choose
 from lowbit.study.execute.local import Listener, LocalExecutor
+from lowbit.study.pace import kept_pace, paced
 from lowbit.study.prepare import Inputs, Work, prepare
 from lowbit.study.result import StudyResult, save
 from lowbit.study.rows import CellState, Common, mark_miscomputed, noise_of, rows_of, versions_of
@@ -53,6 +55,7 @@ def planned(request: StudyRequest) -> CellsPlan:
 
 def measured(store: Store, request: StudyRequest, plan: CellsPlan, listener: Listener) -> StudyResult:
     """The result of all stages, in a locked study. It is not saved as a whole yet."""
+    begun = time.monotonic()
     executor = LocalExecutor(store.folder, request.time_limit_s, request.settings.threads, listener)
     work = Work(request.inputs, store, executor)
     inputs = prepare(work, request)
@@ -61,9 +64,23 @@ def measured(store: Store, request: StudyRequest, plan: CellsPlan, listener: Lis
     stages.evaluate(work, inputs, plan, cells)
     if not inputs.model.random_weights:  # with random weights no prediction is right or wrong
         mark_miscomputed(cells)
+    request = _within_budget(store, request, cells, time.monotonic() - begun)
     stages.time(work, request, inputs, cells)
     stages.list_operators(work, inputs, cells)
     return StudyResult(store.folder, _report(work, request, inputs, plan, cells), _executed(work, cells))
+
+
+def _within_budget(store: Store, request: StudyRequest, cells: Sequence[CellState], elapsed_s: float) -> StudyRequest:
+    """`request`, and the settings of `cells`, at a pace at which the rest of the study ends within its budget."""
+    due = [each for each in cells if each.alive]
+    if request.budget_s is None or not request.settings.rounds or not due:
+        return request
+    names = [each.cell.name for each in due]
+    found = kept_pace(store, request.budget_s, request.all_settings, names, request.budget_s - elapsed_s)
+    for each in cells:
+        each.cell = replace(each.cell, settings=paced(each.cell.settings, found))
+    first, *others = (paced(each, found) for each in request.all_settings)
+    return replace(request, settings=first, other_settings=tuple(others))
 
 
 def _toolchains(request: StudyRequest) -> list[ToolchainInfo]:

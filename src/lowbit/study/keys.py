@@ -118,6 +118,7 @@ def timing_key(settings: Settings, host: Host) -> str:
     """
     used = versions(("mlcommons-loadgen",))
     s = settings
-    timed = (s.scenario, s.batch_size, s.threads, s.isa, s.min_duration_s, s.official and s.rules, s.seed)
+    lengths = (s.min_duration_s, s.max_duration_s, s.official and s.rules)
+    timed = (s.scenario, s.batch_size, s.threads, s.isa, *lengths, s.seed)
     served = (s.target_latency_ms, s.target_qps) if s.scenario == "server" else ()
     return digest.of_value([*timed, *served, used, host.governor])[:8]

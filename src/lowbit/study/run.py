@@ -32,6 +32,7 @@ class RunRequest:
     - out: the folder of the results
     - given: name of a need of the file → what the user gives for it
     - limit: how many images to evaluate, whatever the file says; None: what the file says
+    - budget_s: seconds in which the whole run is to end; None: no limit
     - options: further options of `lowbit.compare` that hold for all models, whatever the file says
     - command: the command line that repeats the run
     """
@@ -40,6 +41,7 @@ class RunRequest:
     out: Path
     given: Mapping[str, str]
     limit: int | None = None
+    budget_s: float | None = None
     options: Mapping[str, Any] | None = None
     command: str = ""
 
@@ -78,7 +80,7 @@ def run(request: RunRequest, listener: Listener = lambda _: None) -> RunResult:
         _check_names_cells(opened, f"published[{index}]", figure, parts, untried)
     sections: dict[str, Section] = {}
     with locked(request.out.resolve()) as store:
-        for each in parts:
+        for each in _shared_out(parts, request.budget_s):
             found = _measure(opened, each, replace(store, section=each.entry.name), listener)
             known = sections.get(each.entry.name)
             section = Section(each.entry.name, each.entry.title or each.entry.name, each.notes, ())
@@ -163,6 +165,17 @@ def _isa_lacking(names: Iterable[str | None]) -> list[str]:
     """Those of the instruction sets that this processor does not have."""
     there = limits(facts())
     return sorted({name for name in names if name is not None and name not in there})
+
+
+def _shared_out(parts: Sequence[_Planned], budget_s: float | None) -> list[_Planned]:
+    """Every part with its share of the budget, by its number of cells; the same in every command that goes on."""
+    if budget_s is None:
+        return list(parts)
+    weights = [len(_possible(each)) for each in parts]
+    return [
+        replace(each, request=replace(each.request, budget_s=budget_s * weight / sum(weights)))
+        for each, weight in zip(parts, weights, strict=True)
+    ]
 
 
 def _value(opened: Opened, place: str, text: str, values: Mapping[str, str]) -> str:

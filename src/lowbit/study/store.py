@@ -41,6 +41,10 @@ class Store:
         """Folder of conversions that several builds of one toolchain start from."""
         return self.folder / "cache" / "conversions"
 
+    def pace(self, key: str) -> Path:
+        """The file that says how cells are timed within a budget."""
+        return self.folder / "cache" / f"pace-{key}.json"
+
     def artifact(self, name: str) -> Path:
         """Folder of the files to ship, and their manifest."""
         return self.folder / "artifacts" / self.section / name
