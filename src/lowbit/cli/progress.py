@@ -8,6 +8,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
 from rich.progress import Progress as Bars
 
+from lowbit.core.artifact import Manifest
+from lowbit.core.outcome import Accuracy, Timing
+from lowbit.report import words
 from lowbit.study.execute.local import Listener, Progress
 
 _MARKS = {"done": "[green]✓[/]", "unsupported": "[yellow]–[/]", "failed": "[red]✗[/]"}
@@ -27,7 +30,7 @@ def shown() -> Iterator[Listener]:
         def listener(event: Progress) -> None:
             if event.stage not in stages:
                 stages[event.stage] = bars.add_task(event.stage, total=event.total, now="")
-            if event.end in ("unsupported", "failed"):
+            if event.end in ("unsupported", "failed") or figures(event.value):
                 bars.console.print(_line(event), highlight=False)
             bars.update(stages[event.stage], completed=event.done, now=_now(event))
             bars.refresh()
@@ -41,8 +44,22 @@ def _print_line(console: Console, event: Progress) -> None:
 
 
 def _line(event: Progress) -> str:
-    reason = f": {escape(event.reason[:160])}" if event.reason else ""
-    return f"{_MARKS.get(event.end, '')} {escape(event.ended)}{reason}"
+    said = event.reason[:160] or figures(event.value)
+    return f"{_MARKS.get(event.end, '')} {escape(event.ended)}{f': {escape(said)}' if said else ''}"
+
+
+def figures(value: object) -> str:
+    """The first figures of a job that has just ended, so that nobody waits for the whole table to see them."""
+    if isinstance(value, Manifest):
+        return f"{words.size(value.size_bytes)}, built in {value.build_s:.1f} s"
+    if isinstance(value, Accuracy):
+        top1 = words.percent(value.correct / value.n_samples)
+        return f"top-1 {top1} %, as float on {words.agreement(value.agreement)} %"
+    if isinstance(value, Timing):
+        latency = value.latency_p50_ms
+        rate = f"{words.significant(value.samples_per_s)} samples/s"
+        return rate if latency is None else f"{words.significant(latency)} ms (p50), {rate}"
+    return ""
 
 
 def _now(event: Progress) -> str:

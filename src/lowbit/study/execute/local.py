@@ -57,6 +57,7 @@ class Progress:
     - done, total: how many of its jobs have ended, and how many there are
     - running: names of the jobs that are running
     - ended, end, reason: the job that has just ended, how, and why; empty where none has
+    - value: the result of the job that has just ended; None where it has none
     - left_s: estimated seconds left in this stage; None before the first job has ended
     - detail: how far a running job is, in a few words; empty where it does not say
     """
@@ -68,6 +69,7 @@ class Progress:
     ended: str = ""
     end: str = ""
     reason: str = ""
+    value: Any = None
     left_s: float | None = None
     detail: str = ""
 
@@ -113,11 +115,14 @@ class LocalExecutor:
             found = [self.watch(tasks[index]) for index in running] if self.watch else []
             return ", ".join(words for words in found if words)
 
-        def tell(ended: str = "", end: str = "", reason: str = "") -> None:
+        def tell(ended: str = "", outcome: Outcome[Any] | None = None) -> None:
             done = total - len(waiting) - len(running)
             left_s = (time.monotonic() - begun) / done * (total - done) if done else None
             names = tuple(tasks[index].name for index in running)
-            self.listener(Progress(stage, done, total, names, ended, end, reason, left_s, detail()))
+            state = Progress(stage, done, total, names, ended, left_s=left_s, detail=detail())
+            if outcome is not None:
+                state = replace(state, end=outcome.end, reason=outcome.reason, value=outcome.value)
+            self.listener(state)
 
         try:
             while waiting or running:
@@ -132,7 +137,7 @@ class LocalExecutor:
                 index = next(index for index, other in running.items() if other is child)
                 del running[index]
                 results[index] = self._collect(tasks[index], child)
-                tell(tasks[index].name, results[index].end, results[index].reason)
+                tell(tasks[index].name, results[index])
         finally:
             for child in running.values():
                 process.kill(child)
