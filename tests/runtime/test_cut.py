@@ -57,8 +57,8 @@ def test_a_float_graph(tmp_path: Path) -> None:
     model, _ = tiny(tmp_path)
     found = pieces(model)
     assert [(piece.name, piece.reads, piece.gives) for piece in found] == [
-        ("conv1", ("input",), "r1"), ("conv2", ("r1",), "c2"), ("add1", ("r1", "c2"), "r2"), ("pool1", ("r2",), "f1"),
-        ("fc", ("f1",), "logits"),
+        ("conv1", ("input",), "r1"), ("conv2", ("r1",), "c2"), ("add1", ("r1", "c2"), "r2"), ("pool1", ("r2",), "p1"),
+        ("fc", ("p1",), "logits"),
     ]  # fmt: skip
     assert [piece.op_type for piece in found] == ["Conv", "Conv", "Add", "GlobalAveragePool", "Gemm"]
     assert all(piece.step is None for piece in found)

@@ -80,6 +80,17 @@ def test_the_same_file_in_two_runtimes_parts_nowhere(samples: Path, tmp_path: Pa
     assert [layer.name for layer in found.layers if layer.op_type in ("Conv", "Gemm")] == ["conv1", "dwconv", "fc"]
 
 
+def test_a_vendors_dynamic_file(samples: Path, tmp_path: Path) -> None:
+    """Its scales are computed for every call: numbers without axes, which are no layers."""
+    pytest.importorskip("openvino")
+    built("int8-dynamic", tmp_path)
+    path = tmp_path / "model.onnx"
+    found = run(job(ran(path, "onnxruntime"), ran(path, "openvino"), samples))
+    assert [layer.op_type for layer in found.layers].count("ConvInteger") == 2
+    assert found.first is None and found.unchecked == ()
+    assert all(layer.values > 8 for layer in found.layers)
+
+
 def test_what_openvino_computes_wrongly_is_found_and_judged(samples: Path, tmp_path: Path) -> None:
     """ONNX Runtime's 16-bit files leave Relu to the quantizer's lower end, which OpenVINO 2026.4 does not keep."""
     pytest.importorskip("openvino")

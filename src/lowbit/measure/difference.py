@@ -183,7 +183,7 @@ def error_of(expected: npt.NDArray[np.floating], found: npt.NDArray[np.floating]
 def _apart(a: npt.NDArray[np.floating], b: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     """Absolute differences. NaN and infinity differ from everything but themselves by the largest float32."""
     with np.errstate(invalid="ignore"):
-        found = np.abs(a.astype(np.float64) - b.astype(np.float64))
+        found = np.array(np.abs(a.astype(np.float64) - b.astype(np.float64)))
     found[(a == b) | (np.isnan(a) & np.isnan(b))] = 0.0
     found[~np.isfinite(found)] = _LARGEST
     return found

@@ -54,7 +54,7 @@ def verdict_sentence(found: Difference) -> str:
         why = ": rounding adds up" if found.same_network else ""
         return f"They differ a little: {answers}; {spread}{why}."
     if found.verdict == "apart":
-        return f"They are far apart: {answers}; {spread}. They are different files, so that neither need be wrong."
+        return f"They differ: {answers}; {spread}. They are different networks, so that neither need be wrong."
     who = "One of them" if found.wrong is None else found.wrong.runtime
     network = "file" if found.first.digest == found.second.digest else "network"
     return f"{who} computes it wrongly: the same {network}, but {answers}; {spread}."
@@ -148,13 +148,16 @@ def _layer(layer: LayerDifference) -> str:
 
 def _apart(layer: LayerDifference) -> str:
     beyond = (
-        f"{words.significant(layer.beyond * 100, 2)} % of its values are more than a step apart, "
+        f"{words.significant(layer.beyond * 100, 2)} % of its values are more than one and a half steps apart, "
         if layer.beyond
         else ""
     )
-    return (
-        f"{beyond}the largest difference is {layer.largest:.3g} steps, the root mean square {_of_spread(layer.error)}"
-    )
+    return f"{beyond}the largest difference is {_steps(layer.largest)}, the root mean square {_of_spread(layer.error)}"
+
+
+def _steps(largest: float) -> str:
+    text = f"{largest:.3g}"
+    return f"{text} step" if text == "1" else f"{text} steps"
 
 
 def _pictures(found: Difference) -> Table:

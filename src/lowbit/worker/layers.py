@@ -18,7 +18,7 @@ from lowbit.core import digest
 from lowbit.core.adapter import CodePorts, Codes, Floats, RunCodes, SessionOptions
 from lowbit.core.difference import LayerDifference, LayersDifference
 from lowbit.core.discover import require
-from lowbit.core.errors import MeasurementError, UnsupportedError
+from lowbit.core.errors import UnsupportedError
 from lowbit.core.format import ONNX, file_format
 from lowbit.core.verified import UncheckedLayer
 from lowbit.data.cache import open_samples
@@ -98,13 +98,9 @@ def by_pieces(
             values[piece.gives] = results[0]
         if len(results) < len(opened):
             continue
-        try:
-            layer = compare_layer(
-                number, piece.name, piece.op_type, results[0], results[1],
-                scale=piece.step, same_numbers=job.same_file,
-            )  # fmt: skip
-        except MeasurementError as error:
-            unchecked.append(UncheckedLayer(piece.name, str(error)))
+        layer = _compared(number, piece.name, piece.op_type, results, scale=piece.step, same_numbers=job.same_file)
+        if isinstance(layer, UncheckedLayer):
+            unchecked.append(layer)
             continue
         if layer.parted and job.same_file and not any(each.parted for each in layers):
             layer = _judged(layer, piece, given, results)
@@ -135,6 +131,17 @@ def _alone(
         except UnsupportedError as error:
             refused.append(UncheckedLayer(name, f"in {side.runtime}: {error.reason}"))
     return results, refused
+
+
+def _compared(
+    number: int, name: str, op_type: str, results: Sequence[Codes], *, scale: float | None, same_numbers: bool
+) -> LayerDifference | UncheckedLayer:
+    """How the two results differ, codes as numbers; or that they have other shapes."""
+    first, second = (np.asarray(result, np.float32) for result in results)
+    if first.shape != second.shape:
+        shapes = f"{list(first.shape)} and {list(second.shape)}"
+        return UncheckedLayer(name, f"the two sides give results of other shapes: {shapes}")
+    return compare_layer(number, name, op_type, first, second, scale=scale, same_numbers=same_numbers)
 
 
 def _images(found: Sequence[Piece]) -> set[str]:
@@ -226,7 +233,8 @@ def by_parts(job: LayersJob, images: Floats, opened: Sequence[OpensCodes], folde
     graph = load_integer_graph(onnx.load(folder / "whole.onnx"))
     reads = {read for part in found for read in part.reads}
     _, kept = graph.run_and_keep({graph.inputs[0]: images}, reads, _CODES)
-    layers, unchecked = [], [UncheckedLayer(name, why) for name, why in left.items()]
+    layers: list[LayerDifference] = []
+    unchecked = [UncheckedLayer(name, why) for name, why in left.items()]
     for number, part in enumerate(found, 1):
         other = there.get(part.node)
         if other is None or digest.of_value(part.model.main) != digest.of_value(other.model.main):
@@ -240,11 +248,13 @@ def by_parts(job: LayersJob, images: Floats, opened: Sequence[OpensCodes], folde
                 write_layer(model, part.node, side.artifact.format, path)
                 options = SessionOptions(job.threads, side.artifact.batch_size or len(images))
                 results.append(module.open_codes(path, one.ports, options)([kept[read] for read in part.reads]))
-            floats = [result.astype(np.float32) for result in results]
-            scale = None if part.ports.result is None else 1.0  # codes: a step is one code
-            layers.append(compare_layer(number, part.node, part.op_type, floats[0], floats[1], scale=scale))
         except UnsupportedError as error:
             unchecked.append(UncheckedLayer(part.node, error.reason))
-        except MeasurementError as error:
-            unchecked.append(UncheckedLayer(part.node, str(error)))
+            continue
+        scale = None if part.ports.result is None else 1.0  # codes: a step is one code
+        layer = _compared(number, part.node, part.op_type, results, scale=scale, same_numbers=True)
+        if isinstance(layer, UncheckedLayer):
+            unchecked.append(layer)
+        else:
+            layers.append(layer)
     return LayersDifference(len(images), numbers[0] == numbers[1], tuple(layers), tuple(unchecked))

@@ -2,12 +2,15 @@
 
 A border is a float tensor behind which something new begins:
 
-| tensor                                                        | is a border                                         |
-|---------------------------------------------------------------|-----------------------------------------------------|
-| read by one kind of QuantizeLinear only                       | yes; its piece ends behind the DequantizeLinear     |
-| read by several nodes, or the graph's output                  | yes                                                 |
-| read by one node that clamps, activates, normalizes or moves  | no: both are one piece                              |
-| made by DequantizeLinear, or a border with entries moved      | no, unless it is quantized or given out             |
+| tensor                                                          | is a border                                     |
+|-----------------------------------------------------------------|-------------------------------------------------|
+| read by one kind of QuantizeLinear only                         | yes; its piece ends behind the DequantizeLinear |
+| read by several nodes, or the graph's output                    | yes                                             |
+| read by one node that activates, or adds or scales by constants | no: both are one piece                          |
+| read by one node of another kind                                | yes                                             |
+| made by DequantizeLinear, or by what only moves entries         | no, unless it is quantized or given out         |
+
+A number without axes, such as a scale that is computed for each call, is no border.
 
 A piece begins at the borders that it reads. So a quantizer stands at the end of the piece that makes a tensor and again
 at the beginning of each one that reads it: a runtime then finds the pattern that it makes integer kernels of.
@@ -23,6 +26,7 @@ from lowbit.core.errors import UnsupportedError
 from lowbit.graph.nested import with_nested
 from lowbit.graph.values import real_inputs
 
+_FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16)
 _QUANTIZE, _DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 _FOLLOWS = frozenset(
     {
@@ -30,6 +34,7 @@ _FOLLOWS = frozenset(
         "Relu", "Selu", "Sigmoid", "Softplus", "Tanh", "ThresholdedRelu",
     }
 )  # fmt: skip
+_ARITHMETIC = frozenset({"Add", "Div", "Mul", "Sub"})
 _MOVES = frozenset(
     {"Cast", "Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze", "Pad", "Slice"}
 )
@@ -130,23 +135,23 @@ class _Graph:
             return given and self._is_float(name) and not self._ends_a_piece(maker)
         if given or any(reader.op_type == _QUANTIZE for reader in readers):
             return True
-        if not readers or (maker.op_type in _MOVES and not self._moves_something_new(maker)):
+        if not readers or self._is_number(name) or maker.op_type in _MOVES:
             return False
-        return len(readers) > 1 or readers[0].op_type not in _FOLLOWS | _MOVES
+        return len(readers) > 1 or not self._follows(readers[0])
 
     def _is_float(self, name: str) -> bool:
         """By its inferred type; a tensor whose type is not known counts as float."""
-        return name not in self.kinds or self.kinds[name].type.tensor_type.elem_type == TensorProto.FLOAT
+        return name not in self.kinds or self.kinds[name].type.tensor_type.elem_type in _FLOATS
 
-    def _moves_something_new(self, maker: onnx.NodeProto) -> bool:
-        """Whether what it moves was computed, and is neither behind a quantizer nor at a border of its own."""
-        name = maker.input[0]
-        while name in self.makers:
-            node = self.model.graph.node[self.makers[name]]
-            if node.op_type not in _MOVES:
-                return node.op_type != _DEQUANTIZE and not self._is_border(name, node)
-            name = node.input[0]
-        return False
+    def _is_number(self, name: str) -> bool:
+        """Whether it is a single number without axes."""
+        kind = self.kinds.get(name)
+        return kind is not None and kind.type.tensor_type.HasField("shape") and not kind.type.tensor_type.shape.dim
+
+    def _follows(self, node: onnx.NodeProto) -> bool:
+        """Whether it belongs to the layer before it: an activation, or arithmetic with constants, such as a bias."""
+        computed = [name for name in node.input if name not in self.constants]
+        return node.op_type in _FOLLOWS or (node.op_type in _ARITHMETIC and len(computed) == 1)
 
     def _ends_a_piece(self, dequantizer: onnx.NodeProto) -> bool:
         """Whether it stands behind a quantizer, and so at the end of a piece."""
