@@ -39,8 +39,12 @@ def now() -> Clock:
             busy += sum(int(value) for column, value in enumerate(columns[:_GUEST]) if column not in _IDLE)
     times = os.times()
     own = times.user + times.system + times.children_user + times.children_system
-    waited_ns = int(_WAITS.read_text().split()[1]) if _WAITS.exists() else 0
-    return Clock(time.monotonic(), own, busy / os.sysconf("SC_CLK_TCK"), waited_ns / 1e9)
+    return Clock(time.monotonic(), own, busy / os.sysconf("SC_CLK_TCK"), waited_ns() / 1e9)
+
+
+def waited_ns() -> int:
+    """Nanoseconds that this thread was ready to run and got no core; 0 where the kernel does not count them."""
+    return int(_WAITS.read_text().split()[1]) if _WAITS.exists() else 0
 
 
 def others(start: Clock, end: Clock) -> float:

@@ -35,7 +35,7 @@ def inspect(
     Raises BadInput where `path` is no artifact: its format is unknown, or it has no manifest and no runtime can read
     it.
     """
-    file, manifest, plan = _found(path)
+    file, manifest, plan = artifact_at(path)
     guessed = format_of_suffix(file.suffix)
     if manifest is None and guessed not in _READABLE:
         endings = ", ".join(each.main_suffix for each in _READABLE)
@@ -73,7 +73,7 @@ def inspect(
     )
 
 
-def _found(path: Path) -> tuple[Path, Manifest | None, QuantPlan | None]:
+def artifact_at(path: Path) -> tuple[Path, Manifest | None, QuantPlan | None]:
     """The main file, and its manifest and plan where they lie beside it under the names of `quantize` or `compare`."""
     if path.is_dir():
         manifest = _load(Manifest, path / MANIFEST)

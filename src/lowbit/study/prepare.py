@@ -120,11 +120,12 @@ def samples_and_model(work: Work) -> tuple[Path, FloatModel]:
     """The samples' folder, and the float graph. Raises BadInput for a model or data that cannot be used."""
     source = sources.find(work.asked.model)
     fingerprint = source.fingerprint(work.asked.model, work.asked.weights)  # reports a wrong path before any decoding
-    samples = _samples(work)
+    samples = samples_of(work)
     return samples, _model(work, source, fingerprint, samples, open_samples(samples, "calibration"))
 
 
-def _samples(work: Work) -> Path:
+def samples_of(work: Work) -> Path:
+    """The samples' folder. Raises BadInput for data that cannot be used."""
     asked = work.asked
     key = keys.samples_key(asked, open_dataset(asked.data, labelled=asked.labelled).fingerprint())
     folder = work.store.samples(key)

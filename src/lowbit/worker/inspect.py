@@ -20,7 +20,7 @@ _OPENVINO = "/WithoutBiases"  # what OpenVINO calls a layer whose bias it has ta
 
 def run(job: InspectJob) -> Inspected:
     """Raises UnsupportedError for a file that does not state its input's shape or that the runtime refuses."""
-    found = _read(job.path, job.format)
+    found = read_file(job.path, job.format)
     if len(found.input_shape) != 3 or not all(found.input_shape):
         raise UnsupportedError(f"its input is {list(found.input_shape)} without the batch; [C, H, W] was expected")
     channels, height, width = found.input_shape
@@ -51,7 +51,8 @@ def _renamed(operator: OpPrecision, layers: Set[str], layer_of: Mapping[str, str
     return replace(operator, name=max(found, key=len, default=name))
 
 
-def _read(path: Path, form: str) -> FileFacts:
+def read_file(path: Path, form: str) -> FileFacts:
+    """What the file says of itself; raises UnsupportedError for a format that does not say the shape of its input."""
     if form == ONNX.name:
         from lowbit.formats.onnx.read import read_onnx
 
