@@ -22,7 +22,7 @@ class TimedOperator:
     - operator: its names, types and precision, with the multiply–accumulates that the runtime's shapes give
     - kernel: the runtime's name of the code that ran; its type where the runtime has no other word
     - calls: how often it ran in one run of the network
-    - times_us: microseconds of all its calls, one figure a run, or one mean a block of runs (`TimedRuns.runs_a_figure`)
+    - times_us: microseconds of all its calls in each run; a figure that follows from others may be below 0
     - reads, writes: the tensors that it reads (no weights) and writes, where the runtime tells
     - converts: whether all it does is to quantize, dequantize or requantize
     """
@@ -43,7 +43,6 @@ class TimedRuns:
     - profiler: where the times come from, for the reader
     - operators: in the order in which they ran
     - runs: how many runs were timed
-    - runs_a_figure: of how many runs each of `TimedOperator.times_us` is the mean; 1 where every run is told alone
     - resolution_us: the step of the profiler's clock: a call's time may be short by as much
     - run_us: median time of one whole run with the profiler switched on
     - taken_off_us: the profiler's own work within the operators of one run, measured apart and taken off their times
@@ -54,7 +53,6 @@ class TimedRuns:
     profiler: str
     operators: tuple[TimedOperator, ...]
     runs: int
-    runs_a_figure: int
     resolution_us: float
     run_us: float
     taken_off_us: float = 0.0
@@ -117,12 +115,17 @@ class Profile:
     - runtime, version: what ran it
     - profiler: where the operators' times come from, for the reader
     - threads, batch_size: of the session; all figures are for one batch
-    - runs, runs_a_figure, resolution_us, run_us, taken_off_us, call_us: see `TimedRuns`
+    - runs: how many runs were timed with the profiler
+    - resolution_us: the step of the profiler's clock
+    - run_us: median time of one whole run with the profiler switched on
+    - taken_off_us: the profiler's own work within the operators of one run, measured apart and taken off their times
+    - call_us: median time of a call to a network that does hardly anything; 0 where it was not measured
     - operators: in the order in which they ran
     - total_us: sum of the operators' times in one run
     - latency_us: median time of one run without any profiler, in the same process, before and after the profiled runs
     - latency_runs: of how many runs it is the median; those that had to wait for a core are left out where enough did
       not
+    - waits_us: where nearly all had to, the median of those waits, which `latency_us` is without; 0 otherwise
     - disturbed: whether other work on the machine disturbed the measurement
     - convert_us: time of the operators that only quantize, dequantize or requantize
     - peak_bytes: largest `bytes_alive` of any operator; None where the runtime tells no sizes
@@ -139,7 +142,6 @@ class Profile:
     threads: int
     batch_size: int
     runs: int
-    runs_a_figure: int
     resolution_us: float
     run_us: float
     taken_off_us: float
@@ -148,6 +150,7 @@ class Profile:
     total_us: float
     latency_us: float
     latency_runs: int
+    waits_us: float
     disturbed: bool
     convert_us: float
     peak_bytes: int | None

@@ -2,11 +2,13 @@
 
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 _STAT = Path("/proc/stat")
 _WAITS = Path("/proc/thread-self/schedstat")
+_THREADS = Path("/proc/self/task")
 _IDLE = (3, 4)  # columns of a line of /proc/stat: idle, iowait (proc(5))
 _OTHER_WORK = 0.2  # cores: more other work than this shows in the latency percentiles
 _WAITED = 0.05  # share of the time that a thread may wait for a core
@@ -45,6 +47,15 @@ def now() -> Clock:
 def waited_ns() -> int:
     """Nanoseconds that this thread was ready to run and got no core; 0 where the kernel does not count them."""
     return int(_WAITS.read_text().split()[1]) if _WAITS.exists() else 0
+
+
+def all_waited_ns() -> int:
+    """The sum of `waited_ns` over all threads of this process that are alive."""
+    waited = 0
+    for path in _THREADS.glob("*/schedstat"):
+        with suppress(OSError):  # a thread may end meanwhile
+            waited += int(path.read_text().split()[1])
+    return waited
 
 
 def others(start: Clock, end: Clock) -> float:

@@ -17,6 +17,7 @@ from lowbit.measure.precision import bears, int8_share, matched
 
 _WARM_UP = 5  # runs before anything is timed
 _MICROSECONDS = 1e6
+_HARDLY = 0.01  # share of a run's time that threads may wait for a core without disturbing it
 _FEW = 10  # a median of fewer undisturbed runs says less than one of all runs
 
 
@@ -45,6 +46,15 @@ class Conditions:
     batch_size: int
 
 
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Without a profiler: see `latency_us`, `latency_runs` and `waits_us` of `Profile`."""
+
+    us: float
+    runs: int
+    waits_us: float = 0.0
+
+
 def profile(session: Session, images: Floats, runs: int, graph: FloatGraph, conditions: Conditions) -> Profile:
     """Time `session` on `images` [N, C, H, W]: half of the plain runs, then the profiled ones, then the other half.
 
@@ -61,37 +71,44 @@ def profile(session: Session, images: Floats, runs: int, graph: FloatGraph, cond
     session.predict(images)
     plain += _plain(session, images, half)
     disturbed = load.disturbed(begun, load.now(), conditions.threads)
-    return made_of(timed, _undisturbed(plain), graph, conditions, disturbed=disturbed)
+    return made_of(timed, latency_of(plain), graph, conditions, disturbed=disturbed)
 
 
-def _plain(session: Session, images: Floats, runs: int) -> list[tuple[float, int]]:
-    """Of each run without a profiler, the microseconds, and the nanoseconds that this thread waited for a core."""
+def _plain(session: Session, images: Floats, runs: int) -> list[tuple[float, float]]:
+    """Microseconds of each run without a profiler, and microseconds within it that a thread waited for a core."""
     found = []
     for _ in range(runs):
-        waited, start = load.waited_ns(), time.perf_counter()
+        waited, start = load.all_waited_ns(), time.perf_counter()
         session.predict(images)
-        found.append(((time.perf_counter() - start) * _MICROSECONDS, load.waited_ns() - waited))
+        us = (time.perf_counter() - start) * _MICROSECONDS
+        found.append((us, min(us, (load.all_waited_ns() - waited) / 1000)))
     return found
 
 
-def _undisturbed(plain: Sequence[tuple[float, int]]) -> list[float]:
-    """The times of the runs that did not wait for a core, or of all where those are few."""
-    free = [us for us, waited in plain if not waited]
-    return free if len(free) >= min(_FEW, len(plain)) else [us for us, _ in plain]
+def latency_of(plain: Sequence[tuple[float, float]]) -> Latency:
+    """The latency of runs (microseconds, and those of them that a thread waited for a core).
+
+    It is the median of the runs that hardly waited. Where there are few of these, it is that of all runs, without the
+    waits: on a busy machine a long run loses its core many times, and no operator's median contains that.
+    """
+    free = [us for us, waited in plain if waited <= _HARDLY * us]
+    if len(free) >= min(_FEW, len(plain)):
+        return Latency(median(free), len(free))
+    return Latency(median(us - waited for us, waited in plain), len(plain), median(waited for _, waited in plain))
 
 
 def made_of(
     timed: TimedRuns,
-    latencies_us: Sequence[float],
+    latency: Latency,
     graph: FloatGraph,
     conditions: Conditions,
     *,
     disturbed: bool = False,
 ) -> Profile:
-    """The profile of `timed`, beside latencies without a profiler."""
+    """The profile of `timed`, beside the latency without a profiler."""
     listed = tuple(_renamed(each.operator, graph) for each in timed.operators)
     placed, computes, missing = _placed(listed, graph)
-    medians = [median(each.times_us) / each.calls for each in timed.operators]
+    medians = [max(0.0, median(each.times_us)) / each.calls for each in timed.operators]
     total = sum(each * operator.calls for each, operator in zip(medians, timed.operators, strict=True))
     alive = alive_bytes(timed.operators)
     operators = tuple(
@@ -118,15 +135,15 @@ def made_of(
         threads=conditions.threads,
         batch_size=conditions.batch_size,
         runs=timed.runs,
-        runs_a_figure=timed.runs_a_figure,
         resolution_us=timed.resolution_us,
         run_us=timed.run_us,
         taken_off_us=timed.taken_off_us,
         call_us=timed.call_us,
         operators=operators,
         total_us=total,
-        latency_us=median(latencies_us),
-        latency_runs=len(latencies_us),
+        latency_us=latency.us,
+        latency_runs=latency.runs,
+        waits_us=latency.waits_us,
         disturbed=disturbed,
         convert_us=sum(each.run_us for each in operators if each.converts),
         peak_bytes=max((each for each in alive if each is not None), default=None),

@@ -149,11 +149,11 @@ def _kernels(operators: Sequence[ProfiledOperator]) -> str:
 def _facts(found: Profile) -> Iterator[tuple[str, str]]:
     yield "file", f"{found.artifact} in {found.runtime} {found.version}".rstrip()
     yield "session", f"{words.count(found.threads, 'thread')}, {words.count(found.batch_size, 'image')} a run"
-    figure = "medians" if found.runs_a_figure == 1 else f"medians of the means of {found.runs_a_figure} runs"
-    yield "operators", f"{found.total_us:,.0f} µs a run in all: {figure} over {found.runs} runs, from {found.profiler}"
+    yield "operators", f"{found.total_us:,.0f} µs a run in all: medians over {found.runs} runs, from {found.profiler}"
     if found.taken_off_us:
         yield "taken off", f"{found.taken_off_us:,.0f} µs of the profiler's own work, measured on nodes that do nothing"
-    yield "latency", f"{found.latency_us:,.0f} µs without a profiler, median of {found.latency_runs} runs"
+    waits = f", without {found.waits_us:,.0f} µs of waiting for a core" if found.waits_us else ""
+    yield "latency", f"{found.latency_us:,.0f} µs without a profiler, median of {found.latency_runs} runs{waits}"
     if found.call_us:
         yield "a call", f"{found.call_us:,.0f} µs of it: what a network that does hardly anything takes"
     yield "difference", difference_text(found)
@@ -184,7 +184,8 @@ def difference_text(found: Profile) -> str:
         return share
     if found.differs > 0:
         each = gap / max(1, sum(operator.calls for operator in found.operators))
-        return f"{share}; work of the profiler itself, about {each:.1f} µs a call, is in the operators' times"
+        inside = "waiting for a core and the profiler's own work" if found.disturbed else "the profiler's own work"
+        return f"{share}; {inside}, about {each:.1f} µs a call, is in the operators' times"
     reasons = ["time outside of the operators (the call, input and output)"]
     if found.resolution_us >= 1:
         reasons.append(f"times that are cut to whole steps of {found.resolution_us:g} µs")

@@ -210,7 +210,6 @@ def timed_runs(operators: Sequence[FileOperator], kernels: Kernels, runs: int) -
         profiler="LiteRT's profiler",
         operators=tuple(timed),
         runs=runs,
-        runs_a_figure=1,
         resolution_us=1.0,
         run_us=kernels.run_us,
         notes=notes,

@@ -87,7 +87,6 @@ def timed_runs(
         profiler="ONNX Runtime's profiler",
         operators=tuple(operators),
         runs=len(whole),
-        runs_a_figure=1,
         resolution_us=1.0,
         run_us=float(median(each["dur"] for each in whole)),
         taken_off_us=taken_off,

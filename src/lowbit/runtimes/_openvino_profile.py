@@ -1,19 +1,20 @@
 """OpenVINO's own performance counters of a compiled model.
 
-They hold a running mean since the model was compiled, in whole microseconds. The runs between two readings are a block,
-whose mean follows from both; several models are compiled, so that a disturbed block does not decide.
+They hold a mean over all runs since the model was compiled, in whole microseconds. The time of one run follows from the
+means before and after it, the less exactly the more runs there were: so few runs are timed of each of several models
+that are compiled alike, and the median of all is taken.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
 
 from lowbit.core.adapter import OpPrecision
 from lowbit.core.profile import Tensor, TimedOperator, TimedRuns
 
-_BLOCKS = 5  # models compiled, one block of runs each
-_WARM_UP = 5  # runs before a block
+_RUNS_A_MODEL = 10
+_WARM_UP = 3  # runs of each model that are not timed
 _CONVERTERS = {"FakeQuantize", "Convert", "Reorder", "Subgraph"}  # what may do nothing else than to convert
 _CODES = ("u8", "i8")
 
@@ -30,20 +31,22 @@ def timed_runs(
     `compiled()` compiles the model with counters, `empty()` calls a network that does hardly anything, `run(request)`
     runs the model once, and `operators_of(model)` gives the operators of a compiled model beside what each is.
     """
-    block = max(2, -(-runs // _BLOCKS))
-    means: list[Mapping[str, float]] = []
+    times: dict[str, list[float]] = {}
     whole: list[float] = []
-    for _ in range(_BLOCKS):
+    for _ in range(-(-runs // _RUNS_A_MODEL)):
         model = compiled()
         request = model.create_infer_request()
         for _ in range(_WARM_UP):
             run(request)
-        before = _counters(request)
-        for _ in range(block):
+        before = _totals(request, _WARM_UP)
+        for done in range(_WARM_UP + 1, _WARM_UP + _RUNS_A_MODEL + 1):
             start = time.perf_counter()
             run(request)
             whole.append((time.perf_counter() - start) * 1e6)
-        means.append(_between(before, _counters(request), block))
+            after = _totals(request, done)
+            for name, total in after.items():
+                times.setdefault(name, []).append(total - before[name])
+            before = after
     kernels = {each.node_name: each.exec_type for each in request.profiling_info}
     return TimedRuns(
         profiler="OpenVINO's performance counters",
@@ -52,7 +55,7 @@ def timed_runs(
                 operator=described,
                 kernel=kernels[described.name],
                 calls=1,
-                times_us=tuple(each[described.name] for each in means),
+                times_us=tuple(times[described.name]),
                 reads=tuple(_name(port.get_source_output()) for port in op.inputs()),
                 writes=tuple(Tensor(_name(port), _size(port)) for port in op.outputs()),
                 converts=_converts(op, described),
@@ -60,8 +63,7 @@ def timed_runs(
             for op, described in operators_of(model)
             if described.name in kernels
         ),
-        runs=block * _BLOCKS,
-        runs_a_figure=block,
+        runs=len(whole),
         resolution_us=1.0,
         run_us=median(whole),
         call_us=_median_us(empty, runs),
@@ -79,17 +81,9 @@ def _median_us(call: Callable[[], None], runs: int) -> float:
     return median(times) * 1e6
 
 
-def _counters(request: Any) -> dict[str, float]:
-    """Operator → mean microseconds since the model was compiled."""
-    return {each.node_name: each.real_time.total_seconds() * 1e6 for each in request.profiling_info}
-
-
-def _between(before: Mapping[str, float], after: Mapping[str, float], runs: int) -> dict[str, float]:
-    """Operator → mean microseconds of the `runs` runs between two readings, the first of which follows the warm-up."""
-    return {
-        name: max(0.0, (mean * (_WARM_UP + runs) - before.get(name, 0.0) * _WARM_UP) / runs)
-        for name, mean in after.items()
-    }
+def _totals(request: Any, runs: int) -> dict[str, float]:
+    """Operator → microseconds in all `runs` runs since the model was compiled, too little by less than `runs`."""
+    return {each.node_name: each.real_time.total_seconds() * 1e6 * runs for each in request.profiling_info}
 
 
 def _converts(op: Any, described: OpPrecision) -> bool:

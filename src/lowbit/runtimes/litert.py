@@ -4,7 +4,7 @@ import base64
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from lowbit.core.artifact import Artifact
 from lowbit.core.errors import LowbitError, UnsupportedError
 from lowbit.core.profile import Tensor, TimedRuns
 from lowbit.core.refusal import vendor_call
-from lowbit.runtimes._edge import dequantize, is_channels_last, quantize
+from lowbit.runtimes._edge import CONVERTED_OUTSIDE, dequantize, is_channels_last, quantize
 from lowbit.runtimes._litert_profile import FileOperator, kernels_of, timed_runs, with_kernels
 
 INFO = RuntimeInfo(name="litert", packages=("ai-edge-litert",), extra="litert", reads=("tflite",))
@@ -114,7 +114,9 @@ class LiteRTSession:
     def profile(self, images: Floats, runs: int) -> TimedRuns:
         """Every kernel that LiteRT's own profiler times, in a process of its own that opens the same file."""
         operators = self.operators()
-        return timed_runs(operators, kernels_of(self.path, self._input(images), operators, self.threads, runs), runs)
+        found = timed_runs(operators, kernels_of(self.path, self._input(images), operators, self.threads, runs), runs)
+        outside = self.source.is_integer or self.target.is_integer
+        return replace(found, notes=(*found.notes, CONVERTED_OUTSIDE)) if outside else found
 
     def operators(self) -> list[FileOperator]:
         """The file's operators, with the precision that the types of their operands promise."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from lowbit.core.artifact import Artifact
 from lowbit.core.errors import UnsupportedError
 from lowbit.core.profile import TimedRuns
 from lowbit.core.refusal import vendor_call
-from lowbit.runtimes._edge import dequantize, is_channels_last, quantize
+from lowbit.runtimes._edge import CONVERTED_OUTSIDE, dequantize, is_channels_last, quantize
 from lowbit.runtimes._openvino_profile import timed_runs
 
 INFO = RuntimeInfo(name="openvino", packages=("openvino",), extra="openvino", reads=("onnx", "openvino-ir", "tflite"))
@@ -71,13 +71,14 @@ class _Session:
     def profile(self, images: Floats, runs: int) -> TimedRuns:
         """Operators of the same model, compiled again with performance counters."""
         x = self._input(images)
-        return timed_runs(
+        found = timed_runs(
             compiled=lambda: self.recompiled({"PERF_COUNT": True}),
             empty=_one_convolution(self.options),
             run=lambda request: request.infer([x], share_inputs=True),
             runs=runs,
             operators_of=self._operators,
         )
+        return replace(found, notes=(CONVERTED_OUTSIDE,)) if self.source or self.target else found
 
     def _input(self, images: Floats) -> npt.NDArray[Any]:
         """`images` in the layout and type of the model's input."""

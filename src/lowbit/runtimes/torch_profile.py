@@ -86,7 +86,6 @@ def timed_runs(model: Any, image: torch.Tensor, runs: int) -> TimedRuns:
             )
         ),
         runs=len(listed),
-        runs_a_figure=1,
         resolution_us=0.001,
         run_us=float(median(each.cpu_time_total for each in marked)),
     )
