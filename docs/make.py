@@ -65,11 +65,14 @@ def _python(name: str, thing: Any) -> Iterator[str]:
         yield f"lowbit.{name}("
         previous = None
         for parameter in inspect.signature(thing).parameters.values():
-            if parameter.kind is inspect.Parameter.KEYWORD_ONLY and previous is not parameter.kind:
+            several = parameter.kind is inspect.Parameter.VAR_POSITIONAL
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY and previous not in (
+                inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_POSITIONAL,
+            ):
                 yield "    *,"
             previous = parameter.kind
             default = "" if parameter.default is parameter.empty else f" = {_value(parameter.default)}"
-            yield f"    {parameter.name}: {_hint(parameter.annotation)}{default},"
+            yield f"    {'*' if several else ''}{parameter.name}: {_hint(parameter.annotation)}{default},"
         yield f") -> {_hint(inspect.signature(thing).return_annotation)}"
         yield "```"
         yield ""

@@ -5,20 +5,23 @@ from typing import TYPE_CHECKING, Any
 from lowbit.core.version import VERSION
 
 __version__ = VERSION
-__all__ = ["BadInput", "Quantized", "StudyResult", "__version__", "compare", "load", "quantize"]
+__all__ = ["BadInput", "Profile", "Quantized", "StudyResult", "__version__", "compare", "load", "profile", "quantize"]
 
 if TYPE_CHECKING:
     from lowbit.core.errors import BadInput
-    from lowbit.study.api import compare, quantize
+    from lowbit.core.profile import Profile
+    from lowbit.study.api import compare, profile, quantize
     from lowbit.study.quantize import Quantized
     from lowbit.study.result import StudyResult, load
 
 _HOMES = {
     "BadInput": "lowbit.core.errors",
+    "Profile": "lowbit.core.profile",
     "Quantized": "lowbit.study.quantize",
     "StudyResult": "lowbit.study.result",
     "compare": "lowbit.study.api",
     "load": "lowbit.study.result",
+    "profile": "lowbit.study.api",
     "quantize": "lowbit.study.api",
 }
 

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from lowbit import __version__
-from lowbit.cli import compare, diff, doctor, inspect, quantize, report, run
+from lowbit.cli import compare, diff, doctor, inspect, profile, quantize, report, run
 from lowbit.cli.crash import crash_message
 from lowbit.core.errors import BadInput
 from lowbit.core.text import one_line
 
-_COMMANDS = (compare, run, quantize, inspect, diff, report, doctor)
+_COMMANDS = (compare, run, quantize, inspect, profile, diff, report, doctor)
 _BAD_INPUT, _CRASH, _INTERRUPTED = 2, 70, 130
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _OF_A_PATH = (

@@ -182,7 +182,10 @@ class CodePorts:
 
 
 class Session(Protocol):
-    """An opened artifact: preprocessed float images in NCHW go in, float scores come out, whatever the file stores."""
+    """An opened artifact: preprocessed float images in NCHW go in, float scores come out, whatever the file stores.
+
+    A session whose runtime can time its own operators has one method more: see `core.profile.ProfilingSession`.
+    """
 
     def predict(self, images: Floats) -> Floats:
         """Scores [N, outputs] of images [N, C, H, W]. N is `Artifact.batch_size` where the file fixes a batch size."""

@@ -2,11 +2,13 @@
 
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 _STAT = Path("/proc/stat")
 _WAITS = Path("/proc/thread-self/schedstat")
+_THREADS = Path("/proc/self/task")
 _IDLE = (3, 4)  # columns of a line of /proc/stat: idle, iowait (proc(5))
 _OTHER_WORK = 0.2  # cores: more other work than this shows in the latency percentiles
 _WAITED = 0.05  # share of the time that a thread may wait for a core
@@ -39,8 +41,21 @@ def now() -> Clock:
             busy += sum(int(value) for column, value in enumerate(columns[:_GUEST]) if column not in _IDLE)
     times = os.times()
     own = times.user + times.system + times.children_user + times.children_system
-    waited_ns = int(_WAITS.read_text().split()[1]) if _WAITS.exists() else 0
-    return Clock(time.monotonic(), own, busy / os.sysconf("SC_CLK_TCK"), waited_ns / 1e9)
+    return Clock(time.monotonic(), own, busy / os.sysconf("SC_CLK_TCK"), waited_ns() / 1e9)
+
+
+def waited_ns() -> int:
+    """Nanoseconds that this thread was ready to run and got no core; 0 where the kernel does not count them."""
+    return int(_WAITS.read_text().split()[1]) if _WAITS.exists() else 0
+
+
+def all_waited_ns() -> int:
+    """The sum of `waited_ns` over all threads of this process that are alive."""
+    waited = 0
+    for path in _THREADS.glob("*/schedstat"):
+        with suppress(OSError):  # a thread may end meanwhile
+            waited += int(path.read_text().split()[1])
+    return waited
 
 
 def others(start: Clock, end: Clock) -> float:

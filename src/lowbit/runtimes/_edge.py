@@ -5,6 +5,10 @@ import numpy.typing as npt
 
 from lowbit.core.adapter import Floats
 
+CONVERTED_OUTSIDE = (
+    "the file reads or writes integers: pictures or scores are converted outside of the runtime, in no operator's time"
+)
+
 
 def quantize(x: Floats, scale: float, zero_point: int, dtype: npt.DTypeLike) -> npt.NDArray[np.integer]:
     """Integers nearest to x / scale + zero_point (ties to even), saturated to `dtype`; NaN becomes the zero point."""

@@ -1,9 +1,10 @@
 """The LiteRT runtime: `.tflite` files in ai-edge-litert's interpreter, XNNPACK where it takes an operator."""
 
 import base64
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ import numpy.typing as npt
 from lowbit.core.adapter import CodePorts, Codes, Floats, OpPrecision, RunCodes, RuntimeInfo, SessionOptions
 from lowbit.core.artifact import Artifact
 from lowbit.core.errors import LowbitError, UnsupportedError
+from lowbit.core.profile import Tensor, TimedRuns
 from lowbit.core.refusal import vendor_call
-from lowbit.runtimes._edge import dequantize, is_channels_last, quantize
+from lowbit.runtimes._edge import CONVERTED_OUTSIDE, dequantize, is_channels_last, quantize
+from lowbit.runtimes._litert_profile import FileOperator, kernels_of, timed_runs, with_kernels
 
 INFO = RuntimeInfo(name="litert", packages=("ai-edge-litert",), extra="litert", reads=("tflite",))
 
@@ -46,6 +49,7 @@ _OPERANDS = {  # what multiplies and accumulates → the places of activation an
     "BATCH_MATMUL": (0, 1),
     "TRANSPOSE_CONV": (2, 1),
 }
+_log = logging.getLogger(__name__)
 _DELEGATE = "DELEGATE"  # stands in the list beside the operators that it replaced
 
 
@@ -68,6 +72,8 @@ class _Edge:
 class LiteRTSession:
     """An interpreter with its tensors allocated for the batch size that the file carries."""
 
+    path: Path
+    threads: int
     interpreter: Any
     source: _Edge
     target: _Edge
@@ -80,10 +86,7 @@ class LiteRTSession:
                 f"{len(images)} images for a .tflite file with a fixed batch of {self.source.shape[0]}; "
                 "pad the batch, or build the file for this batch size"
             )
-        x: npt.NDArray[Any] = images.transpose(0, 2, 3, 1) if self.channels_last else images
-        if self.source.is_integer:
-            x = quantize(x, self.source.scale, self.source.zero_point, self.source.dtype)
-        self.interpreter.set_tensor(self.source.index, np.ascontiguousarray(x))
+        self.interpreter.set_tensor(self.source.index, self._input(images))
         self.interpreter.invoke()
         y = self.interpreter.get_tensor(self.target.index).reshape(len(images), -1)
         if self.target.is_integer:
@@ -91,22 +94,57 @@ class LiteRTSession:
         return np.asarray(y, dtype=np.float32)
 
     def executed_precision(self) -> list[OpPrecision]:
-        """Every operator with the types of its operands, which decide the kernel that LiteRT or XNNPACK selects.
+        """Every operator with the precision of the kernel that LiteRT's own profiler names.
+
+        Where it names none, or cannot be used, the types of the operands decide, which are what LiteRT and XNNPACK
+        select a kernel by:
 
         - integer activation, integer weight: an integer kernel
         - float activation, integer weight: a hybrid kernel, which quantizes its input at every call
         - integer weight that passes through a DEQUANTIZE: it arrives as float, so a float kernel
         """
+        operators = self.operators()
+        x = np.zeros(self.source.shape, self.source.dtype)
+        try:
+            return with_kernels(operators, kernels_of(self.path, x, operators, self.threads, 1))
+        except UnsupportedError as error:
+            _log.info("executed precision by the file's types: %s", error.reason)
+            return [operator.described for operator in operators]
+
+    def profile(self, images: Floats, runs: int) -> TimedRuns:
+        """Every kernel that LiteRT's own profiler times, in a process of its own that opens the same file."""
+        operators = self.operators()
+        found = timed_runs(operators, kernels_of(self.path, self._input(images), operators, self.threads, runs), runs)
+        outside = self.source.is_integer or self.target.is_integer
+        return replace(found, notes=(*found.notes, CONVERTED_OUTSIDE)) if outside else found
+
+    def operators(self) -> list[FileOperator]:
+        """The file's operators, with the precision that the types of their operands promise."""
         tensors = {detail["index"]: detail for detail in self.interpreter.get_tensor_details()}
-        operators = self.interpreter._get_ops_details()
+        operators = [op for op in self.interpreter._get_ops_details() if op["op_name"] != _DELEGATE]
         dequantized = {
             out: _word(tensors[op["inputs"][0]])
             for op in operators
             if op["op_name"] == "DEQUANTIZE"
             for out in op["outputs"]
         }
-        batch = self.source.shape[0]
-        return [_precision(op, tensors, dequantized, batch) for op in operators if op["op_name"] != _DELEGATE]
+        batch, made = self.source.shape[0], {out for op in operators for out in op["outputs"]}
+        return [
+            FileOperator(
+                index=op["index"],
+                described=_precision(op, tensors, dequantized, batch),
+                reads=tuple(str(place) for place in op["inputs"] if place in made),
+                writes=tuple(Tensor(str(place), _bytes(tensors[place])) for place in op["outputs"]),
+            )
+            for op in operators
+        ]
+
+    def _input(self, images: Floats) -> npt.NDArray[Any]:
+        """`images` in the layout and type of the file's input."""
+        x: npt.NDArray[Any] = images.transpose(0, 2, 3, 1) if self.channels_last else images
+        if self.source.is_integer:
+            x = quantize(x, self.source.scale, self.source.zero_point, self.source.dtype)
+        return np.ascontiguousarray(x)
 
 
 def open_codes(path: Path, ports: CodePorts, options: SessionOptions) -> RunCodes:
@@ -165,7 +203,8 @@ def open_session(artifact: Artifact, options: SessionOptions) -> Iterator[LiteRT
         interpreter = Interpreter(model_path=str(artifact.path), num_threads=options.threads)
         interpreter.allocate_tensors()
     source, target = _edges(interpreter, artifact)
-    yield LiteRTSession(interpreter, source, target, is_channels_last(source.shape, artifact.input_shape))
+    channels_last = is_channels_last(source.shape, artifact.input_shape)
+    yield LiteRTSession(artifact.path, options.threads, interpreter, source, target, channels_last)
 
 
 def _edges(interpreter: Any, artifact: Artifact) -> tuple[_Edge, _Edge]:
@@ -223,6 +262,11 @@ def _macs(kind: str, left: dict[str, Any], right: dict[str, Any], result: dict[s
     if kind == "BATCH_MATMUL":  # [..., M, K] or, with adj_x, [..., K, M]
         return out * prod(map(int, left["shape"][-2:])) // int(result["shape"][-2])
     return out * prod(weight[1:])
+
+
+def _bytes(tensor: dict[str, Any]) -> int:
+    """Size of a tensor's values."""
+    return int(prod(map(int, tensor["shape"])) * np.dtype(tensor["dtype"]).itemsize)
 
 
 def _word(tensor: dict[str, Any]) -> str:

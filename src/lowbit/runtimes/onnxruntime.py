@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
@@ -13,7 +13,10 @@ import numpy as np
 
 from lowbit.core.adapter import CodePorts, Codes, Floats, OpPrecision, RunCodes, RuntimeInfo, SessionOptions
 from lowbit.core.artifact import Artifact
+from lowbit.core.profile import TimedRuns
 from lowbit.core.refusal import vendor_call
+from lowbit.runtimes._onnxruntime_cost import cost_of_a_call
+from lowbit.runtimes._onnxruntime_profile import KERNEL_TIME, timed_runs
 
 INFO = RuntimeInfo(name="onnxruntime", packages=("onnxruntime",), extra=None, reads=("onnx",))
 
@@ -76,6 +79,37 @@ class _Session:
         channels of float convolutions to blocks and count more than the model has. Weights are not prepacked there,
         since the profile names the shapes of those inputs only that are still tensors.
         """
+        return [operator for operator, _ in self._extended()]
+
+    def profile(self, images: Floats, runs: int) -> TimedRuns:
+        """Operators of a second session that is optimized in full, as the timed one is, with profiling switched on."""
+
+        def opened(more: Callable[[Any], None]) -> Any:
+            import onnxruntime as ort
+
+            options = _session_options(self.options)
+            more(options)
+            return ort.InferenceSession(str(self.artifact.path), options, providers=_PROVIDERS)
+
+        def run(session: Any) -> None:
+            session.run([self.output_name], {self.input_name: np.ascontiguousarray(images)})
+
+        def described(name: str, arguments: dict[str, Any]) -> OpPrecision:
+            return _operator(name, arguments, "", len(images))
+
+        def unoptimized(model: bytes, place: str | None) -> Any:
+            import onnxruntime as ort
+
+            options = _session_options(self.options)
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+            options.enable_profiling = place is not None
+            options.profile_file_prefix = place or ""
+            return ort.InferenceSession(model, options, providers=_PROVIDERS)
+
+        return timed_runs(opened, run, runs, self._extended(), described, cost_of_a_call(unoptimized))
+
+    def _extended(self) -> list[tuple[OpPrecision, tuple[str, ...]]]:
+        """The operators that `executed_precision` lists, each with the names of its outputs."""
         import onnx
         import onnxruntime as ort
 
@@ -91,14 +125,16 @@ class _Session:
             image = np.random.default_rng(0).random((count, *self.artifact.input_shape), dtype=np.float32)
             session.run([self.output_name], {self.input_name: image})
             events = json.loads(Path(session.end_profiling()).read_text())
-            feeders = _feeders(onnx.load(options.optimized_model_filepath).graph)
-        suffix = "_kernel_time"
+            graph = onnx.load(options.optimized_model_filepath).graph
+        feeders, outputs = _feeders(graph), {node.name: tuple(node.output) for node in graph.node}
         runs = {
-            event["name"].removesuffix(suffix): event["args"]
+            event["name"].removesuffix(KERNEL_TIME): event["args"]
             for event in events
-            if event["cat"] == "Node" and event["name"].endswith(suffix)
+            if event["cat"] == "Node" and event["name"].endswith(KERNEL_TIME)
         }
-        return [_operator(name, run, feeders.get(name, ""), count) for name, run in runs.items()]
+        return [
+            (_operator(name, run, feeders.get(name, ""), count), outputs.get(name, ())) for name, run in runs.items()
+        ]
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """OpenVINO on the CPU: reads its own IR, ONNX and TFLite."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,10 @@ import numpy.typing as npt
 from lowbit.core.adapter import CodePorts, Codes, Floats, OpPrecision, RunCodes, RuntimeInfo, SessionOptions
 from lowbit.core.artifact import Artifact
 from lowbit.core.errors import UnsupportedError
+from lowbit.core.profile import TimedRuns
 from lowbit.core.refusal import vendor_call
-from lowbit.runtimes._edge import dequantize, is_channels_last, quantize
+from lowbit.runtimes._edge import CONVERTED_OUTSIDE, dequantize, is_channels_last, quantize
+from lowbit.runtimes._openvino_profile import timed_runs
 
 INFO = RuntimeInfo(
     name="openvino",
@@ -45,9 +47,14 @@ class _IntegerPort:
 
 @dataclass(frozen=True, slots=True)
 class _Session:
-    """batch_size: the compiled batch size; source, target: None where the file's input or output is float."""
+    """batch_size: the compiled batch size; source, target: None where the file's input or output is float.
 
+    options: how the session was opened; recompiled: compiles the same model again, with further properties.
+    """
+
+    options: SessionOptions
     compiled: Any
+    recompiled: Callable[[dict[str, object]], Any]
     request: Any
     batch_size: int
     channels_last: bool
@@ -59,10 +66,7 @@ class _Session:
         count = len(images)
         if count < self.batch_size:
             images = np.concatenate([images, np.repeat(images[-1:], self.batch_size - count, axis=0)])
-        x: npt.NDArray[Any] = images.transpose(0, 2, 3, 1) if self.channels_last else images
-        if self.source:
-            x = quantize(x, self.source.scale, self.source.zero_point, self.source.dtype)
-        self.request.infer([np.ascontiguousarray(x)], share_inputs=True)
+        self.request.infer([self._input(images)], share_inputs=True)
         y = self.request.get_output_tensor(0).data[:count]
         if self.target:
             return dequantize(y, self.target.scale, self.target.zero_point)
@@ -71,10 +75,31 @@ class _Session:
 
     def executed_precision(self) -> list[OpPrecision]:
         """Operators of the compiled graph, whose shapes are all known since its batch size is fixed."""
-        operators = [
-            op for op in self.compiled.get_runtime_model().get_ordered_ops() if _fact(op, "layerType") not in _UNSEEN
-        ]
-        return [_operator(op, self.batch_size) for op in operators]
+        return [described for _, described in self._operators(self.compiled)]
+
+    def profile(self, images: Floats, runs: int) -> TimedRuns:
+        """Operators of the same model, compiled again with performance counters."""
+        x = self._input(images)
+        found = timed_runs(
+            compiled=lambda: self.recompiled({"PERF_COUNT": True}),
+            empty=_one_convolution(self.options),
+            run=lambda request: request.infer([x], share_inputs=True),
+            runs=runs,
+            operators_of=self._operators,
+        )
+        return replace(found, notes=(CONVERTED_OUTSIDE,)) if self.source or self.target else found
+
+    def _input(self, images: Floats) -> npt.NDArray[Any]:
+        """`images` in the layout and type of the model's input."""
+        x: npt.NDArray[Any] = images.transpose(0, 2, 3, 1) if self.channels_last else images
+        if self.source:
+            x = quantize(x, self.source.scale, self.source.zero_point, self.source.dtype)
+        return np.ascontiguousarray(x)
+
+    def _operators(self, compiled: Any) -> list[tuple[Any, OpPrecision]]:
+        """The operators of a compiled model's graph beside what each is."""
+        operators = compiled.get_runtime_model().get_ordered_ops()
+        return [(op, _operator(op, self.batch_size)) for op in operators if _fact(op, "layerType") not in _UNSEEN]
 
 
 @contextmanager
@@ -96,13 +121,16 @@ def open_session(artifact: Artifact, options: SessionOptions) -> Iterator[_Sessi
     batch_size = artifact.batch_size or options.batch_size
     channels, height, width = artifact.input_shape
     shape = [batch_size, *((height, width, channels) if channels_last else artifact.input_shape)]
-    properties = _properties(options, precision)
+
+    def compiled_with(more: dict[str, object]) -> Any:
+        return core.compile_model(model, "CPU", _properties(options, precision) | more)
+
     with vendor_call(_REFUSED, artifact.path):
         if model.is_dynamic():
             model.reshape(shape)
-        compiled = core.compile_model(model, "CPU", properties)
+        compiled = compiled_with({})
         request = compiled.create_infer_request()
-    yield _Session(compiled, request, batch_size, channels_last, source, target)
+    yield _Session(options, compiled, compiled_with, request, batch_size, channels_last, source, target)
 
 
 def open_codes(path: Path, ports: CodePorts, options: SessionOptions) -> RunCodes:  # noqa: ARG001
@@ -150,6 +178,11 @@ def _quantized_input(model: Any, given: Any, codes: Codes) -> None:
 
 def warm_up(options: SessionOptions) -> None:
     """Run one convolution."""
+    _one_convolution(options)()
+
+
+def _one_convolution(options: SessionOptions) -> Callable[[], None]:
+    """Compile one small convolution: a function that runs it."""
     import openvino as ov
     from openvino import opset13
 
@@ -157,7 +190,8 @@ def warm_up(options: SessionOptions) -> None:
     x = opset13.parameter(shape, np.float32)
     y = opset13.convolution(x, opset13.constant(np.ones((8, 8, 1, 1), np.float32)), [1, 1], [0, 0], [0, 0], [1, 1])
     compiled = ov.Core().compile_model(ov.Model([y], [x], "one operator"), "CPU", _properties(options, "f32"))
-    compiled.create_infer_request().infer([np.ones(shape, np.float32)])
+    request, ones = compiled.create_infer_request(), np.ones(shape, np.float32)
+    return lambda: request.infer([ones], share_inputs=True)
 
 
 def _properties(options: SessionOptions, precision: str) -> dict[str, object]:

@@ -10,6 +10,7 @@ import numpy as np
 from lowbit.core.adapter import Floats, OpPrecision, RuntimeInfo, SessionOptions
 from lowbit.core.artifact import Artifact
 from lowbit.core.errors import UnsupportedError
+from lowbit.core.profile import TimedRuns
 from lowbit.core.refusal import vendor_call
 
 INFO = RuntimeInfo(
@@ -60,6 +61,18 @@ class TorchSession:
             with recorder:
                 self.model(image)
         return recorder.operators
+
+    def profile(self, images: Floats, runs: int) -> TimedRuns:
+        """Every operator of the graph, timed by torch.profiler in this very session."""
+        import torch
+
+        from lowbit.runtimes.torch_profile import timed_runs
+
+        image = torch.from_numpy(np.ascontiguousarray(images))
+        with torch.inference_mode():
+            for _ in range(_RUNS_UNTIL_SETTLED):
+                self.model(image)
+        return timed_runs(self.model, image, runs)
 
 
 def warm_up(options: SessionOptions) -> None:

@@ -1,4 +1,4 @@
-"""`lowbit.compare` and `lowbit.quantize`: the Python API, which the command line calls too."""
+"""`lowbit.compare`, `lowbit.quantize` and `lowbit.profile`: the Python API, which the command line calls too."""
 
 import inspect
 import shlex
@@ -8,6 +8,7 @@ from pathlib import Path
 from lowbit.core.errors import BadInput
 from lowbit.core.figures import Optimize
 from lowbit.core.preprocess import Preprocess
+from lowbit.core.profile import Profile
 from lowbit.core.settings import Among, Round, Scenario, Settings
 from lowbit.data.preprocess import parse
 from lowbit.measure.host import facts
@@ -18,6 +19,8 @@ from lowbit.study.ask import StudyRequest
 from lowbit.study.compare import compare as run_study
 from lowbit.study.execute.local import Listener
 from lowbit.study.pace import seconds_of
+from lowbit.study.profiling import ProfileRequest
+from lowbit.study.profiling import profile as run_profile
 from lowbit.study.quantize import Quantized, QuantizeRequest
 from lowbit.study.quantize import quantize as run_quantize
 from lowbit.study.result import StudyResult
@@ -319,6 +322,48 @@ def quantize(
         cache=cache,
     )
     return run_quantize(request, progress)
+
+
+def profile(
+    *artifacts: str | Path,
+    data: str | Path,
+    runtimes: Sequence[str] = (),
+    preprocess: str | Path | None = None,
+    model: str | Path | None = None,
+    threads: int = 1,
+    batch_size: int | None = None,
+    runs: int = 50,
+    time_limit: float = 3600.0,
+    progress: Listener = lambda _: None,
+) -> tuple[Profile, ...]:
+    """Where the time and the memory of one artifact go, or of two; a `Profile` for each, in the same order.
+
+    The times are from each runtime's own profiler. Raises BadInput for what the caller must change, and where a
+    runtime has no profiler.
+
+    - artifacts: files, or folders of a study's artifacts
+    - data: pictures, as for `compare`; no labels are read
+    - runtimes: one name for all artifacts, or one for each; empty: the one that each was made for
+    - preprocess: as for `compare`; None: as the artifact's manifest says
+    - model: the float model, with whose layers the operators are matched; None: the one in the artifact's study, if any
+    - threads: of each session
+    - batch_size: images in a run; None: the file's own, or 1
+    - runs: how many runs are timed, 50 or more
+    - time_limit: seconds that each child process may take
+    - progress: called with a `Progress` as the work proceeds
+    """
+    request = ProfileRequest(
+        artifacts=tuple(map(Path, artifacts)),
+        data=str(data),
+        runtimes=tuple(runtimes),
+        preprocess=None if preprocess is None else parse(str(preprocess)),
+        model=None if model is None else str(model),
+        threads=threads,
+        batch_size=batch_size,
+        runs=runs,
+        time_limit_s=time_limit,
+    )
+    return run_profile(request, progress)
 
 
 def quantize_request(

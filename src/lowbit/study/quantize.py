@@ -279,13 +279,13 @@ def _working(
         seed=request.seed,
         threads=request.threads,
     )
-    with _folder(request.cache) as folder, locked(folder.resolve(), "--cache") as store:
+    with working_folder(request.cache) as folder, locked(folder.resolve(), "--cache") as store:
         executor = LocalExecutor(store.folder, request.time_limit_s, request.threads, listener, LayerWatch())
         yield Work(asked, store, executor)
 
 
 @contextmanager
-def _folder(cache: Path | None) -> Iterator[Path]:
+def working_folder(cache: Path | None) -> Iterator[Path]:
     """The cache, or a temporary folder. The latter is kept after a failure, because it holds the log."""
     if cache is not None:
         yield cache

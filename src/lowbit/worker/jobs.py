@@ -17,6 +17,7 @@ from lowbit.core.inspected import Inspected
 from lowbit.core.model import FloatModel, LayerMacs
 from lowbit.core.outcome import Accuracy, Timing
 from lowbit.core.preprocess import Preprocess
+from lowbit.core.profile import Profile
 from lowbit.core.recipe import Recipe
 from lowbit.core.settings import Settings
 from lowbit.core.verified import Verified
@@ -174,6 +175,40 @@ class InspectJob:
     def result_type(self) -> type[Inspected]:
         """Inspected."""
         return Inspected
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileJob:
+    """Open a file in a runtime and time its operators with the runtime's own profiler. The result is a Profile.
+
+    - format, runtime_options: as for an InspectJob
+    - samples, preprocess: folder of the pictures, and how they become the model's input
+    - batch_size: images in a run; None: the file's own, or 1
+    - runs: how many runs are timed
+    - graph: the file of the float graph; None where it is not known
+    - layers: its layers that multiply
+    - nodes: names of layers where no float graph is known
+    """
+
+    KIND: ClassVar[str] = "profile"
+
+    path: Path
+    format: str
+    runtime: str
+    runtime_options: dict[str, str]
+    samples: Path
+    preprocess: Preprocess
+    threads: int
+    batch_size: int | None
+    runs: int
+    graph: Path | None = None
+    layers: tuple[LayerMacs, ...] = ()
+    nodes: tuple[str, ...] = ()
+
+    @property
+    def result_type(self) -> type[Profile]:
+        """Profile."""
+        return Profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,7 +387,7 @@ class LayersJob:
 KINDS: dict[str, type[Any]] = {
     cls.KIND: cls
     for cls in (
-        SamplesJob, ModelJob, BuildJob, PlanJob, InspectJob, VerifyJob, AccuracyJob, PrecisionJob, SpeedJob, FactsJob,
+        SamplesJob, ModelJob, BuildJob, PlanJob, InspectJob, ProfileJob, VerifyJob, AccuracyJob, PrecisionJob, SpeedJob, FactsJob,
         ScoresJob, LayersJob,
     )
 }  # fmt: skip
