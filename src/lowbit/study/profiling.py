@@ -7,12 +7,11 @@ from lowbit.core.artifact import Manifest
 from lowbit.core.discover import require
 from lowbit.core.errors import BadInput, DamagedFile, MissingPackage, with_remedy
 from lowbit.core.format import format_of_suffix
-from lowbit.core.model import FloatModel
+from lowbit.core.model import GRAPH, FloatModel
 from lowbit.core.preprocess import Preprocess
 from lowbit.core.profile import Profile
 from lowbit.quant.plan.plan import QuantPlan
 from lowbit.runtimes import find
-from lowbit.sources._float import GRAPH
 from lowbit.study.ask import InputsAsk
 from lowbit.study.execute.local import Listener, LocalExecutor, PlacedJob
 from lowbit.study.inspection import artifact_at

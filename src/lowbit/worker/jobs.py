@@ -387,8 +387,8 @@ class LayersJob:
 KINDS: dict[str, type[Any]] = {
     cls.KIND: cls
     for cls in (
-        SamplesJob, ModelJob, BuildJob, PlanJob, InspectJob, ProfileJob, VerifyJob, AccuracyJob, PrecisionJob, SpeedJob, FactsJob,
-        ScoresJob, LayersJob,
+        SamplesJob, ModelJob, BuildJob, PlanJob, InspectJob, ProfileJob, VerifyJob, AccuracyJob, PrecisionJob, SpeedJob,
+        FactsJob, ScoresJob, LayersJob,
     )
 }  # fmt: skip
 
