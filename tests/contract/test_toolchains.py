@@ -30,7 +30,7 @@ PROMISED = {
     "litert": {"fp32", "fp16", "int8-dynamic", "int8-static", "int16x8", "int8-weight-only"},
     "torch": {"fp32", "bf16", "int8-dynamic", "int8-static"},
 }
-ON_REQUEST = {"lowbit": ("w2a8", "w5a6", "w3a3-ir", "w4a8-tflite")}  # of many: each format, and odd widths
+ON_REQUEST = {"lowbit": ("w2a8", "w5a6", "w3a3-ir", "w4a8-tflite"), "torch": ("fp16-dynamic",)}  # of many
 EVERY = [
     (name, recipe.name)
     for name, toolchain in sorted(TOOLCHAINS.items())
@@ -67,7 +67,7 @@ def test_face(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(set(PROMISED) & set(TOOLCHAINS)))
 def test_promised_recipes(name: str) -> None:
     info = TOOLCHAINS[name].INFO
-    assert {recipe.name for recipe in info.recipes} == PROMISED[name]
+    assert {recipe.name for recipe in info.recipes if not recipe.on_request} == PROMISED[name]
     assert set(info.refuses) == set(RECIPES) - PROMISED[name]
 
 
@@ -112,6 +112,7 @@ def test_nothing_temporary_is_left(name: str, recipe: str, factory: Factory) -> 
 def test_widths_mean_the_same_everywhere(name: str) -> None:
     """Weights as stored, activations as computed on: fp16 is storage only, and bf16 is the fp32 file."""
     widths = {"fp32": (32, 32), "fp16": (16, 32), "bf16": (32, 16), "int16x8": (8, 16), "int8-weight-only": (8, 32)}
+    widths["fp16-dynamic"] = (16, 32)
     for recipe in TOOLCHAINS[name].INFO.recipes:
         assert (recipe.weight_bits, recipe.activation_bits) == widths.get(recipe.name, (8, 8)), recipe.name
 

@@ -127,7 +127,7 @@ def test_preprocessing_travels_in_the_file(built: dict[str, tuple[Built, Artifac
 
 def test_a_model_without_linear_has_no_dynamic_version() -> None:
     with pytest.raises(UnsupportedError, match="only Linear"):
-        toolchain._dynamic(torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1)))
+        toolchain._dynamic(torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1)), torch.qint8)
 
 
 def test_other_precisions_and_other_archives_are_refused(

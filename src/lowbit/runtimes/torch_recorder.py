@@ -26,6 +26,8 @@ _PRODUCTS = {  # matrix products → the place of the left operand [..., K]
     "linear_relu": 0,
     "linear_dynamic": 0,
     "linear_relu_dynamic": 0,
+    "linear_dynamic_fp16": 0,
+    "linear_relu_dynamic_fp16": 0,
     "matmul": 0,
     "mm": 0,
     "bmm": 0,
@@ -70,8 +72,9 @@ def _precision(name: str, kind: str, args: Any, result: torch.Tensor, batch: int
         return OpPrecision(
             name, kind, word, result.is_quantized, reason="" if result.is_quantized else "its values are float"
         )
-    if not quantized:
-        return OpPrecision(name, kind, _word(left), False, macs=macs, reason="its operands are float")
+    if not quantized or short.endswith("_fp16"):
+        stored = " (weights stored in half precision)" if quantized else ""
+        return OpPrecision(name, kind, _word(left), False, macs=macs, reason=f"its operands are float{stored}")
     hybrid = short.endswith("_dynamic")
     return OpPrecision(name, kind, "u8s8", True, macs=macs, hybrid=hybrid)
 

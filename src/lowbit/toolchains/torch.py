@@ -33,10 +33,18 @@ INFO = ToolchainInfo(
             note="the fp32 file; the session computes convolutions and matrix products in bfloat16",
         ),
         Recipe("int8-dynamic", 8, 8, "dynamic"),
+        Recipe(
+            "fp16-dynamic",
+            16,
+            32,
+            "float",
+            note="only Linear layers hold half-precision weights; everything computes in float",
+            on_request=True,
+        ),
         Recipe("int8-static", 8, 8, "integer", {"qconfig": "x86"}),
     ),
     refuses={
-        "fp16": "torch's CPU kernels have no advantage from half precision, and TorchScript does not store it apart",
+        "fp16": "torch's CPU kernels gain nothing from half precision; fp16-dynamic stores the weights of Linear so",
         "int8-mixed": "int8-static is that already: symmetric weights, asymmetric activations",
         "int16x8": "torch has no 16-bit integer activations",
         "int8-weight-only": "torch's FX quantization has no weight-only scheme for convolutions",
@@ -61,7 +69,9 @@ def build(request: BuildRequest) -> Built:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if request.recipe.claim == "dynamic":
-            module, notes = _dynamic(module)
+            module, notes = _dynamic(module, torch.qint8)
+        elif request.recipe.weight_bits == 16:
+            module, _ = _dynamic(module, torch.float16)
         elif request.recipe.claim == "integer":
             module = _static(module, example, calibration, request)
         main = request.out / "model.pt"
@@ -69,14 +79,17 @@ def build(request: BuildRequest) -> Built:
     return Built(main=main, calibration_s=calibration.seconds or None, notes=notes)
 
 
-def _dynamic(module: Any) -> tuple[Any, tuple[str, ...]]:
-    """Linear layers with int8 weights and inputs quantized at every call, and a note of which layers stay float."""
+def _dynamic(module: Any, kind: Any) -> tuple[Any, tuple[str, ...]]:
+    """Linear layers with weights of the type `kind`, and a note of which layers stay float.
+
+    With qint8 their inputs are quantized at every call; with float16 they compute in float.
+    """
     import torch
 
     if not any(isinstance(part, torch.nn.Linear) for part in module.modules()):
         raise UnsupportedError("torch quantizes only Linear layers dynamically, and this model has none")
     ao: Any = torch.ao.quantization  # carries no types
-    quantized = ao.quantize_dynamic(module, {torch.nn.Linear}, dtype=torch.qint8)
+    quantized = ao.quantize_dynamic(module, {torch.nn.Linear}, dtype=kind)
     floats = Counter(type(part).__name__ for part in quantized.modules() if list(part.parameters(recurse=False)))
     stays = ", ".join(f"{count} {name}" for name, count in sorted(floats.items()))
     return quantized, (f"stays float: {stays} (torch quantizes only Linear dynamically)",) if stays else ()
