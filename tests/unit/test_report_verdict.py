@@ -66,7 +66,7 @@ def test_a_winner_that_answers_otherwise_is_not_called_as_good_as_float() -> Non
 
 def test_better_rows_that_were_passed_over_are_counted() -> None:
     report = changed("litert/int4-dynamic@litert", top1=0.999, agreement=0.78)
-    assert verdict.why(report).endswith("; 1 better agrees with float on less than 90 %")
+    assert verdict.why(report).endswith("; 1 faster version agrees with float on less than 90 % of the images")
     order = printed(report, 140).split("version")[1].split("failed (")[0]
     assert order.index("litert int4-dynamic") > order.index("torch bf16"), "what may not be shipped comes later"
 

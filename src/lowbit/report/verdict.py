@@ -98,8 +98,9 @@ def _passed_over(best: Row, report: Report) -> str:
     ]
     if not better or not ranking.answers_as_float(best, report):
         return ""
-    agree = "agrees" if len(better) == 1 else "agree"
-    return f"; {len(better)} better {agree} with float on less than {report.choice.min_agreement:g} %"
+    adjective = {"latency": "faster", "size": "smaller", "memory": "leaner"}[optimize]
+    agree = "version agrees" if len(better) == 1 else "versions agree"
+    return f"; {len(better)} {adjective} {agree} with float on less than {report.choice.min_agreement:g} % of the images"
 
 
 def _points(count: float) -> str:
