@@ -1,15 +1,17 @@
 """The arithmetic of profiles, on operators written down by hand: no runtime runs here."""
 
 from dataclasses import replace
+from io import StringIO
 
 import pytest
+from rich.console import Console
 
 from lowbit.core.adapter import OpPrecision
 from lowbit.core.errors import BadInput, UnsupportedError
 from lowbit.core.model import LayerMacs
 from lowbit.core.profile import Profile, Tensor, TimedOperator, TimedRuns
 from lowbit.measure.profile import Conditions, FloatGraph, Latency, alive_bytes, latency_of, made_of, profile
-from lowbit.report.profiled import difference_text, layers_of
+from lowbit.report.profiled import difference_text, layers_of, profile_text
 from lowbit.report.trace import trace
 from lowbit.study.profiling import ProfileRequest
 
@@ -136,7 +138,7 @@ def test_a_difference_is_explained_where_it_is_large() -> None:
     assert difference_text(made(op("a", 110.0))).endswith("10 µs or 10.0 % more than the latency")
     assert "about 20.0 µs a call" in difference_text(made(op("a", 110.0), op("b", 30.0)))
     assert "outside of the operators" in difference_text(made(op("a", 50.0)))
-    called = replace(made(op("a", 50.0)), call_us=45.0)
+    called = replace(made(op("a", 50.0)), besides_us=45.0)
     assert difference_text(called).endswith("5 µs or 5.0 % less than the latency")
 
 
@@ -163,6 +165,26 @@ def test_a_layer_in_the_same_kernel_says_so() -> None:
     same = made(op("a", 10, macs=80), graph=graph(a=80))
     (layer,) = layers_of(same, same)
     assert layer.explained == "the same kernel"
+
+
+def test_what_does_not_run_as_integers_in_a_quantized_file_is_named_with_its_reason() -> None:
+    known = graph(a=80, b=50, c=20)
+    why = "its operands are float"
+    mixed = made(
+        op("a", macs=80),
+        op("b", macs=50, integer=False, reason=why),
+        op("c", macs=20, integer=False, reason=why),
+        graph=known,
+    )
+    assert f"b, c: {why}" in printed(mixed)
+    whole = made(op("a", macs=80, integer=False, reason=why), graph=graph(a=80))
+    assert why not in printed(whole)  # a float file need not explain itself
+
+
+def printed(found: Profile) -> str:
+    console = Console(width=200, file=StringIO())
+    console.print(profile_text(found))
+    return str(console.file.getvalue())  # type: ignore[attr-defined]  # a StringIO
 
 
 def test_a_trace_lays_operators_end_to_end_one_process_a_profile() -> None:

@@ -46,7 +46,8 @@ class TimedRuns:
     - resolution_us: the step of the profiler's clock: a call's time may be short by as much
     - run_us: median time of one whole run with the profiler switched on
     - taken_off_us: the profiler's own work within the operators of one run, measured apart and taken off their times
-    - call_us: median time of a call to a network that does hardly anything; 0 where it was not measured
+    - besides_us: median time of what a run needs besides its operators, as far as it was measured: a call to a network
+      that does hardly anything, or the conversion of pictures and scores
     - notes: sentences about what this profile does not tell
     """
 
@@ -56,7 +57,7 @@ class TimedRuns:
     resolution_us: float
     run_us: float
     taken_off_us: float = 0.0
-    call_us: float = 0.0
+    besides_us: float = 0.0
     notes: tuple[str, ...] = ()
 
 
@@ -119,7 +120,8 @@ class Profile:
     - resolution_us: the step of the profiler's clock
     - run_us: median time of one whole run with the profiler switched on
     - taken_off_us: the profiler's own work within the operators of one run, measured apart and taken off their times
-    - call_us: median time of a call to a network that does hardly anything; 0 where it was not measured
+    - besides_us: median time of what a run needs besides its operators, as far as it was measured: a call to a network
+      that does hardly anything, or the conversion of pictures and scores
     - operators: in the order in which they ran
     - total_us: sum of the operators' times in one run
     - latency_us: median time of one run without any profiler, in the same process, before and after the profiled runs
@@ -145,7 +147,7 @@ class Profile:
     resolution_us: float
     run_us: float
     taken_off_us: float
-    call_us: float
+    besides_us: float
     operators: tuple[ProfiledOperator, ...]
     total_us: float
     latency_us: float
@@ -166,5 +168,5 @@ class Profile:
 
     @property
     def differs(self) -> float:
-        """How much operators and call together differ from the latency without a profiler, as a share of the latter."""
-        return (self.total_us + self.call_us) / self.latency_us - 1
+        """How much the operators, with what was measured besides them, differ from the latency, as a share of it."""
+        return (self.total_us + self.besides_us) / self.latency_us - 1

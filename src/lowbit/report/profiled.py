@@ -154,13 +154,15 @@ def _facts(found: Profile) -> Iterator[tuple[str, str]]:
         yield "taken off", f"{found.taken_off_us:,.0f} µs of the profiler's own work, measured on nodes that do nothing"
     waits = f", without {found.waits_us:,.0f} µs of waiting for a core" if found.waits_us else ""
     yield "latency", f"{found.latency_us:,.0f} µs without a profiler, median of {found.latency_runs} runs{waits}"
-    if found.call_us:
-        yield "a call", f"{found.call_us:,.0f} µs of it: what a network that does hardly anything takes"
+    if found.besides_us:
+        yield "besides", f"{found.besides_us:,.0f} µs of it are no operator's: the call, pictures in and scores out"
     yield "difference", difference_text(found)
     share = words.percent(found.convert_share, 1)
     yield "conversions", f"{found.convert_us:,.0f} µs, {share} % of the time, only quantize, dequantize or requantize"
     if found.int8_share is not None:
         yield "integers", f"{words.percent(found.int8_share, 1)} % of multiply–accumulates on integer kernels"
+        for reason, operators in _reasons(found).items():
+            yield "", f"{', '.join(operators)}: {reason}"
     if found.peak_bytes is not None:
         yield "memory", f"{words.size(found.peak_bytes)} of intermediate results at the peak, weights not counted"
     if found.missing:
@@ -174,11 +176,20 @@ def _facts(found: Profile) -> Iterator[tuple[str, str]]:
         yield "note", note
 
 
+def _reasons(found: Profile) -> Mapping[str, list[str]]:
+    """Why operators that multiply did not run as the others of a quantized file did → their names."""
+    reasons: dict[str, list[str]] = {}
+    for each in found.operators:
+        if found.int8_share and each.operator.macs and each.operator.reason:
+            reasons.setdefault(each.operator.reason, []).append(each.layers[0] if each.layers else each.operator.name)
+    return reasons
+
+
 def difference_text(found: Profile) -> str:
-    """How the operators' time, with that of the call, differs from the latency without a profiler; if much, why."""
-    gap = abs(found.latency_us - found.total_us - found.call_us)
+    """How the operators' time, with what was measured besides, differs from the latency; where it is much, why."""
+    gap = abs(found.latency_us - found.total_us - found.besides_us)
     side = "more" if found.differs > 0 else "less"
-    what = "operators and call together" if found.call_us else "the operators together"
+    what = "the operators and what is besides them" if found.besides_us else "the operators together"
     share = f"{what}: {gap:,.0f} µs or {words.percent(abs(found.differs), 1)} % {side} than the latency"
     if abs(found.differs) <= _CLOSE:
         return share
@@ -186,7 +197,7 @@ def difference_text(found: Profile) -> str:
         each = gap / max(1, sum(operator.calls for operator in found.operators))
         inside = "waiting for a core and the profiler's own work" if found.disturbed else "the profiler's own work"
         return f"{share}; {inside}, about {each:.1f} µs a call, is in the operators' times"
-    reasons = ["time outside of the operators (the call, input and output)"]
+    reasons = ["time outside of the operators"]
     if found.resolution_us >= 1:
         reasons.append(f"times that are cut to whole steps of {found.resolution_us:g} µs")
     return f"{share}; that is {' and '.join(reasons)}"

@@ -6,40 +6,56 @@ anything: their time by the profiler, less their share of the latency without it
 
 import json
 import tempfile
-import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, median
+from statistics import mean
 from typing import Any
 
 import numpy as np
 
+from lowbit.runtimes._stopwatch import median_us
+
 _NODES = 64  # nodes of a chain
 _FEW, _MANY = 2, 8  # inputs of a node: the cost grows with them
 _RUNS = 100
-_WARM_UP = 20
+_GIVEN = {"x0": np.ones(1, np.float32)}
 
 MakeSession = Callable[[bytes, str | None], Any]  # model, and where to write a profile → a session
 
 
-def cost_of_a_call(made: MakeSession) -> Callable[[int], float]:
-    """A function from a node's number of inputs to the microseconds that its time in a profile is too long.
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What is no node's own time, in microseconds.
 
-    `made` opens a session without any optimization, profiled where a place for the profile is given.
+    - run_us: latency of a session of a single node that does hardly anything
+    - node_us: how much too long a node's time in a profile is, with `inputs` = 2
+    - input_us: how much more it is for each further input
     """
-    few, many = (_cost(made, inputs) for inputs in (_FEW, _MANY))
-    slope = max(0.0, many - few) / (_MANY - _FEW)
-    return lambda inputs: max(0.0, few + slope * (inputs - _FEW))
+
+    run_us: float
+    node_us: float
+    input_us: float
+
+    def of(self, inputs: int) -> float:
+        """How much too long the time of a node with so many inputs is."""
+        return max(0.0, self.node_us + self.input_us * (inputs - _FEW))
 
 
-def _cost(made: MakeSession, inputs: int) -> float:
-    x = {"x0": np.ones(1, np.float32)}
-    chain, single = _chain(_NODES, inputs), _chain(1, inputs)
-    a_node = (_latency_us(made(chain, None), x) - _latency_us(made(single, None), x)) / (_NODES - 1)
+def cost(made: MakeSession) -> Cost:
+    """Measure it. `made` opens a session without optimization, profiled where a place for the profile is given."""
+    single = _latency_us(made(_chain(1, _FEW), None))
+    few, many = (_of_a_node(made, inputs, single) for inputs in (_FEW, _MANY))
+    return Cost(single, few, max(0.0, many - few) / (_MANY - _FEW))
+
+
+def _of_a_node(made: MakeSession, inputs: int, single_us: float) -> float:
+    chain = _chain(_NODES, inputs)
+    a_node = (_latency_us(made(chain, None)) - single_us) / (_NODES - 1)
     with tempfile.TemporaryDirectory(prefix="lowbit-") as folder:
         session = made(chain, str(Path(folder) / "profile"))
         for _ in range(_RUNS):
-            session.run(None, x)
+            session.run(None, _GIVEN)
         events = json.loads(Path(session.end_profiling()).read_text())
     times: dict[str, list[int]] = {}
     for event in events:
@@ -49,15 +65,8 @@ def _cost(made: MakeSession, inputs: int) -> float:
     return max(0.0, mean(mean(sorted(each)[middle]) for each in times.values()) - a_node)
 
 
-def _latency_us(session: Any, x: dict[str, Any]) -> float:
-    for _ in range(_WARM_UP):
-        session.run(None, x)
-    found = []
-    for _ in range(_RUNS):
-        start = time.perf_counter()
-        session.run(None, x)
-        found.append(time.perf_counter() - start)
-    return median(found) * 1e6
+def _latency_us(session: Any) -> float:
+    return median_us(lambda: session.run(None, _GIVEN), _RUNS)
 
 
 def _chain(nodes: int, inputs: int) -> bytes:

@@ -16,6 +16,7 @@ from typing import Any
 
 from lowbit.core.adapter import OpPrecision
 from lowbit.core.profile import Tensor, TimedOperator, TimedRuns
+from lowbit.runtimes._onnxruntime_cost import Cost
 
 KERNEL_TIME = "_kernel_time"  # what a node's event is called, after the node's name
 _WARM_UP = 5  # runs that are not timed
@@ -26,7 +27,6 @@ _BYTES = {
 }  # fmt: skip
 
 Listed = Sequence[tuple[OpPrecision, tuple[str, ...]]]  # operators before the last step, with their outputs' names
-Cost = Callable[[int], float]  # number of a node's inputs → microseconds of its time that are the profiler's
 Opened = Callable[[Callable[[Any], None]], Any]  # opens a session, whose options a function may change before
 
 
@@ -69,7 +69,7 @@ def timed_runs(
             unused.remove(partner)
         operator = describe(name, arguments) if partner is None else partner[0]
         calls = max(1, round(len(times) / len(whole)))
-        own = cost(len(arguments["input_type_shape"])) * calls
+        own = cost.of(len(arguments["input_type_shape"])) * calls
         a_run = _a_run(times, len(whole))
         taken_off += min(own, median(a_run))
         operators.append(
@@ -90,6 +90,7 @@ def timed_runs(
         resolution_us=1.0,
         run_us=float(median(each["dur"] for each in whole)),
         taken_off_us=taken_off,
+        besides_us=cost.run_us,
     )
 
 

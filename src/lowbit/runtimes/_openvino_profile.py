@@ -12,6 +12,7 @@ from typing import Any
 
 from lowbit.core.adapter import OpPrecision
 from lowbit.core.profile import Tensor, TimedOperator, TimedRuns
+from lowbit.runtimes._stopwatch import median_us
 
 _RUNS_A_MODEL = 10
 _WARM_UP = 3  # runs of each model that are not timed
@@ -66,19 +67,8 @@ def timed_runs(
         runs=len(whole),
         resolution_us=1.0,
         run_us=median(whole),
-        call_us=_median_us(empty, runs),
+        besides_us=median_us(empty, runs),
     )
-
-
-def _median_us(call: Callable[[], None], runs: int) -> float:
-    for _ in range(_WARM_UP):
-        call()
-    times = []
-    for _ in range(runs):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return median(times) * 1e6
 
 
 def _totals(request: Any, runs: int) -> dict[str, float]:

@@ -19,6 +19,7 @@ from lowbit.core.profile import Tensor, TimedRuns
 from lowbit.core.refusal import vendor_call
 from lowbit.runtimes._edge import CONVERTED_OUTSIDE, dequantize, is_channels_last, quantize
 from lowbit.runtimes._litert_profile import FileOperator, kernels_of, timed_runs, with_kernels
+from lowbit.runtimes._stopwatch import median_us
 
 INFO = RuntimeInfo(name="litert", packages=("ai-edge-litert",), extra="litert", reads=("tflite",))
 
@@ -86,12 +87,9 @@ class LiteRTSession:
                 f"{len(images)} images for a .tflite file with a fixed batch of {self.source.shape[0]}; "
                 "pad the batch, or build the file for this batch size"
             )
-        self.interpreter.set_tensor(self.source.index, self._input(images))
+        self._give(images)
         self.interpreter.invoke()
-        y = self.interpreter.get_tensor(self.target.index).reshape(len(images), -1)
-        if self.target.is_integer:
-            return dequantize(y, self.target.scale, self.target.zero_point)
-        return np.asarray(y, dtype=np.float32)
+        return self._scores(len(images))
 
     def executed_precision(self) -> list[OpPrecision]:
         """Every operator with the precision of the kernel that LiteRT's own profiler names.
@@ -116,7 +114,22 @@ class LiteRTSession:
         operators = self.operators()
         found = timed_runs(operators, kernels_of(self.path, self._input(images), operators, self.threads, runs), runs)
         outside = self.source.is_integer or self.target.is_integer
-        return replace(found, notes=(*found.notes, CONVERTED_OUTSIDE)) if outside else found
+        notes = (*found.notes, CONVERTED_OUTSIDE) if outside else found.notes
+        return replace(found, notes=notes, besides_us=median_us(lambda: self._around(images), runs))
+
+    def _around(self, images: Floats) -> Floats:
+        """What `predict` does before and after the interpreter runs."""
+        self._give(images)
+        return self._scores(len(images))
+
+    def _give(self, images: Floats) -> None:
+        self.interpreter.set_tensor(self.source.index, self._input(images))
+
+    def _scores(self, count: int) -> Floats:
+        y = self.interpreter.get_tensor(self.target.index).reshape(count, -1)
+        if self.target.is_integer:
+            return dequantize(y, self.target.scale, self.target.zero_point)
+        return np.asarray(y, dtype=np.float32)
 
     def operators(self) -> list[FileOperator]:
         """The file's operators, with the precision that the types of their operands promise."""

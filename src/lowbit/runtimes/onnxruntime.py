@@ -15,7 +15,7 @@ from lowbit.core.adapter import CodePorts, Codes, Floats, OpPrecision, RunCodes,
 from lowbit.core.artifact import Artifact
 from lowbit.core.profile import TimedRuns
 from lowbit.core.refusal import vendor_call
-from lowbit.runtimes._onnxruntime_cost import cost_of_a_call
+from lowbit.runtimes._onnxruntime_cost import cost
 from lowbit.runtimes._onnxruntime_profile import KERNEL_TIME, timed_runs
 
 INFO = RuntimeInfo(name="onnxruntime", packages=("onnxruntime",), extra=None, reads=("onnx",))
@@ -106,7 +106,7 @@ class _Session:
             options.profile_file_prefix = place or ""
             return ort.InferenceSession(model, options, providers=_PROVIDERS)
 
-        return timed_runs(opened, run, runs, self._extended(), described, cost_of_a_call(unoptimized))
+        return timed_runs(opened, run, runs, self._extended(), described, cost(unoptimized))
 
     def _extended(self) -> list[tuple[OpPrecision, tuple[str, ...]]]:
         """The operators that `executed_precision` lists, each with the names of its outputs."""
