@@ -39,7 +39,16 @@ def fp32_of(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def test_a_small_study_of_resnet20(shared: Path, tmp_path: Path) -> None:
-    words = ("--toolchains", "onnxruntime,nncf", "--recipes", "fp32,int8-static", "--limit", "400")
+    words = (
+        "--toolchains",
+        "onnxruntime,nncf",
+        "--recipes",
+        "fp32,int8-static",
+        "--limit",
+        "400",
+        "--calibration-samples",
+        "128",
+    )
     rows = [row for row in study(tmp_path, *resnet20(shared), *words) if row["status"] == "measured"]
     assert len(rows) == 6
     assert {row["n_samples"] for row in rows} == {400}

@@ -100,7 +100,9 @@ def _passed_over(best: Row, report: Report) -> str:
         return ""
     adjective = {"latency": "faster", "size": "smaller", "memory": "leaner"}[optimize]
     agree = "version agrees" if len(better) == 1 else "versions agree"
-    return f"; {len(better)} {adjective} {agree} with float on less than {report.choice.min_agreement:g} % of the images"
+    return (
+        f"; {len(better)} {adjective} {agree} with float on less than {report.choice.min_agreement:g} % of the images"
+    )
 
 
 def _points(count: float) -> str:
