@@ -14,7 +14,7 @@ from tests.e2e.command import lowbit, make_project
 def quantized_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small project (`make_project`) with out.onnx, out4.xml and lite.tflite, made by `lowbit quantize` as w4a8.
 
-    said/<name>.txt is what the command printed. This takes half a minute, so the first process of a parallel run makes it
+    said/<name>.txt is what the command printed. This takes half a minute: the first process of a parallel run makes it,
     and the others copy it.
     """
     own = tmp_path_factory.mktemp("quantized")
