@@ -81,20 +81,20 @@ def run(request: RunRequest, listener: Listener = lambda _: None) -> RunResult:
     sections: dict[str, Section] = {}
     with locked(request.out.resolve()) as store:
         for each in _shared_out(parts, request.budget_s):
-            found = _measure(opened, each, replace(store, section=each.entry.name), listener)
-            known = sections.get(each.entry.name)
-            section = Section(each.entry.name, each.entry.title or each.entry.name, each.notes, ())
-            sections[each.entry.name] = replace(known or section, parts=(*(known.parts if known else ()), found))
-        result = RunResult(
-            folder=store.folder,
-            title=opened.study.title,
-            about=opened.study.about,
-            source=opened.study.source,
-            command=request.command,
-            sections=tuple(sections.values()),
-            claims=_claims(opened.study.published, tuple(sections.values()), untried),
-        )
-        save_run(result)
+            entry = each.entry
+            found = _measure(opened, each, replace(store, section=entry.name), listener)
+            section = sections.get(entry.name, Section(entry.name, entry.title or entry.name, each.notes, ()))
+            sections[entry.name] = replace(section, parts=(*section.parts, found))
+            result = RunResult(
+                folder=store.folder,
+                title=opened.study.title,
+                about=opened.study.about,
+                source=opened.study.source,
+                command=request.command,
+                sections=tuple(sections.values()),
+                claims=_claims(opened.study.published, tuple(sections.values()), untried),
+            )
+            save_run(result)  # after every part, so that an interrupted run leaves a page
     return result
 
 
