@@ -118,3 +118,12 @@ def test_the_rate_that_loadgen_finds_is_valid_and_half_as_much_again_is_not(tmp_
     assert not run_loadgen(Sleeper(), IMAGES, beyond, tmp_path / "beyond").valid
     with pytest.raises(UnsupportedError, match="--target-latency"):
         run_loadgen(Sleeper(), IMAGES, replace(SERVER, target_latency_ms=1.0), tmp_path / "never")
+
+
+def test_more_queries_than_fit_into_memory_are_refused_before_they_are_made(tmp_path: Path) -> None:
+    def at_once(images: Floats) -> Floats:
+        return np.zeros((len(images), 2), np.float32)
+
+    with pytest.raises(UnsupportedError, match=r"would take \d+\.\d GB, and .*--min-duration"):
+        run_loadgen(at_once, IMAGES, replace(SETTINGS, min_duration_s=36_000.0), tmp_path)
+    assert not (tmp_path / "mlperf_log_summary.txt").exists()

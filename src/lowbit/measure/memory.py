@@ -1,4 +1,4 @@
-"""Peak resident memory of this process, as Linux counts it."""
+"""Memory as Linux counts it: the peak of this process, and what is free."""
 
 import re
 from collections.abc import Callable
@@ -7,6 +7,7 @@ from pathlib import Path
 from lowbit.core.errors import MeasurementError
 
 _STATUS = Path("/proc/self/status")
+_MEMORY = Path("/proc/meminfo")
 _CLEAR_REFS = Path("/proc/self/clear_refs")
 
 
@@ -26,3 +27,11 @@ def _resident(field: str) -> int:
     if match is None:
         raise MeasurementError(f"{_STATUS} has no {field}: peak memory can be measured on Linux only")
     return int(match.group(1)) * 1024
+
+
+def available_bytes() -> int:
+    """Memory that can be used without swapping, as the kernel estimates it (MemAvailable in /proc/meminfo)."""
+    match = re.search(r"^MemAvailable:\s+(\d+) kB$", _MEMORY.read_text(), re.MULTILINE)
+    if match is None:
+        raise MeasurementError(f"{_MEMORY} has no MemAvailable: expected Linux 3.14 or newer")
+    return int(match[1]) * 1024

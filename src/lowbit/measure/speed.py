@@ -10,14 +10,19 @@ from typing import Any
 import numpy as np
 
 from lowbit.core.adapter import Floats
+from lowbit.core.errors import UnsupportedError
 from lowbit.core.settings import MULTI_STREAM_SAMPLES, Settings
 from lowbit.measure import loadgen
+from lowbit.measure.memory import available_bytes
 from lowbit.measure.rules import ROUNDS, SHORT, Rules
 from lowbit.measure.server import Served, highest_rate
 
 _WARM_UP_S = 0.3
-# Share of the warm-up's median latency: other work slows the warm-up, and too high a guess is INVALID.
-_EXPECTED_SHARE = 0.5
+# Share of the warm-up's median latency: other work slows the warm-up, and too high a guess is INVALID. LoadGen makes
+# all the queries that it expects in advance, so that the guess is closer where there would be many.
+_EXPECTED_SHARE, _CLOSE_SHARE, _MANY_QUERIES = 0.5, 0.9, 2e6
+_MOST_OF_MEMORY = 0.7
+_QUERY_BYTES = 320  # of memory for each query that is made in advance, as measured with LoadGen 6.0
 _WARM_UP_QUERIES = 5
 _ATTEMPTS, _STEP_DOWN = 10, 0.93  # server: runs at ever lower rates, until one is valid
 _PERCENTILES = ("50.00", "90.00", "99.00", "99.90")
@@ -144,7 +149,11 @@ def _test_settings(settings: Settings, seconds: float, together: int) -> Any:
     import mlperf_loadgen
 
     test = _common_settings(settings)
-    expected_ns = max(1, round(seconds * _EXPECTED_SHARE * 1e9))
+    queries = test.min_duration_ms / 1000 / seconds
+    share = _EXPECTED_SHARE if queries < _MANY_QUERIES else _CLOSE_SHARE
+    expected_ns = max(1, round(seconds * share * 1e9))
+    if settings.scenario != "offline":
+        _check_memory(queries / share, test.min_duration_ms / 1000)
     if settings.scenario == "single-stream":
         test.scenario = mlperf_loadgen.TestScenario.SingleStream
         test.single_stream_expected_latency_ns = expected_ns
@@ -157,6 +166,17 @@ def _test_settings(settings: Settings, seconds: float, together: int) -> Any:
         # LoadGen runs all the queries that it expects, so do not ask for many more than needed.
         test.offline_expected_qps = together / seconds * 1.25
     return test
+
+
+def _check_memory(queries: float, duration_s: float) -> None:
+    """Raises UnsupportedError where the queries that LoadGen makes in advance would not fit into memory."""
+    needed, there = queries * _QUERY_BYTES, available_bytes()
+    if needed > _MOST_OF_MEMORY * there:
+        raise UnsupportedError(
+            f"LoadGen makes all queries in advance: {queries:,.0f} for {duration_s:g} s would take {needed / 1e9:.1f} GB, "
+            f"and {there / 1e9:.1f} GB are free",
+            "shorten the run (--min-duration), or leave --official out",
+        )
 
 
 def _server_settings(settings: Settings, rate: float) -> Any:
