@@ -173,7 +173,7 @@ def _check_memory(queries: float, duration_s: float) -> None:
     needed, there = queries * _QUERY_BYTES, available_bytes()
     if needed > _MOST_OF_MEMORY * there:
         raise UnsupportedError(
-            f"LoadGen makes all queries in advance: {queries:,.0f} for {duration_s:g} s would take {needed / 1e9:.1f} GB, "
+            f"LoadGen makes queries in advance: {queries:,.0f} for {duration_s:g} s would take {needed / 1e9:.1f} GB, "
             f"and {there / 1e9:.1f} GB are free",
             "shorten the run (--min-duration), or leave --official out",
         )
