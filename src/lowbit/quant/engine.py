@@ -19,6 +19,7 @@ from torch import fx, nn
 from lowbit.core.errors import BadInput
 from lowbit.graph.values import constant
 from lowbit.quant.columns import from_matrix, to_matrix
+from lowbit.quant.even_channels import even_channels
 from lowbit.quant.finish import absorbed_nodes, quantize_constants, widened, with_bias
 from lowbit.quant.formats import Format, QParams, qparams_of_range
 from lowbit.quant.loss import activation_loss
@@ -59,6 +60,8 @@ def quantize(
         torch.no_grad(),
     ):
         floats = Simulator(_imported(model, Path(folder)))
+        if even_channels(model, floats, images):
+            floats = Simulator(_imported(model, Path(folder)))
         plan = observe_ranges(floats, model, plan, images, workers=workers)
         main = _quantizers(plan, "main")
         draft = QuantizedModel(
