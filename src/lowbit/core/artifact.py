@@ -34,6 +34,8 @@ class Manifest:
     - notes: sentences for the user
     - verifiable: whether the file can be compared with the integer reference
     - verified, not_verified: the results of verification, one entry per runtime
+    - dynamic: whether the file takes ranges over a whole call, so that scores depend on the number of images in it, and
+      the recipe does not say so
     """
 
     key: str
@@ -59,6 +61,7 @@ class Manifest:
     verifiable: bool = False
     verified: tuple[Verified, ...] = ()
     not_verified: tuple[NotVerified, ...] = ()
+    dynamic: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,11 +138,16 @@ def _check_finite(scores: Floats, start: int) -> None:
 
 
 def in_batches_of(predict: Callable[[Floats], Floats], size: int) -> Callable[[Floats], Floats]:
-    """A `predict` for a file with a fixed batch size: short batches are padded by repetition, and cut afterwards."""
+    """A `predict` for a file with a fixed batch size.
+
+    Short batches are padded by repetition, and what was added is cut off afterwards; long ones are split.
+    """
 
     def fixed(images: Floats) -> Floats:
         if len(images) == size:
             return predict(images)
+        if len(images) > size:
+            return np.concatenate([fixed(images[start : start + size]) for start in range(0, len(images), size)])
         filled = np.concatenate([images, np.repeat(images[-1:], size - len(images), axis=0)])
         return predict(filled)[: len(images)]
 

@@ -68,6 +68,7 @@ class StudyRequest:
     - time_limit_s: seconds that each child process may take
     - command: the command line that repeats the study
     - input_size: (height, width) for a model that leaves them free
+    - given: files of others that are measured beside what is made
     """
 
     model: str
@@ -93,6 +94,7 @@ class StudyRequest:
     input_size: tuple[int, int] | None = None
     other_settings: tuple[Settings, ...] = ()
     random_weights: bool = False
+    given: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
         settings = self.settings

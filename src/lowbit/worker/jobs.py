@@ -113,6 +113,7 @@ class BuildJob:
     - evidence: folder for what verification needs later
     - progress: the file that says how far the build is
     - batch_size: for formats with a fixed batch size
+    - given: the file that the user gives, for the toolchain that takes files as they are
     """
 
     KIND: ClassVar[str] = "build"
@@ -130,6 +131,7 @@ class BuildJob:
     batch_size: int
     threads: int
     seed: int
+    given: Path | None = None
 
     @property
     def result_type(self) -> type[Manifest]:

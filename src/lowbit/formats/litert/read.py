@@ -37,7 +37,8 @@ def read_litert(path: Path) -> FileFacts:
     metadata = {entry.name.decode(): _text(model.buffers[entry.buffer].data) for entry in model.metadata or []}
     last = shape[-1] in (1, 3) and shape[1] not in (1, 3)  # channels last, as other converters write
     sample = (shape[-1], *shape[1:-1]) if last else tuple(shape[1:])
-    return FileFacts(sample, prod(scores[1:]), shape[0], metadata, bytes_of, layer_of)
+    results = len(graph.outputs)
+    return FileFacts(sample, prod(scores[1:]), shape[0], metadata, bytes_of, layer_of, results)
 
 
 def _text(data: object) -> str:

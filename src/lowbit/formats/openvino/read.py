@@ -30,7 +30,14 @@ def read_openvino(path: Path) -> FileFacts:
         if layer.get("type") == "Const" and colon and (not part or part.isdigit()):
             bytes_of[name] = bytes_of.get(name, 0) + int(_attribute(layer, "data", "size"))
     metadata = {f"lowbit.{entry.tag}": entry.get("value") or "" for entry in root.findall("./rt_info/lowbit/*")}
-    return FileFacts(tuple(shape[1:]), prod(scores[1:]), shape[0] or None, metadata, bytes_of)
+    return FileFacts(
+        input_shape=tuple(shape[1:]),
+        outputs=prod(scores[1:]) if scores else 0,
+        batch_size=shape[0] or None,
+        metadata=metadata,
+        weight_bytes=bytes_of,
+        results=len(results),
+    )
 
 
 def _attribute(layer: ET.Element, part: str, name: str) -> str:
