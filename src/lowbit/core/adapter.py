@@ -126,6 +126,8 @@ class Built:
     - verifiable: whether `evidence` holds what is needed to verify the file
     - batch_size: the batch size that the file fixes, where the file decides and not the request; None otherwise
     - dynamic: whether the file takes ranges over a whole call, where the recipe does not say so
+    - probabilities: whether its scores are probabilities, where they need not be what the float model's are; None: they
+      are the same
     """
 
     main: Path
@@ -135,6 +137,7 @@ class Built:
     verifiable: bool = False
     batch_size: int | None = None
     dynamic: bool = False
+    probabilities: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,8 @@ class Manifest:
     - verified, not_verified: the results of verification, one entry per runtime
     - dynamic: whether the file takes ranges over a whole call, so that scores depend on the number of images in it, and
       the recipe does not say so
+    - probabilities: whether its scores are probabilities, where they need not be what the float model's are; None: they
+      are the same
     """
 
     key: str
@@ -62,6 +64,7 @@ class Manifest:
     verified: tuple[Verified, ...] = ()
     not_verified: tuple[NotVerified, ...] = ()
     dynamic: bool = False
+    probabilities: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ class FileFacts:
     - weight_bytes: layer → bytes of its stored weights, for files whose layers our engine named
     - layer_of: an operator's name in the runtime → the layer's name, where they differ
     - results: number of outputs
+    - probabilities: whether its scores are probabilities rather than logits; None where its operators do not tell
     - dynamic: whether it takes ranges over a whole call, so that scores depend on the number of images in it
     """
 
@@ -24,4 +25,5 @@ class FileFacts:
     weight_bytes: dict[str, int]
     layer_of: dict[str, str] = field(default_factory=dict)
     results: int = 1
+    probabilities: bool | None = None
     dynamic: bool = False

@@ -91,7 +91,8 @@ class _Session:
             image = np.random.default_rng(0).random((count, *self.artifact.input_shape), dtype=np.float32)
             session.run([self.output_name], {self.input_name: image})
             events = json.loads(Path(session.end_profiling()).read_text())
-            feeders = _feeders(onnx.load(options.optimized_model_filepath).graph)
+            optimized = onnx.load(options.optimized_model_filepath, load_external_data=False)  # which lies elsewhere
+            feeders = _feeders(optimized.graph)
         suffix = "_kernel_time"
         runs = {
             event["name"].removesuffix(suffix): event["args"]

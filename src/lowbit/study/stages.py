@@ -195,6 +195,7 @@ def _accuracy_job(work: Work, inputs: Inputs, plan: CellsPlan, state: CellState)
         threads=settings.threads,
         reference=inputs.reference,
         out=folder,
+        probabilities=manifest.probabilities,
     )
     leaves = (state.right, folder / PREDICTIONS)
     matter: dict[Swept, bool] = {

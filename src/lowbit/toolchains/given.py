@@ -76,7 +76,24 @@ def build(request: BuildRequest) -> Built:
         raise LowbitError(f"{source.name} was changed while the study ran; give the same command again")
     facts = read_facts(copies[0], form.name)
     _check_fits(facts, request.model, source)
-    return Built(main=copies[0], batch_size=facts.batch_size, dynamic=facts.dynamic)
+    return Built(
+        main=copies[0],
+        notes=_notes(facts, request.model),
+        batch_size=facts.batch_size,
+        dynamic=facts.dynamic,
+        probabilities=facts.probabilities,
+    )
+
+
+def _notes(facts: FileFacts, model: FloatModel) -> tuple[str, ...]:
+    """What a reader of its rows must know."""
+    notes = []
+    if facts.probabilities is not None and facts.probabilities != model.probabilities:
+        words = ("probabilities", "logits") if facts.probabilities else ("logits", "probabilities")
+        notes.append(f"its scores are {words[0]} and are compared as the {words[1]} that the float model gives")
+    if facts.dynamic:
+        notes.append("ranges are taken over the whole batch, so scores depend on its size")
+    return tuple(notes)
 
 
 def _check_fits(facts: FileFacts, model: FloatModel, file: Path) -> None:

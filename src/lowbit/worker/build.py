@@ -71,6 +71,7 @@ def run(job: BuildJob) -> Manifest:
             notes=notes,
             verifiable=built.verifiable,
             dynamic=built.dynamic,
+            probabilities=built.probabilities,
         )
         save_json(folder / MANIFEST, manifest)
     return manifest

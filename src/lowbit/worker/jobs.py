@@ -187,6 +187,7 @@ class AccuracyJob:
     - task: how scores become predictions
     - reference: the folder with the float model's scores.npy and right.npy; None for the float model's own pass, which
       writes them
+    - probabilities: whether the file's scores are probabilities; None: they are what `task` says
     """
 
     KIND: ClassVar[str] = "accuracy"
@@ -200,6 +201,7 @@ class AccuracyJob:
     threads: int
     reference: Path | None
     out: Path
+    probabilities: bool | None = None
 
     @property
     def result_type(self) -> type[Accuracy]:

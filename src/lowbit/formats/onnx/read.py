@@ -16,6 +16,7 @@ def read_onnx(path: Path) -> FileFacts:
     import onnx
 
     from lowbit.graph.nested import with_nested
+    from lowbit.graph.scores import kind_of_scores
 
     with vendor_call("it is no ONNX file that can be read", path):
         model = onnx.load(path, load_external_data=False)
@@ -35,6 +36,7 @@ def read_onnx(path: Path) -> FileFacts:
             bytes_of[layer] = bytes_of.get(layer, 0) + len(tensor.raw_data)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     dynamic = any(node.op_type in _DYNAMIC for graph in with_nested(model.graph) for node in graph.node)
+    kind = kind_of_scores(model)
     return FileFacts(
         input_shape=tuple(shape[1:]),
         outputs=prod(scores[1:]) if scores else 0,
@@ -42,5 +44,6 @@ def read_onnx(path: Path) -> FileFacts:
         metadata=metadata,
         weight_bytes=bytes_of,
         results=len(model.graph.output),
+        probabilities=None if kind is None else kind != "logits",
         dynamic=dynamic,
     )
