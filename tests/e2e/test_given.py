@@ -70,9 +70,36 @@ def test_a_given_file_is_measured_like_the_same_file_of_ours(project: Path) -> N
         assert {key: row[key] for key in FIGURES} == {key: made[cell][key] for key in FIGURES}
         assert (row["toolchain"], row["weight_bits"], row["activation_bits"], row["claim"]) == ("given", *[None] * 3)
         assert row["intended"] == (row["runtime"] == "onnxruntime")
+        assert not any("preprocessing" in note for note in row["notes"]), row["notes"]
     assert made["int8-static", "onnxruntime"]["int8_share"] == 1
     assert "ship" in done.stdout
     assert "given-int8-" in done.stdout.rpartition("ship")[2]
+
+
+@pytest.mark.slow
+def test_files_of_all_formats_have_the_figures_of_the_study_that_made_them(project: Path) -> None:
+    words = ("--no-timing", "--max-drop", "100")
+    ours = compare("--toolchains", "litert,nncf", "--recipes", "fp32,int8-static", *words, cwd=project)
+    assert ours.returncode == 0, ours.stderr
+    made = {(f"{row['toolchain']}-{row['recipe']}", row["runtime"]): row for row in rows(project)}
+    folders = sorted((project / "study" / "artifacts").iterdir())
+    assert len(folders) == 4
+    for folder in folders:
+        for path in folder.glob("model.*"):
+            shutil.copy(path, project / f"{folder.name}{path.suffix}")
+    shutil.rmtree(project / "study")
+
+    files = [path for path in project.iterdir() if path.suffix in (".xml", ".tflite")]
+    given = [word for path in files for word in ("--given", path.name)]
+    done = compare("--toolchains", "given", *given, *words, cwd=project)
+    assert done.returncode == 0, done.stderr
+    found = {(row["recipe"], row["runtime"]): row for row in rows(project)}
+    assert found.keys() == made.keys()
+    for cell, row in found.items():
+        assert row["status"] == made[cell]["status"] == "measured"
+        assert {key: row[key] for key in FIGURES} == {key: made[cell][key] for key in FIGURES}
+        assert row["intended"] == made[cell]["intended"]
+        assert not any("preprocessing" in note for note in row["notes"]), row["notes"]
 
 
 def test_what_does_not_fit_is_a_row_with_its_reason_and_the_others_are_measured(project: Path) -> None:
@@ -177,9 +204,16 @@ def test_a_missing_file_ends_the_command_in_one_line_before_anything_runs(projec
 
 STUDY = """\
 title: Theirs
+needs:
+  - {name: other, what: another version}
 defaults: {data: data.npz, preprocess: unit, calibration_samples: 16, timing: false}
 models:
-  - {name: tiny, model: tiny.onnx, toolchains: given, given: theirs.onnx, runtimes: onnxruntime, max_drop: 100}
+  - name: tiny
+    model: tiny.onnx
+    given: [theirs.onnx, $other]
+    toolchains: given
+    runtimes: onnxruntime
+    max_drop: 100
 """
 
 
@@ -187,9 +221,67 @@ def test_a_study_file_names_given_files_beside_it(project: Path) -> None:
     (project / "theirs.yaml").write_text(STUDY)
     away = project / "away"
     away.mkdir()
-    done = lowbit("run", "../theirs.yaml", "--json", cwd=away)
+    shutil.copy(project / "tiny.onnx", away / "mine.onnx")
+    done = lowbit("run", "../theirs.yaml", "--with", "other=mine.onnx", "--json", cwd=away)
     assert done.returncode == 0, done.stderr
     said: dict[str, Any] = json.loads(done.stdout)
-    assert [(row["toolchain"], row["recipe"], row["status"]) for row in said["rows"]] == [
-        ("given", "theirs", "measured")
+    found = {row["recipe"]: row for row in said["rows"]}
+    assert {name: row["status"] for name, row in found.items()} == {"theirs": "measured", "mine": "measured"}
+    assert found["theirs"]["agreement"] < found["mine"]["agreement"] == 1
+    absent = lowbit("run", "../theirs.yaml", "--with", "other=absent.onnx", cwd=away)
+    assert absent.returncode == 2
+    assert absent.stderr.endswith(
+        "models[0]: --given absent.onnx: no such file; expected a file ending in .onnx, .xml, .tflite\n"
+    )
+
+
+def with_softmax(source: Path, target: Path) -> None:
+    """The same graph with a Softmax behind its scores."""
+    model = onnx.load(source)
+    (output,) = model.graph.output
+    probabilities = onnx.helper.make_tensor_value_info("probabilities", onnx.TensorProto.FLOAT, ["batch", 4])
+    model.graph.node.append(onnx.helper.make_node("Softmax", [output.name], ["probabilities"], axis=1))
+    model.graph.output.pop()
+    model.graph.output.append(probabilities)
+    onnx.save(model, target)
+
+
+def channels_last_in_half(source: Path, target: Path) -> None:
+    """The same graph that takes images [N, H, W, C] of float16."""
+    model = onnx.load(source)
+    (image,) = model.graph.input
+    last = onnx.helper.make_tensor_value_info("last", onnx.TensorProto.FLOAT16, ["batch", 8, 8, 3])
+    nodes = [
+        onnx.helper.make_node("Cast", ["last"], ["wide"], to=onnx.TensorProto.FLOAT),
+        onnx.helper.make_node("Transpose", ["wide"], [image.name], perm=[0, 3, 1, 2]),
+        *model.graph.node,
     ]
+    del model.graph.node[:], model.graph.input[:]
+    model.graph.node.extend(nodes)
+    model.graph.input.append(last)
+    onnx.save(model, target)
+
+
+def test_files_that_end_or_begin_otherwise_are_compared_in_the_float_models_terms(project: Path) -> None:
+    with_softmax(project / "theirs.onnx", project / "squashed.onnx")
+    channels_last_in_half(project / "tiny.onnx", project / "last.onnx")
+    integers = onnx.load(project / "theirs.onnx")
+    integers.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.UINT8
+    integers.graph.node.insert(0, onnx.helper.make_node("Cast", ["bytes"], ["input"], to=onnx.TensorProto.FLOAT))
+    integers.graph.input[0].name = "bytes"
+    onnx.save(integers, project / "bytes.onnx")
+    given = [word for name in ("theirs", "squashed", "last", "bytes") for word in ("--given", f"{name}.onnx")]
+    words = ("--toolchains", "given", "--runtimes", "onnxruntime", "--no-timing", "--max-drop", "100")
+    done = compare(*words, *given, cwd=project)
+    assert done.returncode == 0, done.stderr
+    found = {row["recipe"]: row for row in rows(project)}
+    theirs, squashed = found["theirs"], found["squashed"]
+    assert (squashed["top1"], squashed["agreement"]) == (theirs["top1"], theirs["agreement"])
+    assert squashed["kl"] == pytest.approx(theirs["kl"], rel=1e-2, abs=1e-9)
+    assert squashed["notes"] == [
+        "its scores are probabilities and are compared as the logits that the float model gives"
+    ]
+    assert found["last"]["agreement"] >= 0.95
+    assert found["last"]["kl"] < theirs["kl"]
+    assert found["bytes"]["status"] == "unsupported"
+    assert "bytes is tensor(uint8)" in found["bytes"]["reason"]

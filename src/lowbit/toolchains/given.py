@@ -14,6 +14,7 @@ from lowbit.core.model import FloatModel
 from lowbit.core.recipe import Recipe
 from lowbit.formats.facts import FileFacts
 from lowbit.formats.read import read_facts, together
+from lowbit.toolchains._edge import metadata
 
 INFO = ToolchainInfo(
     name="given",
@@ -66,8 +67,8 @@ def build(request: BuildRequest) -> Built:
     source, form = request.given, file_format(INFO.format_of(request.recipe))
     try:
         parts = together(source, form.name)
-    except BadInput as error:  # rows are passed on to others: they name the file, not its place on this machine
-        raise BadInput(str(error).replace(str(source), source.name)) from error
+    except BadInput as error:  # rows are passed on to others: they name files, not their place on this machine
+        raise BadInput(str(error).replace(f"{source.parent}/", "")) from error
     copies = [request.out / part.relative_to(source.parent) for part in parts]
     for part, copy in zip(parts, copies, strict=True):
         copy.parent.mkdir(parents=True, exist_ok=True)
@@ -78,21 +79,24 @@ def build(request: BuildRequest) -> Built:
     _check_fits(facts, request.model, source)
     return Built(
         main=copies[0],
-        notes=_notes(facts, request.model),
+        notes=_notes(facts, request),
         batch_size=facts.batch_size,
         dynamic=facts.dynamic,
         probabilities=facts.probabilities,
     )
 
 
-def _notes(facts: FileFacts, model: FloatModel) -> tuple[str, ...]:
+def _notes(facts: FileFacts, request: BuildRequest) -> tuple[str, ...]:
     """What a reader of its rows must know."""
     notes = []
-    if facts.probabilities is not None and facts.probabilities != model.probabilities:
+    if facts.probabilities is not None and facts.probabilities != request.model.probabilities:
         words = ("probabilities", "logits") if facts.probabilities else ("logits", "probabilities")
         notes.append(f"its scores are {words[0]} and are compared as the {words[1]} that the float model gives")
     if facts.dynamic:
         notes.append("ranges are taken over the whole batch, so scores depend on its size")
+    for key, text in metadata(request.preprocess).items():
+        if facts.metadata.get(key, text) != text:
+            notes.append("the file asks for another preprocessing than the float model's, which it got here")
     return tuple(notes)
 
 
