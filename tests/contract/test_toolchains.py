@@ -85,6 +85,8 @@ def test_every_recipe_builds_and_runs(name: str, recipe: str, factory: Factory, 
         return
     seen = scores(name, recipe, factory, tiny_samples)
     error = np.abs(seen - wanted).max()
+    assert chosen.weight_bits is not None, "what lowbit makes has widths"
+    assert chosen.activation_bits is not None
     if chosen.weight_bits == chosen.activation_bits == 32:
         assert error < 1e-5
     else:

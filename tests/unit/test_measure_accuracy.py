@@ -6,7 +6,7 @@ from scipy.special import rel_entr, softmax
 
 from lowbit.core.adapter import Floats
 from lowbit.core.errors import MeasurementError
-from lowbit.measure.accuracy import Answers, Scoring, answer, divergence, in_batches_of
+from lowbit.measure.accuracy import Answers, Scoring, answer, divergence, in_batches_of, in_kind
 
 RNG = np.random.default_rng(0)
 SCORES = RNG.normal(size=(50, 12)).astype(np.float32)  # images are their own index; the "model" looks its scores up
@@ -72,6 +72,41 @@ def test_a_fixed_batch_is_filled_up_and_cut_off() -> None:
 
     answers = answer(in_batches_of(only_eight, 8), images(7), LABELS, TASK)
     assert (answers.predictions == SCORES.argmax(axis=1)).all()
+
+
+def test_a_longer_batch_than_the_fixed_one_is_split() -> None:
+    calls: list[int] = []
+
+    def only_four(batch: Floats) -> Floats:
+        calls.append(len(batch))
+        return look_up(batch)
+
+    answers = answer(in_batches_of(only_four, 4), images(10), LABELS, TASK)
+    assert (answers.predictions == SCORES.argmax(axis=1)).all()
+    assert calls == [4] * 15  # three a batch of ten
+
+
+def test_scores_of_another_shape_are_no_version_of_the_float_model() -> None:
+    with pytest.raises(MeasurementError, match=r"\[8, 11\] for 8 images, expected \[8, 12\]"):
+        answer(lambda batch: look_up(batch)[:, :11], images(8), LABELS, TASK, reference=SCORES)
+
+
+@pytest.mark.parametrize("outputs", [1, 12])
+def test_logits_and_probabilities_become_each_other(outputs: int) -> None:
+    """The textbook's softmax and sigmoid; logits are known up to a constant a row, which one output does not have."""
+    logits = SCORES[:, :outputs]
+    odds = np.exp(logits.astype(np.float64))
+    probabilities = (odds / (1 + odds if outputs == 1 else odds.sum(axis=1, keepdims=True))).astype(np.float32)
+    nothing = np.zeros((50, 1), np.float32)
+    made = in_kind(lambda _: logits, probabilities=False)(nothing)
+    np.testing.assert_allclose(made, probabilities, rtol=1e-5)
+    back = in_kind(lambda _: probabilities, probabilities=True)(nothing)
+    shift = back - logits
+    assert np.ptp(shift, axis=1).max() < 1e-4
+    if outputs == 1:
+        np.testing.assert_allclose(back, logits, atol=1e-4)
+    with pytest.raises(MeasurementError, match="not finite"):
+        in_kind(lambda _: logits * np.float32(np.nan), probabilities=True)(nothing)
 
 
 ONE = RNG.normal(size=(50, 1)).astype(np.float32)

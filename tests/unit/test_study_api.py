@@ -48,6 +48,8 @@ GIVEN: list[dict[str, Any]] = [
     {"toolchains": [], "recipes": [], "bits": [], "runtimes": []},
     {"toolchains": ["null"], "recipes": {"fp32": 1}, "bits": (width for width in (8, 4)), "runtimes": ("null",)},
     {"timing": False, "official": True, "limit": 20},
+    {"given": "a.onnx"},
+    {"given": (path for path in (Path("a, b.onnx"), "of mine/c.xml"))},
     {"scenario": ["single-stream", "offline"], "threads": [1, 2], "batch_size": range(1, 4), "isa": "avx2"},
     {"scenario": "offline", "threads": (count for count in (1, 2)), "batch_size": 4},
     {"scenario": ("offline",), "threads": [2], "batch_size": (4,), "isa": ["avx2", "avx512"]},
@@ -63,6 +65,7 @@ def test_the_command_to_repeat_asks_for_the_same(asked: list[Any], options: dict
     assert isinstance(first, StudyRequest)
     assert second == first
     assert "''" not in first.command
+    assert all(isinstance(path, Path) for path in first.given)
     if options.get("bits"):
         assert first.bits == (8, 4)
 
@@ -75,6 +78,7 @@ def test_every_argument_of_compare_is_in_the_command(asked: list[Any]) -> None:
         "scenario": "offline", "threads": 2, "batch_size": 5, "isa": ("avx2",), "min_duration": 0.1, "rounds": 2,
         "official": True, "timing": False, "input_size": "8x8", "threshold": 0.25, "min_agreement": 80.0,
         "optimize": "size", "max_drop": 2.5, "time_limit": 60.0, "out": "s", "rules": "v2.1", "target_latency": 20.0,
+        "given": ["a, b.onnx", "c.tflite"],
     }  # fmt: skip
     server: dict[str, Any] = {"scenario": "server", "target_qps": 50.0, "budget": "20m"}  # not offline, not official
     named = {

@@ -49,6 +49,8 @@ def add_to(commands: Any) -> None:
     for name in ("toolchains", "recipes", "runtimes"):
         add(f"--{name}", type=names, metavar="A,B", help=f"only these {name}")
     add("--bits", type=widths, metavar="N,N", help="a sweep: besides these, lowbit's own wNa8 for each N from 2 to 8")
+    add("--given", metavar="FILE", action="append",
+        help="a version of others, measured too: .onnx, .xml (OpenVINO IR) or .tflite; may be repeated")  # fmt: skip
     add("--time-limit", type=number, metavar="S", help="seconds that one build or measurement may take (3600)")
 
     group = command.add_argument_group("timing (MLPerf LoadGen)")

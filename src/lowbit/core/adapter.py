@@ -98,6 +98,7 @@ class BuildRequest:
     - evidence: a folder for this build alone, not created yet. A toolchain whose files can be verified writes there
       what verification needs; none of it is shipped. None: nothing is kept for verification.
     - progress: may be called after each finished layer
+    - given: the file that the user gives, for the toolchain that takes files as they are; None for all others
     """
 
     model: FloatModel
@@ -111,6 +112,7 @@ class BuildRequest:
     seed: int
     evidence: Path | None = None
     progress: LayerListener = lambda _done, _total, _layer: None
+    given: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,10 @@ class Built:
     - notes: sentences for the user
     - beside: files in `out` that explain the artifact and need not be shipped
     - verifiable: whether `evidence` holds what is needed to verify the file
+    - batch_size: the batch size that the file fixes, where the file decides and not the request; None otherwise
+    - dynamic: whether the file takes ranges over a whole call, where the recipe does not say so
+    - probabilities: whether its scores are probabilities, where they need not be what the float model's are; None: they
+      are the same
     """
 
     main: Path
@@ -129,6 +135,9 @@ class Built:
     notes: tuple[str, ...] = ()
     beside: tuple[Path, ...] = ()
     verifiable: bool = False
+    batch_size: int | None = None
+    dynamic: bool = False
+    probabilities: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

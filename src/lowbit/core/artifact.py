@@ -34,6 +34,10 @@ class Manifest:
     - notes: sentences for the user
     - verifiable: whether the file can be compared with the integer reference
     - verified, not_verified: the results of verification, one entry per runtime
+    - dynamic: whether the file takes ranges over a whole call, so that scores depend on the number of images in it, and
+      the recipe does not say so
+    - probabilities: whether its scores are probabilities, where they need not be what the float model's are; None: they
+      are the same
     """
 
     key: str
@@ -59,6 +63,8 @@ class Manifest:
     verifiable: bool = False
     verified: tuple[Verified, ...] = ()
     not_verified: tuple[NotVerified, ...] = ()
+    dynamic: bool = False
+    probabilities: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """A cell of a study is a build, a runtime and settings; and how a job can end, so that every cell gets a row."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
 from lowbit.core.adapter import ToolchainInfo
@@ -30,6 +31,7 @@ class Build:
     - versions: of every package that the recipe needs
     - runtimes: all runtimes that read the artifact's format, those that it is meant for first
     - batch_size: the batch size that the file is made for, where a sweep makes one file for each; None otherwise
+    - given: the file that the user gives, where the toolchain takes it as it is; None otherwise
     """
 
     toolchain: ToolchainInfo
@@ -37,6 +39,7 @@ class Build:
     versions: dict[str, str]
     runtimes: tuple[str, ...]
     batch_size: int | None = None
+    given: Path | None = None
 
     @property
     def name(self) -> str:
@@ -48,6 +51,11 @@ class Build:
         """Name of the artifact's folder under artifacts/."""
         size = "" if self.batch_size is None else f"-batch{self.batch_size}"
         return f"{self.toolchain.name}-{self.recipe.name}{size}"
+
+    @property
+    def fixes_batch(self) -> bool:
+        """Whether a file is made for each batch size. A given file is used as it is, whatever the size."""
+        return self.given is None and self.toolchain.fixes_batch(self.recipe)
 
     @property
     def made_for(self) -> tuple[str, ...]:

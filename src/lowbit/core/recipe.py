@@ -11,7 +11,8 @@ class Recipe:
     """One way to make a smaller model.
 
     - name: the recipe's name within its toolchain
-    - weight_bits: width of the weights as the file stores them
+    - weight_bits: width of the weights as the file stores them; None where nobody says (a given file), here and in the
+      next two
     - activation_bits: width of the activations that the kernel of a convolution or matrix product should get in the
       runtimes that the file is made for. A file that only stores fp16 is 16/32; an fp32 file that runs in bf16 is
       32/16.
@@ -29,9 +30,9 @@ class Recipe:
     """
 
     name: str
-    weight_bits: int
-    activation_bits: int
-    claim: Claim
+    weight_bits: int | None
+    activation_bits: int | None
+    claim: Claim | None
     options: dict[str, Any] = field(default_factory=dict)
     runtime_options: dict[str, str] = field(default_factory=dict)
     note: str = ""

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from lowbit.core.errors import UnsupportedError
-from lowbit.core.format import ONNX, OPENVINO_IR, TFLITE
+from lowbit.core.format import ONNX, OPENVINO_IR, TFLITE, file_format
 from lowbit.formats.facts import FileFacts
 
 
@@ -22,3 +22,15 @@ def read_facts(path: Path, form: str) -> FileFacts:
 
         return read_litert(path)
     raise UnsupportedError(f"a {form} file does not say the shape of its input", "look at the study's page")
+
+
+def together(path: Path, form: str) -> list[Path]:
+    """The file at `path`, whose format is `form`, and those that a runtime reads together with it.
+
+    Raises BadInput where it is an ONNX file that cannot be read, or whose external data cannot.
+    """
+    if form == ONNX.name:
+        from lowbit.graph.load import files_of  # late: `onnx` costs the command line 0.2 s
+
+        return files_of(path)
+    return [path, *(path.with_suffix(suffix) for suffix in file_format(form).suffixes[1:])]

@@ -53,8 +53,9 @@ def _check_operators(model: onnx.ModelProto, where: str) -> None:
     if quantized:
         raise BadInput(
             f"{where}: already quantized (it has {', '.join(quantized)}); lowbit starts from float: give the float "
-            "model that it was made from; `lowbit inspect` says what this file is, `lowbit diff` how far it agrees "
-            "with another file, or with itself in another runtime"
+            f"model that it was made from, and this file beside it, as in `lowbit compare FLOAT.onnx --given {where}`; "
+            "`lowbit inspect` says what this file is, `lowbit diff` how far it agrees with another file, or with "
+            "itself in another runtime"
         )
     custom = sorted({f"{node.domain}.{node.op_type}" for node in nodes if node.domain not in _STANDARD})
     if custom:

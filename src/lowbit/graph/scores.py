@@ -13,9 +13,18 @@ ScoreKind = Literal["logits", "softmax", "sigmoid"]
 # What only moves entries, takes some of them, or keeps them inside bounds: what they are stays what it was.
 _MOVES = frozenset(
     {"Cast", "Clip", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"}
+    | {"DequantizeLinear", "QuantizeLinear"}  # in files of others, which are already quantized
 )
-_SQUASHES: dict[str, ScoreKind] = {"Softmax": "softmax", "Sigmoid": "sigmoid", "HardSigmoid": "sigmoid"}
-_LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "LogSoftmax", "MatMul"})  # of any sign
+_SQUASHES: dict[str, ScoreKind] = {
+    "Softmax": "softmax",
+    "Sigmoid": "sigmoid",
+    "HardSigmoid": "sigmoid",
+    "QLinearSoftmax": "softmax",
+    "QLinearSigmoid": "sigmoid",
+}
+_LAYERS = frozenset(  # of any sign
+    {"Conv", "ConvTranspose", "Gemm", "LogSoftmax", "MatMul"} | {"QGemm", "QLinearConv", "QLinearMatMul"}
+)
 _SUMS_TO_ONE = 1e-3
 
 

@@ -77,7 +77,7 @@ def answer(
     """Run every batch [n, C, H, W] through `predict` and compare with `labels` [N] and `reference` scores [N, outputs].
 
     `keep(start, scores)` receives the raw scores of each batch. Memory grows by only 13 bytes per image. Raises
-    MeasurementError when scores are NaN or infinite, or the same for every image.
+    MeasurementError when scores are NaN or infinite, of another shape than `reference`, or the same for every image.
     """
     predictions = np.empty(len(labels), np.int32)
     top5 = np.zeros(len(labels), np.bool_)
@@ -85,6 +85,9 @@ def answer(
     targets, first, varies, start = task.targets(labels), None, False, 0
     for batch in batches:
         scores = predict(batch)
+        if reference is not None and scores.shape != (len(batch), reference.shape[1]):
+            shapes = f"{list(scores.shape)} for {len(batch)} images, expected {[len(batch), reference.shape[1]]}"
+            raise MeasurementError(f"the scores are {shapes}: it is no version of this float model")
         part = slice(start, start + len(batch))
         _check_finite(scores, start)
         first = scores[:1].copy() if first is None else first
@@ -138,12 +141,35 @@ def _check_finite(scores: Floats, start: int) -> None:
 
 
 def in_batches_of(predict: Callable[[Floats], Floats], size: int) -> Callable[[Floats], Floats]:
-    """A `predict` for a file with a fixed batch size: short batches are padded by repetition, and cut afterwards."""
+    """A `predict` for a file with a fixed batch size.
+
+    Short batches are padded by repetition, and what was added is cut off afterwards; long ones are split.
+    """
 
     def fixed(images: Floats) -> Floats:
         if len(images) == size:
             return predict(images)
+        if len(images) > size:
+            return np.concatenate([fixed(images[start : start + size]) for start in range(0, len(images), size)])
         filled = np.concatenate([images, np.repeat(images[-1:], size - len(images), axis=0)])
         return predict(filled)[: len(images)]
 
     return fixed
+
+
+def in_kind(predict: Callable[[Floats], Floats], *, probabilities: bool) -> Callable[[Floats], Floats]:
+    """A `predict` that gives logits where the file gives `probabilities`, and probabilities where it gives logits.
+
+    The order of the classes stays, and so does the divergence from any other scores. A single output p or z stands for
+    two classes: z is log(p / (1 - p)).
+    """
+
+    def other(images: Floats) -> Floats:
+        scores = predict(images)
+        _check_finite(scores, 0)
+        logs = log_probabilities(scores, probabilities)
+        if scores.shape[1] == 1:
+            logs = logs[:, 1:] - logs[:, :1] if probabilities else logs[:, 1:]
+        return (logs if probabilities else np.exp(logs)).astype(np.float32)
+
+    return other

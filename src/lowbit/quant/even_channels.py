@@ -37,14 +37,14 @@ def even_channels(model: ir.Model, floats: Simulator, images: Images) -> int:
         return 0
     names = {str(node.outputs[0].name) for node in found}
     norms = {reader for readers in found.values() for reader, _ in readers}
-    widest = _largest_magnitudes(names | {str(reader.inputs[0].name) for reader in norms}, floats, images)
+    widest = _largest_magnitudes(names | {_read(reader) for reader in norms}, floats, images)
     factors: dict[ir.Node, npt.NDArray[np.float64]] = {}
     for node, readers in found.items():
         width = widest[str(node.outputs[0].name)]
         least = np.full(len(width), np.inf)
         for reader, first in readers:
             gain = np.abs(_numbers(reader, 1).reshape(-1))
-            reach = (gain * widest[str(reader.inputs[0].name)]).max()
+            reach = (gain * widest[_read(reader)]).max()
             least = np.minimum(least, reach / _FINER / np.maximum(gain[first : first + len(width)], 1e-30))
         by = 1 / np.maximum(width, least)
         _scale(model.graph, node, by)
@@ -117,6 +117,13 @@ def _scale(graph: ir.Graph, node: ir.Node, factors: npt.NDArray[np.float64]) -> 
     for index in range(1, len(node.inputs)):
         numbers = _numbers(node, index)
         _set(graph, node, index, numbers * factors.reshape(-1, *[1] * (numbers.ndim - 1)))
+
+
+def _read(node: ir.Node) -> str:
+    """The name of what the node reads first."""
+    value = node.inputs[0]
+    assert value is not None
+    return str(value.name)
 
 
 def _numbers(node: ir.Node, index: int) -> npt.NDArray[np.float64]:

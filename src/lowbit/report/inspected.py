@@ -124,8 +124,8 @@ def _facts(found: Inspection) -> Iterator[tuple[str, str]]:
         yield "preprocessing", f"{preprocess_text(found.preprocess)}; {found.preprocess.channels}"
     if manifest is not None:
         recipe = manifest.recipe
-        widths = f"weights {recipe.weight_bits}, activations {recipe.activation_bits}"
-        yield "recipe", f"{recipe.name} by {manifest.toolchain}: {widths}"
+        widths = f": weights {recipe.weight_bits}, activations {recipe.activation_bits}" if recipe.weight_bits else ""
+        yield "recipe", f"{recipe.name} by {manifest.toolchain}{widths}"
         if recipe.options:
             yield "options", ", ".join(f"{name} {value}" for name, value in recipe.options.items())
         yield "made for", ", ".join(manifest.made_for)

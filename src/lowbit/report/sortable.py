@@ -86,7 +86,7 @@ def _numbers(report: Report) -> list[_Number]:
 
 
 def _integer(row: Row) -> float | None:
-    return row.int8_share if words.claims_integer(row) else None
+    return row.int8_share if words.shows_integer(row) else None
 
 
 def _heading(name: str, unit: str) -> Markup:

@@ -87,9 +87,14 @@ def claims_integer(row: Row) -> bool:
     return row.claim in ("integer", "dynamic")
 
 
+def shows_integer(row: Row) -> bool:
+    """Whether its share of integer kernels is worth a look: it claims some, or nobody says what it is."""
+    return claims_integer(row) or row.claim is None
+
+
 def integer_share(row: Row) -> str:
     """The share of multiply-accumulates on integer kernels, never rounded up; empty when the row claims none."""
-    if row.int8_share is None or not claims_integer(row):
+    if row.int8_share is None or not shows_integer(row):
         return ""
     return "100 %" if row.int8_share >= 1 - 1e-9 else f"{floor(row.int8_share * 100)} %"
 
@@ -97,7 +102,7 @@ def integer_share(row: Row) -> str:
 def falls_short(row: Row) -> str:
     """What a row that is called int8 must say when part of it ran in float: "int8 62 %"; else empty."""
     share = integer_share(row)
-    if share in ("", "100 %"):
+    if share in ("", "100 %") or not claims_integer(row):
         return ""
     return f"int8 {share}" if (row.activation_bits or 0) <= 8 else f"integer {share}"
 

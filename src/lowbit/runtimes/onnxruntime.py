@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from lowbit.core.adapter import CodePorts, Codes, Floats, OpPrecision, RunCodes, RuntimeInfo, SessionOptions
 from lowbit.core.artifact import Artifact
+from lowbit.core.errors import UnsupportedError
 from lowbit.core.profile import TimedRuns
 from lowbit.core.refusal import vendor_call
+from lowbit.runtimes._edge import is_channels_last
 from lowbit.runtimes._onnxruntime_cost import cost
 from lowbit.runtimes._onnxruntime_profile import KERNEL_TIME, timed_runs
 
@@ -30,6 +33,7 @@ _ONE_CONVOLUTION = (
 )
 _LOG_ERRORS = 3
 _REFUSED = "ONNX Runtime cannot load it"
+_FLOATS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
 _PROVIDERS = ["CPUExecutionProvider"]
 
 # Convolutions and matrix products by what their kernels take, and where the two operands stand among the inputs. The
@@ -67,10 +71,17 @@ class _Session:
     session: Any
     input_name: str
     output_name: str
+    dtype: npt.DTypeLike
+    channels_last: bool
 
     def predict(self, images: Floats) -> Floats:
-        scores: Floats = self.session.run([self.output_name], {self.input_name: np.ascontiguousarray(images)})[0]
-        return scores
+        scores = self.session.run([self.output_name], {self.input_name: self._input(images)})[0]
+        return np.asarray(scores, np.float32).reshape(len(images), -1)
+
+    def _input(self, images: Floats) -> npt.NDArray[np.floating]:
+        """The images in the layout and type of float that the file takes."""
+        x = images.transpose(0, 2, 3, 1) if self.channels_last else images
+        return np.ascontiguousarray(x, dtype=self.dtype)
 
     def executed_precision(self) -> list[OpPrecision]:
         """Operators of one profiled run on one batch, after every fusion.
@@ -123,9 +134,9 @@ class _Session:
             session = ort.InferenceSession(str(self.artifact.path), options, providers=_PROVIDERS)
             count = self.artifact.batch_size or self.options.batch_size
             image = np.random.default_rng(0).random((count, *self.artifact.input_shape), dtype=np.float32)
-            session.run([self.output_name], {self.input_name: image})
+            session.run([self.output_name], {self.input_name: self._input(image)})
             events = json.loads(Path(session.end_profiling()).read_text())
-            graph = onnx.load(options.optimized_model_filepath).graph
+            graph = onnx.load(options.optimized_model_filepath, load_external_data=False).graph  # weights lie elsewhere
         feeders, outputs = _feeders(graph), {node.name: tuple(node.output) for node in graph.node}
         runs = {
             event["name"].removesuffix(KERNEL_TIME): event["args"]
@@ -139,14 +150,24 @@ class _Session:
 
 @contextmanager
 def open_session(artifact: Artifact, options: SessionOptions) -> Iterator[_Session]:
-    """Load the file; raises UnsupportedError with ONNX Runtime's own words where it refuses."""
+    """Load the file.
+
+    Raises UnsupportedError with ONNX Runtime's own words where it refuses, and where input or output are integers.
+    """
     import onnxruntime as ort
 
     how = _session_options(options)
     with vendor_call(_REFUSED, artifact.path):
         session = ort.InferenceSession(str(artifact.path), how, providers=_PROVIDERS)
-    inputs, outputs = session.get_inputs(), session.get_outputs()
-    yield _Session(artifact, options, session, inputs[0].name, outputs[0].name)
+    source, target = session.get_inputs()[0], session.get_outputs()[0]
+    for what, port in (("input", source), ("output", target)):
+        if port.type not in _FLOATS:
+            raise UnsupportedError(
+                f"the file's {what} {port.name} is {port.type}: nobody says how real values become that",
+                f"give a file whose {what} is float",
+            )
+    last = is_channels_last(tuple(source.shape), artifact.input_shape)
+    yield _Session(artifact, options, session, source.name, target.name, _FLOATS[source.type], last)
 
 
 def open_codes(path: Path, ports: CodePorts, options: SessionOptions) -> RunCodes:  # noqa: ARG001

@@ -70,8 +70,8 @@ class _Session:
         y = self.request.get_output_tensor(0).data[:count]
         if self.target:
             return dequantize(y, self.target.scale, self.target.zero_point)
-        scores: Floats = y.copy()  # OpenVINO's own memory, overwritten by the next call
-        return scores
+        scores: Floats = np.array(y, np.float32)  # a copy: OpenVINO's own memory is overwritten by the next call
+        return scores.reshape(count, -1)
 
     def executed_precision(self) -> list[OpPrecision]:
         """Operators of the compiled graph, whose shapes are all known since its batch size is fixed."""
@@ -235,11 +235,14 @@ def _output_grid(model: Any) -> _IntegerPort | None:
 
 
 def _grid(port: Any, node: Any, integers: tuple[int, int], reals: tuple[int, int]) -> _IntegerPort:
+    unknown = UnsupportedError(f"the file works on {port.get_element_type().get_type_name()} and tells no scale for it")
     if node.get_type_name() != "FakeQuantize":
-        raise UnsupportedError(f"the file works on {port.get_element_type().get_type_name()} and tells no scale for it")
+        raise unknown
     low, high, real_low, real_high = (
         float(node.input_value(place).get_node().get_data().item()) for place in (*integers, *reals)
     )
+    if not (low.is_integer() and high.is_integer() and high - low > 1):  # another quantizer, of real values
+        raise unknown
     scale = (real_high - real_low) / (high - low)
     return _IntegerPort(np.dtype(port.get_element_type().to_dtype()), scale, round(low - real_low / scale))
 

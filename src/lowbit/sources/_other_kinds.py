@@ -8,16 +8,19 @@ _WEIGHTS = (
     "torchvision:NAME), and this file with --weights"
 )
 _TENSORFLOW = "python -m tf2onnx.convert"
+_LITERT = f"is a LiteRT model; {_TENSORFLOW} --tflite FILE --output model.onnx, where it is float"
+_GIVEN = "where it is quantized: `lowbit compare FLOAT.onnx --given FILE`, with the float model that it was made from"
 
 _BY_SUFFIX = {
     ".keras": "is a Keras model; in Keras 3: model.export('model.onnx', format='onnx')",
     ".h5": "is a Keras model; model = keras.models.load_model('FILE'); model.export('model.onnx', format='onnx')",
     ".pb": f"is a TensorFlow graph; {_TENSORFLOW} --graphdef FILE --inputs A --outputs B --output model.onnx",
-    ".tflite": f"is a LiteRT model; {_TENSORFLOW} --tflite FILE --output model.onnx, where it is float",
+    ".tflite": f"{_LITERT}; {_GIVEN}",
+    ".litertlm": _LITERT,
     ".pt": f"{_WEIGHTS}; of a whole module or a TorchScript file: {_TORCH_EXPORT}",
     ".safetensors": _WEIGHTS,
     ".pt2": "is an exported program; torch.onnx.export(torch.export.load('FILE'), f='model.onnx', dynamo=True)",
-    ".xml": "is an OpenVINO IR; export the network that it was made from to ONNX, in float32",
+    ".xml": f"is an OpenVINO IR; export the network that it was made from to ONNX, in float32; {_GIVEN}",
     ".mlmodel": "is a Core ML model; export the network that it was made from to ONNX, in float32",
     ".engine": "is made by TensorRT for one GPU; give the ONNX file that it was built from",
     ".ort": "is in ONNX Runtime's own form; give the .onnx file that it was made from",
@@ -27,7 +30,7 @@ _BY_SUFFIX = {
 }
 _LIKE = {
     ".hdf5": ".h5", ".pth": ".pt", ".ckpt": ".pt", ".bin": ".safetensors", ".mlpackage": ".mlmodel",
-    ".trt": ".engine", ".plan": ".engine", ".joblib": ".pkl", ".pickle": ".pkl", ".litertlm": ".tflite",
+    ".trt": ".engine", ".plan": ".engine", ".joblib": ".pkl", ".pickle": ".pkl",
 }  # fmt: skip
 
 

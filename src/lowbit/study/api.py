@@ -43,6 +43,7 @@ def compare(
     toolchains: Sequence[str] = (),
     recipes: Sequence[str] = (),
     bits: Sequence[int] = (),
+    given: str | Path | Sequence[str | Path] = (),
     runtimes: Sequence[str] = (),
     scenario: Scenario | Sequence[Scenario] = "single-stream",
     threads: int | Sequence[int] = 1,
@@ -82,6 +83,8 @@ def compare(
     - toolchains, runtimes: names; empty: all that are installed
     - recipes: names; empty: all of these toolchains that are not made on request only
     - bits: widths N of weights for which lowbit's own recipe wNa8 is added
+    - given: files that somebody else made of the model, .onnx, .xml (OpenVINO IR) or .tflite, quantized or float; each
+      is measured in every runtime that reads it, in rows named given/STEM
     - scenario: MLPerf LoadGen's scenario. This and the next three take one value or a list: a sweep, whose rows are
       told apart by what is swept; speed-ups stay within the same settings, the winner comes from the first ones
     - threads: of one session
@@ -119,6 +122,7 @@ def compare(
         toolchains=toolchains,
         recipes=recipes,
         bits=bits,
+        given=given,
         runtimes=runtimes,
         scenario=scenario,
         threads=threads,
@@ -157,6 +161,7 @@ def compare_request(
     toolchains: Sequence[str] = (),
     recipes: Sequence[str] = (),
     bits: Sequence[int] = (),
+    given: str | Path | Sequence[str | Path] = (),
     runtimes: Sequence[str] = (),
     scenario: Scenario | Sequence[Scenario] = "single-stream",
     threads: int | Sequence[int] = 1,
@@ -184,7 +189,8 @@ def compare_request(
     scenarios, counts = listed("--scenario", scenario), listed("--threads", threads)
     sizes = None if batch_size is None else listed("--batch-size", batch_size)
     limits = listed("--isa", isa) if isa else ()
-    given: dict[str, object] = {
+    files = tuple(map(str, (given,) if isinstance(given, str | Path) else given))
+    options: dict[str, object] = {
         "preprocess": preprocess,
         "input_size": input_size,
         "weights": weights,
@@ -197,6 +203,7 @@ def compare_request(
         "toolchains": toolchains,
         "recipes": recipes,
         "bits": bits,
+        "given": files,
         "runtimes": runtimes,
         "scenario": one_or_all(scenarios),
         "threads": one_or_all(counts),
@@ -241,6 +248,7 @@ def compare_request(
         toolchains=toolchains,
         recipes=recipes,
         bits=bits,
+        given=tuple(map(Path, files)),
         runtimes=runtimes,
         settings=settings[0],
         other_settings=settings[1:],
@@ -249,7 +257,7 @@ def compare_request(
         max_drop=max_drop,
         min_agreement=min_agreement,
         time_limit_s=time_limit,
-        command=_command(model, data, {key: value for key, value in given.items() if value != _DEFAULTS[key]}),
+        command=_command(model, data, {key: value for key, value in options.items() if value != _DEFAULTS[key]}),
     )
 
 
@@ -432,6 +440,7 @@ def _size(given: str | int | None) -> tuple[int, int] | None:
     return int(height), int(width if cross else height)
 
 
+_REPEATED = ("given",)  # options that are given once for each value, since a path may hold a comma
 _DEFAULTS: dict[str, object] = {
     name: parameter.default
     for name, parameter in inspect.signature(compare).parameters.items()
@@ -454,6 +463,8 @@ def _command(model: str, data: str, options: dict[str, object]) -> str:
             words.append(option)
         elif value is False:
             words.append(f"--no-{key}")
+        elif key in _REPEATED and isinstance(value, tuple):
+            words += [word for each in value for word in (option, each)]
         else:
             text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
             words += [option, text]

@@ -69,6 +69,7 @@ class StudyRequest:
     - time_limit_s: seconds that each child process may take
     - command: the command line that repeats the study
     - input_size: (height, width) for a model that leaves them free
+    - given: files of others that are measured beside what is made
     """
 
     model: str
@@ -95,6 +96,7 @@ class StudyRequest:
     other_settings: tuple[Settings, ...] = ()
     budget_s: float | None = None
     random_weights: bool = False
+    given: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
         settings = self.settings

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
 
 from lowbit.core.adapter import RuntimeInfo, ToolchainInfo
 from lowbit.core.cell import Build
@@ -11,6 +13,10 @@ from lowbit.core.recipe import Recipe
 from lowbit.core.settings import Settings
 
 OWN = "lowbit"  # the toolchain that is our own engine
+GIVEN = "given"  # the toolchain that takes files as they are
+
+
+_NONE: Mapping[str, Path] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +54,23 @@ def plan_cells(
     runtimes: Sequence[RuntimeInfo],
     recipes: Sequence[str] = (),
     swept: Sequence[str] = (),
+    given: Mapping[str, Path] = _NONE,
 ) -> CellsPlan:
     """Plan every recipe of every toolchain, on every runtime that reads its format.
 
     - recipes: only these are planned, in the toolchains' own order; empty: all that are not made on request only
     - swept: recipes of our own engine that are planned in addition
+    - given: recipe of the toolchain `given` → the user's file. All of them are planned, whatever `recipes` says.
 
-    Raises BadInput for an unknown recipe, and where no runtime reads anything that would be made.
+    Raises BadInput for an unknown recipe, for a given file that no runtime reads, and where no runtime reads anything
+    that would be made.
     """
-    known = {recipe.name for info in toolchains for recipe in info.recipes}
-    known |= {name for info in toolchains for name in info.refuses}
+    makers = [info for info in toolchains if info.name != GIVEN]
+    known = {recipe.name for info in makers for recipe in info.recipes}
+    known |= {name for info in makers for name in info.refuses}
     for name in recipes:
         if name not in known:
-            choices = sorted({short for info in toolchains for short in (*short_names(info), *info.refuses)})
+            choices = sorted({short for info in makers for short in (*short_names(info), *info.refuses)})
             raise BadInput(f"no recipe is called {name!r}; choose from {', '.join(choices)}")
     present: dict[str, Mapping[str, str]] = {}
     missing: dict[str, str] = {}
@@ -82,11 +92,16 @@ def plan_cells(
             if recipe.name in recipes
             or not (recipes or recipe.on_request)
             or (info.name == OWN and recipe.name in swept)
+            or info.name == GIVEN
         ]
         for recipe in wanted:
             readers = _readers(info, recipe, runtimes)
+            file = given.get(recipe.name) if info.name == GIVEN else None
+            if file is not None and not readers:
+                asked = ", ".join(each.name for each in runtimes)
+                raise BadInput(f"--given {file}: expected a file that one of {asked} reads; widen --runtimes")
             try:
-                builds.append(Build(info, recipe, require(info, recipe), readers))
+                builds.append(Build(info, recipe, require(info, recipe), readers, given=file))
             except MissingPackage as error:  # of the toolchain, or of this recipe alone
                 impossible += [
                     Impossible(info.name, recipe.name, runtime, str(error), recipe.weight_bits, recipe.activation_bits)
@@ -103,7 +118,7 @@ def plan_cells(
 
 def files_of(planned: Build, settings: Sequence[Settings]) -> list[tuple[Build, list[Settings]]]:
     """The files to make of one build, each with the settings that it serves. Only in a sweep folders name sizes."""
-    if not planned.toolchain.fixes_batch(planned.recipe):
+    if not planned.fixes_batch:
         return [(planned, list(settings))]
     by_size: dict[int, list[Settings]] = {}
     for each in settings:

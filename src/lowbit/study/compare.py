@@ -8,7 +8,9 @@ from pathlib import Path
 
 from lowbit.core.adapter import ToolchainInfo
 from lowbit.core.discover import versions
+from lowbit.core.errors import BadInput
 from lowbit.core.model import FloatModel
+from lowbit.core.recipe import Recipe
 from lowbit.core.settings import Settings
 from lowbit.core.study import Reference, Report
 from lowbit.core.version import exact_version
@@ -17,9 +19,10 @@ from lowbit.measure.host import facts
 from lowbit.runtimes import find as runtimes
 from lowbit.study import stages
 from lowbit.study.ask import StudyRequest
-from lowbit.study.cells import OWN, CellsPlan, plan_cells
+from lowbit.study.cells import GIVEN, OWN, CellsPlan, plan_cells
 from lowbit.study.choose import choose
 from lowbit.study.execute.local import Listener, LocalExecutor
+from lowbit.study.given import given_files
 from lowbit.study.pace import kept_pace, paced
 from lowbit.study.prepare import Inputs, Work, prepare
 from lowbit.study.result import StudyResult, save
@@ -27,6 +30,7 @@ from lowbit.study.rows import CellState, Common, mark_miscomputed, noise_of, row
 from lowbit.study.store import Store, locked
 from lowbit.study.sweep import check_isa
 from lowbit.toolchains import find as toolchains
+from lowbit.toolchains import given as given_toolchain
 
 
 def compare(request: StudyRequest, listener: Listener = lambda _: None) -> StudyResult:
@@ -43,11 +47,13 @@ def compare(request: StudyRequest, listener: Listener = lambda _: None) -> Study
 
 def planned(request: StudyRequest) -> CellsPlan:
     """The builds and cells of a request. Raises BadInput for what it names and this machine does not have."""
+    given = given_files(request.given)
     plan = plan_cells(
-        _toolchains(request),
+        _toolchains(request, tuple(recipe for recipe, _ in given)),
         [module.INFO for module in runtimes.runtimes(request.runtimes).values()],
         request.recipes,
         [f"w{width}a8" for width in request.bits],
+        {recipe.name: path for recipe, path in given},
     )
     check_isa(request.all_settings, facts())
     return plan
@@ -83,12 +89,20 @@ def _within_budget(store: Store, request: StudyRequest, cells: Sequence[CellStat
     return replace(request, settings=first, other_settings=tuple(others))
 
 
-def _toolchains(request: StudyRequest) -> list[ToolchainInfo]:
-    """The toolchains that were asked for. For --bits our own engine is added, to make the requested widths only."""
+def _toolchains(request: StudyRequest, given: tuple[Recipe, ...]) -> list[ToolchainInfo]:
+    """The toolchains that were asked for, and the one with a recipe for each given file.
+
+    For --bits our own engine is added, to make the requested widths only.
+    """
     found = [module.INFO for module in toolchains.toolchains(request.toolchains).values()]
+    if not given and any(info.name == GIVEN for info in found):
+        raise BadInput(f"--toolchains {GIVEN}: expected the files that it takes: add --given FILE")
+    found = [info for info in found if info.name != GIVEN]
     if request.bits and all(info.name != OWN for info in found):
         own = toolchains.toolchains((OWN,))[OWN].INFO
         found.append(replace(own, recipes=tuple(replace(each, on_request=True) for each in own.recipes)))
+    if given:
+        found.append(replace(given_toolchain.INFO, recipes=given))
     return found
 
 

@@ -17,7 +17,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
 
 
 _OPTIONS = tuple(each.name for each in fields(Options))
-_LISTS = ("toolchains", "recipes", "bits", "runtimes", "scenario", "threads", "batch_size", "isa")
+_LISTS = ("toolchains", "recipes", "bits", "given", "runtimes", "scenario", "threads", "batch_size", "isa")
 
 
 @dataclass(frozen=True, slots=True)

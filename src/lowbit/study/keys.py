@@ -46,8 +46,11 @@ def model_key(asked: InputsAsk, fingerprint: str, packages: tuple[str, ...], sam
 def build_key(
     asked: InputsAsk, build: Build, model: FloatModel, calibration: Samples, host: Host, batch_size: int
 ) -> str:
-    """Key of an artifact: graph, calibration images, recipe, its packages, and instruction sets (reduce_range)."""
-    batch = batch_size if build.toolchain.fixes_batch(build.recipe) else None
+    """Key of an artifact: graph, calibration images, recipe, its packages, and instruction sets (reduce_range).
+
+    The recipe of a given file holds the digest of its contents.
+    """
+    batch = batch_size if build.fixes_batch else None
     return digest.of_value(
         [
             exact_version(), "build", model.digest, model.name, calibration.digest, asked.preprocess,

@@ -214,6 +214,9 @@ def _row(cell: CellState, common: Common) -> Row:
         found = cell.verified.value
         note = not_verified_note(cell.verified.reason) if found is None else verified_note(found)
         notes.append(note if isa is None else f"{note} (verified without a limit)")
+    fixed = None if cell.manifest is None else cell.manifest.batch_size
+    if fixed is not None and build.given is not None and fixed != cell.cell.settings.batch_size:
+        notes.append(_fixed_note(fixed))
     if isa is not None and recipe.claim in ("integer", "dynamic") and saturates_within(isa):
         notes.append(f"{isa} has no int8 dot products: sums of 8-bit weights may saturate")
     accuracy = None if cell.accuracy is None else cell.accuracy.value
@@ -238,6 +241,12 @@ def _row(cell: CellState, common: Common) -> Row:
     row = from_plain(Row, plain)
     settings = cell.cell.settings
     return replace(row, notes=(*row.notes, rules_note(row, settings.rules))) if timings and settings.official else row
+
+
+def _fixed_note(images: int) -> str:
+    if images == 1:
+        return "the file takes one image a call: larger calls are split"
+    return f"the file takes {images} images a call: smaller calls are filled up, larger ones are split"
 
 
 def _of_manifest(manifest: Manifest) -> dict[str, object]:

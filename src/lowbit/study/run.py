@@ -21,7 +21,8 @@ from lowbit.study.file import Opened, open_study
 from lowbit.study.result import RunResult, Section, StudyResult, save_run
 from lowbit.study.store import Store, locked
 
-_PATHS = ("data", "weights", "labels")  # options that name files, beside the model
+_PATHS = ("data", "weights", "labels")  # options that name a file each, beside the model
+_PATH_LISTS = ("given",)  # options that name several
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,7 @@ def _names_in(defaults: Options, entry: Entry) -> set[str]:
     """The needs that a model refers to as $name."""
     options = [defaults, entry.options, *(part.options for part in entry.parts)]
     texts = [entry.model, *(getattr(each, name) for each in options for name in _PATHS)]
+    texts += [text for each in options for name in _PATH_LISTS for text in getattr(each, name) or ()]
     return {text[1:] for text in texts if text and text.startswith("$")}
 
 
@@ -140,6 +142,9 @@ def _parts(opened: Opened, request: RunRequest, entry: Entry, place: str, values
         options = opened.study.defaults.said() | entry.options.said() | part.options.said()
         named = {name: _value(opened, where, options.pop(name), values) for name in _PATHS if name in options}
         options |= {name: value for name, value in named.items() if value}
+        for name in _PATH_LISTS:
+            if name in options:
+                options[name] = tuple(_value(opened, where, text, values) for text in options[name])
         options |= request.options or {}
         lacking = _isa_lacking(options.get("isa", ()))
         if lacking:

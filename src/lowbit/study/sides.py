@@ -11,12 +11,13 @@ from lowbit.core.codec import from_plain
 from lowbit.core.difference import Side
 from lowbit.core.discover import require
 from lowbit.core.errors import BadInput, MissingPackage
-from lowbit.core.format import ONNX, OPENVINO_IR, TFLITE, file_format, format_of_suffix
+from lowbit.core.format import ONNX, OPENVINO_IR, TFLITE, format_of_suffix
 from lowbit.core.preprocess import Preprocess
 from lowbit.core.version import exact_version
 from lowbit.data.cache import open_samples
 from lowbit.data.datasets import open_dataset
 from lowbit.formats.facts import FileFacts
+from lowbit.formats.read import together
 from lowbit.runtimes import find
 from lowbit.study.ask import InputsAsk
 from lowbit.study.execute.local import LocalExecutor, PlacedJob
@@ -131,6 +132,7 @@ def ready(
         preprocess = own or known
         samples = samples_of(_work(request, preprocess, has_labels, store, executor))
         artifact = _artifact(file, fact, samples, facts)
+        dynamic = file.dynamic or (fact is not None and fact.dynamic)
         side = Side(
             path=file.path,
             format=file.format,
@@ -139,7 +141,7 @@ def ready(
             runtime=name,
             versions=versions,
             threads=request.threads,
-            batch_size=artifact.batch_size or (1 if file.dynamic else BATCH),
+            batch_size=artifact.batch_size or (1 if dynamic else BATCH),
         )
         found.append(Ready(file, side, artifact, preprocess, samples))
     return found
@@ -165,11 +167,7 @@ def _parts(file: Path, form: str, manifest: Manifest | None) -> list[Path]:
     """All files that a runtime reads together."""
     if manifest is not None:
         return [file.parent / name for name in manifest.files]
-    if form == ONNX.name:
-        from lowbit.graph.load import files_of  # late: `onnx` costs the command line 0.2 s
-
-        return files_of(file)
-    return [file.with_suffix(suffix) for suffix in file_format(form).suffixes]
+    return together(file, form)
 
 
 def runtime_of(file: FoundFile, request: DiffRequest, place: int) -> str:

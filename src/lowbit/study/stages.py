@@ -106,6 +106,7 @@ def build_job(
         batch_size=batch_size,
         threads=asked.threads,
         seed=asked.seed,
+        given=planned.given,
     )
     leaves = kept_files(job.out, key, job.evidence)
     return PlacedJob(
@@ -175,7 +176,7 @@ def evaluate(work: Work, inputs: Inputs, plan: CellsPlan, cells: Sequence[CellSt
 
 def _accuracy_job(work: Work, inputs: Inputs, plan: CellsPlan, state: CellState) -> PlacedJob[Accuracy]:
     cell, settings, manifest = state.cell, state.cell.settings, _manifest(state)
-    dynamic = cell.build.recipe.claim == "dynamic"  # ranges depend on the batch: use the size that is timed
+    dynamic = cell.build.recipe.claim == "dynamic" or manifest.dynamic  # scores depend on the batch: use the timed size
     size = settings.batch_size if dynamic else BATCH
     packages = plan.runtimes[cell.runtime]
     # Threads share out the work of float kernels, and no vendor promises that sums keep their order. With 1 and 2
@@ -194,6 +195,7 @@ def _accuracy_job(work: Work, inputs: Inputs, plan: CellsPlan, state: CellState)
         threads=settings.threads,
         reference=inputs.reference,
         out=folder,
+        probabilities=manifest.probabilities,
     )
     leaves = (state.right, folder / PREDICTIONS)
     matter: dict[Swept, bool] = {

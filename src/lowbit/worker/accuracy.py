@@ -10,7 +10,7 @@ from lowbit.core.adapter import SessionOptions
 from lowbit.core.files import aside
 from lowbit.core.outcome import Accuracy
 from lowbit.data.cache import batches, open_samples
-from lowbit.measure.accuracy import Answers, answer, in_batches_of
+from lowbit.measure.accuracy import Answers, answer, in_batches_of, in_kind
 from lowbit.measure.stats import mcnemar
 from lowbit.runtimes import find
 from lowbit.worker.doing import doing
@@ -29,6 +29,8 @@ def run(job: AccuracyJob) -> Accuracy:
         doing(f"running {job.artifact.path.name} in {job.runtime}")
         fixed = job.artifact.batch_size
         predict = session.predict if fixed is None else in_batches_of(session.predict, fixed)
+        if job.probabilities is not None and job.probabilities != job.task.probabilities:
+            predict = in_kind(predict, probabilities=job.probabilities)
         pictures = batches(samples, job.preprocess, fixed or job.batch_size)
         if job.reference is None:
             with aside(job.out / SCORES) as path:

@@ -42,6 +42,7 @@ def run(job: BuildJob) -> Manifest:
                     threads=job.threads,
                     seed=job.seed,
                     progress=lambda done, total, layer: save_json(job.progress, LayerProgress(done, total, layer)),
+                    given=job.given,
                 )
             )
         total_s = time.perf_counter() - start
@@ -60,7 +61,7 @@ def run(job: BuildJob) -> Manifest:
             model=job.model.name,
             model_digest=job.model.digest,
             calibration_samples=len(calibration) if built.calibration_s is not None else 0,
-            batch_size=job.batch_size if info.fixes_batch(job.recipe) else None,
+            batch_size=built.batch_size or (job.batch_size if info.fixes_batch(job.recipe) else None),
             versions=used,
             digest=digest.of_files(files),
             size_bytes=sum(path.stat().st_size for path in files),
@@ -69,6 +70,8 @@ def run(job: BuildJob) -> Manifest:
             calibration_s=built.calibration_s,
             notes=notes,
             verifiable=built.verifiable,
+            dynamic=built.dynamic,
+            probabilities=built.probabilities,
         )
         save_json(folder / MANIFEST, manifest)
     return manifest

@@ -114,6 +114,7 @@ class BuildJob:
     - evidence: folder for what verification needs later
     - progress: the file that says how far the build is
     - batch_size: for formats with a fixed batch size
+    - given: the file that the user gives, for the toolchain that takes files as they are
     """
 
     KIND: ClassVar[str] = "build"
@@ -131,6 +132,7 @@ class BuildJob:
     batch_size: int
     threads: int
     seed: int
+    given: Path | None = None
 
     @property
     def result_type(self) -> type[Manifest]:
@@ -220,6 +222,7 @@ class AccuracyJob:
     - task: how scores become predictions
     - reference: the folder with the float model's scores.npy and right.npy; None for the float model's own pass, which
       writes them
+    - probabilities: whether the file's scores are probabilities; None: they are what `task` says
     """
 
     KIND: ClassVar[str] = "accuracy"
@@ -233,6 +236,7 @@ class AccuracyJob:
     threads: int
     reference: Path | None
     out: Path
+    probabilities: bool | None = None
 
     @property
     def result_type(self) -> type[Accuracy]:

@@ -1,15 +1,18 @@
 """What a .tflite file says of itself: shapes, metadata, and what its layers' weights take."""
 
+from collections.abc import Iterator
 from math import prod
 from pathlib import Path
 
 from lowbit.core.errors import UnsupportedError
 from lowbit.core.refusal import vendor_call
 from lowbit.formats.facts import FileFacts
+from lowbit.formats.scores import are_probabilities
 
 
 def read_litert(path: Path) -> FileFacts:
     """Raises UnsupportedError where it is no TFLite file."""
+    from ai_edge_litert import schema_py_generated as schema
     from ai_edge_litert.tools import flatbuffer_utils
 
     with vendor_call("it is no TFLite file that can be read", path):
@@ -37,7 +40,27 @@ def read_litert(path: Path) -> FileFacts:
     metadata = {entry.name.decode(): _text(model.buffers[entry.buffer].data) for entry in model.metadata or []}
     last = shape[-1] in (1, 3) and shape[1] not in (1, 3)  # channels last, as other converters write
     sample = (shape[-1], *shape[1:-1]) if last else tuple(shape[1:])
-    return FileFacts(sample, prod(scores[1:]), shape[0], metadata, bytes_of, layer_of)
+    kinds = {number: kind for kind, number in vars(schema.BuiltinOperator).items() if not kind.startswith("_")}
+    makers = {int(tensor): operator for operator in graph.operators for tensor in operator.outputs}
+
+    def backwards() -> Iterator[str]:
+        """Kinds of the operators before the first output, along the first inputs."""
+        operator = makers.pop(int(graph.outputs[0]), None)
+        while operator is not None:
+            code = model.operatorCodes[operator.opcodeIndex]
+            yield kinds.get(max(code.builtinCode, code.deprecatedBuiltinCode), "CUSTOM")
+            operator = makers.pop(int(operator.inputs[0]), None) if len(operator.inputs) else None
+
+    return FileFacts(
+        input_shape=sample,
+        outputs=prod(scores[1:]),
+        batch_size=shape[0],
+        metadata=metadata,
+        weight_bytes=bytes_of,
+        layer_of=layer_of,
+        results=len(graph.outputs),
+        probabilities=are_probabilities(backwards()),
+    )
 
 
 def _text(data: object) -> str:

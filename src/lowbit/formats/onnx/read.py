@@ -7,10 +7,16 @@ from lowbit.core.errors import UnsupportedError
 from lowbit.core.refusal import vendor_call
 from lowbit.formats.facts import FileFacts
 
+# Operators that take the range of the whole tensor before they quantize it.
+_DYNAMIC = frozenset({"DynamicQuantizeLinear", "DynamicQuantizeLSTM", "DynamicQuantizeMatMul"})
+
 
 def read_onnx(path: Path) -> FileFacts:
     """Weights in files beside it are not read. Raises UnsupportedError where it is no ONNX file."""
     import onnx
+
+    from lowbit.graph.nested import with_nested
+    from lowbit.graph.scores import kind_of_scores
 
     with vendor_call("it is no ONNX file that can be read", path):
         model = onnx.load(path, load_external_data=False)
@@ -29,4 +35,15 @@ def read_onnx(path: Path) -> FileFacts:
         if colon and (not part or part.isdigit()):
             bytes_of[layer] = bytes_of.get(layer, 0) + len(tensor.raw_data)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
-    return FileFacts(tuple(shape[1:]), prod(scores[1:]), shape[0] or None, metadata, bytes_of)
+    dynamic = any(node.op_type in _DYNAMIC for graph in with_nested(model.graph) for node in graph.node)
+    kind = kind_of_scores(model)
+    return FileFacts(
+        input_shape=tuple(shape[1:]),
+        outputs=prod(scores[1:]) if scores else 0,
+        batch_size=shape[0] or None if shape else None,
+        metadata=metadata,
+        weight_bytes=bytes_of,
+        results=len(model.graph.output),
+        probabilities=None if kind is None else kind != "logits",
+        dynamic=dynamic,
+    )

@@ -1,12 +1,14 @@
 """What an OpenVINO IR says of itself: shapes, metadata, and what its layers' weights take. Needs no OpenVINO."""
 
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator
 from math import prod
 from pathlib import Path
 
 from lowbit.core.errors import UnsupportedError
 from lowbit.core.refusal import vendor_call
 from lowbit.formats.facts import FileFacts
+from lowbit.formats.scores import are_probabilities
 
 
 def read_openvino(path: Path) -> FileFacts:
@@ -30,7 +32,30 @@ def read_openvino(path: Path) -> FileFacts:
         if layer.get("type") == "Const" and colon and (not part or part.isdigit()):
             bytes_of[name] = bytes_of.get(name, 0) + int(_attribute(layer, "data", "size"))
     metadata = {f"lowbit.{entry.tag}": entry.get("value") or "" for entry in root.findall("./rt_info/lowbit/*")}
-    return FileFacts(tuple(shape[1:]), prod(scores[1:]), shape[0] or None, metadata, bytes_of)
+    return FileFacts(
+        input_shape=tuple(shape[1:]),
+        outputs=prod(scores[1:]) if scores else 0,
+        batch_size=shape[0] or None,
+        metadata=metadata,
+        weight_bytes=bytes_of,
+        results=len(results),
+        probabilities=are_probabilities(_backwards(root, layers, result)),
+    )
+
+
+def _backwards(root: ET.Element, layers: list[ET.Element], last: ET.Element) -> Iterator[str]:
+    """Kinds of the layers before `last`, along the first inputs."""
+    by_id = {layer.get("id"): layer for layer in layers}
+    makers: dict[str | None, ET.Element | None] = {}
+    first: dict[str | None, int] = {}
+    for edge in root.findall("./edges/edge"):
+        target, port = edge.get("to-layer"), int(edge.get("to-port") or 0)
+        if port <= first.get(target, port):
+            first[target], makers[target] = port, by_id.get(edge.get("from-layer"))
+    layer = makers.pop(last.get("id"), None)
+    while layer is not None:
+        yield layer.get("type") or ""
+        layer = makers.pop(layer.get("id"), None)  # taken out: a broken file may go round in circles
 
 
 def _attribute(layer: ET.Element, part: str, name: str) -> str:
