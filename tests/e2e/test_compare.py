@@ -50,6 +50,7 @@ def test_a_study_holds_no_path_of_its_own_place_and_can_be_moved(project: Path) 
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_onnxruntime_alone_needs_nothing_else(project: Path) -> None:
     done = compare("--toolchains", "onnxruntime", "--runtimes", "onnxruntime", "--max-drop", "100", cwd=project)
     assert done.returncode == 0, done.stderr + done.stdout

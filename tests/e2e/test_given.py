@@ -48,6 +48,7 @@ def fixed_to(batch_size: int, source: Path, target: Path) -> None:
 FIGURES = ("top1", "top5", "agreement", "kl", "p_value", "size_bytes", "int8_share")
 
 
+@pytest.mark.slow
 def test_a_given_file_is_measured_like_the_same_file_of_ours(project: Path) -> None:
     """Its figures are those of the study that made it, and it may be the file to ship."""
     words = ("--runtimes", "onnxruntime,openvino", "--no-timing", "--max-drop", "100")

@@ -56,6 +56,7 @@ def test_an_onnx_file_with_its_plan_and_manifest_beside_it(quantized_project: Pa
         assert said in (folder / "said" / "out.onnx.txt").read_text(), said
 
 
+@pytest.mark.slow
 def test_every_format_says_its_widths_and_the_same_bytes_come_without_labels(
     project: Path, quantized_project: Path
 ) -> None:

@@ -158,6 +158,7 @@ def test_what_changed_is_measured_anew_and_nothing_else(project: Path) -> None:
     assert "build" in stages(edited.stderr)
 
 
+@pytest.mark.slow
 def test_weights_that_only_the_users_code_knows_of_are_noticed(tmp_path: Path) -> None:
     project = make_project(tmp_path)
     (project / "net.py").write_text(

@@ -84,6 +84,7 @@ def test_a_study_file_is_measured_once_and_shows_published_figures_beside_ours(p
     assert lost.returncode == 2 and "expected MODEL: ROW" in lost.stderr
 
 
+@pytest.mark.slow
 def test_what_is_given_takes_the_place_of_what_was_left_out(project: Path) -> None:
     done = lowbit("run", "nets.yaml", "--with", "other=tiny.onnx", "--json", cwd=project)
     assert done.returncode == 0, done.stderr

@@ -38,6 +38,7 @@ def fp32_of(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.slow
 def test_a_small_study_of_resnet20(shared: Path, tmp_path: Path) -> None:
     words = (
         "--toolchains",

@@ -46,7 +46,7 @@ def quantized(model: Path, recipe: str, images: Floats) -> QuantizedModel:
     return quantize(graph, plan_for(graph, "resnet20", recipe, {"reduce_range": REDUCED}), Images(len(images), batches))
 
 
-@pytest.mark.parametrize(("recipe", "points"), [("w4a8", 1.0), ("w2a4", 4.5)])
+@pytest.mark.parametrize(("recipe", "points"), [("w4a8", 1.0), pytest.param("w2a4", 4.5, marks=pytest.mark.slow)])
 def test_accuracy_and_kernels(
     recipe: str, points: float, shared: Path, tmp_path: Path, pictures: tuple[Floats, Floats, np.ndarray]
 ) -> None:

@@ -337,6 +337,7 @@ def exported_elsewhere(spec: str, out: Path) -> bytes:
     return (out / GRAPH).read_bytes()
 
 
+@pytest.mark.slow
 def test_weights_that_the_code_reads_itself_are_seen_in_the_graph_alone(tmp_path: Path) -> None:
     """What `stable=False` stands on: the same module gives the same bytes, other weights give others."""
     spec, inner = f"{tmp_path / 'net.py'}:make", tmp_path / "inner.pt"
