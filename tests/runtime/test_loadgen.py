@@ -116,8 +116,6 @@ def test_the_rate_that_loadgen_finds_is_valid_and_half_as_much_again_is_not(tmp_
     assert found.target_qps is not None
     beyond = replace(SERVER, target_qps=1.5 * found.target_qps)
     assert not run_loadgen(Sleeper(), IMAGES, beyond, tmp_path / "beyond").valid
-    with pytest.raises(UnsupportedError, match="--target-latency"):
-        run_loadgen(Sleeper(), IMAGES, replace(SERVER, target_latency_ms=1.0), tmp_path / "never")
 
 
 def test_more_queries_than_fit_into_memory_are_refused_before_they_are_made(tmp_path: Path) -> None:
@@ -127,3 +125,9 @@ def test_more_queries_than_fit_into_memory_are_refused_before_they_are_made(tmp_
     with pytest.raises(UnsupportedError, match=r"would take \d+\.\d GB, and .*--min-duration"):
         run_loadgen(at_once, IMAGES, replace(SETTINGS, min_duration_s=36_000.0), tmp_path)
     assert not (tmp_path / "mlperf_log_summary.txt").exists()
+
+
+def test_a_model_slower_than_the_target_latency_is_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedError, match=r"a query alone takes .* ms, and .*--target-latency"):
+        run_loadgen(Sleeper(), IMAGES, replace(SERVER, target_latency_ms=1.0), tmp_path)
+    assert not any(tmp_path.iterdir())
