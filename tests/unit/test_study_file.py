@@ -10,6 +10,8 @@ from lowbit.core.figure import Figure, Selector, limit_of
 from lowbit.core.row import Row
 from lowbit.study.claims import claim, holds, selects
 from lowbit.study.file import open_study, shipped
+from lowbit.study.run import RunRequest, planned_run
+from tests.models import tiny_model
 
 TEXT = """\
 title: Two models
@@ -157,3 +159,17 @@ def test_a_selector_admits_what_it_leaves_out() -> None:
     assert selects(selector, "m", row("int8", 1.0))
     assert not selects(selector, "other", row("int8", 1.0))
     assert not selects(selector, "m", row("int8", 1.0, batch_size=8))
+
+
+@pytest.mark.parametrize("name", sorted(shipped()))
+def test_what_comes_with_lowbit_can_be_planned_with_everything_given(name: str, tmp_path: Path) -> None:
+    """Every option, recipe and cell that it names exists; nothing is measured."""
+    model = tmp_path / "tiny.onnx"
+    tiny_model(model)
+    study = open_study(name).study
+    own = {"data": "digits", "model": str(model)}
+    used = {entry.model[1:]: own["model"] for entry in study.models if entry.model.startswith("$")}
+    given = {need.name: used.get(need.name, own["data"]) for need in study.needs if need.otherwise != ""}
+    _, parts, untried = planned_run(RunRequest(name, tmp_path / "out", given))
+    assert not untried
+    assert {part.entry.name for part in parts} == {entry.name for entry in study.models}

@@ -48,8 +48,14 @@ class RunRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class _Planned:
-    """A part of a model, ready to be measured. `place`: of the model in the file, for messages."""
+class PlannedPart:
+    """A part of a model, ready to be measured.
+
+    - entry: the model in the file
+    - place: of the part in the file, for messages
+    - request, plan: what is asked, and the cells that it makes
+    - notes: what is used in place of something that was not given
+    """
 
     entry: Entry
     place: str
@@ -63,22 +69,7 @@ def run(request: RunRequest, listener: Listener = lambda _: None) -> RunResult:
 
     Raises BadInput for what the user must change, with the file's line where it is something in the file.
     """
-    opened = open_study(request.study)
-    values, left_out = _needs(opened, request.given)
-    parts = [
-        each
-        for index, entry in enumerate(opened.study.models)
-        if not left_out & _names_in(opened.study.defaults, entry)
-        for each in _parts(opened, request, entry, f"models[{index}]", values)
-    ]
-    if not parts:
-        wanted = ", ".join(
-            f"--with {each.name}=… ({each.what})" for each in opened.study.needs if each.name in left_out
-        )
-        raise BadInput(f"{opened.path}: every model needs what is not given: {wanted}")
-    untried = _models_left_out(opened, left_out)
-    for index, figure in enumerate(opened.study.published):
-        _check_names_cells(opened, f"published[{index}]", figure, parts, untried)
+    opened, parts, untried = planned_run(request)
     sections: dict[str, Section] = {}
     with locked(request.out.resolve()) as store:
         for each in _shared_out(parts, request.budget_s):
@@ -97,6 +88,30 @@ def run(request: RunRequest, listener: Listener = lambda _: None) -> RunResult:
             )
             save_run(result)  # after every part, so that an interrupted run leaves a page
     return result
+
+
+def planned_run(request: RunRequest) -> tuple[Opened, list[PlannedPart], dict[str, str]]:
+    """The study file, the parts that will be measured, and models that will not, with the reason. Measures nothing.
+
+    Raises BadInput for what is wrong in the file or in the request.
+    """
+    opened = open_study(request.study)
+    values, left_out = _needs(opened, request.given)
+    parts = [
+        each
+        for index, entry in enumerate(opened.study.models)
+        if not left_out & _names_in(opened.study.defaults, entry)
+        for each in _parts(opened, request, entry, f"models[{index}]", values)
+    ]
+    if not parts:
+        wanted = ", ".join(
+            f"--with {each.name}=… ({each.what})" for each in opened.study.needs if each.name in left_out
+        )
+        raise BadInput(f"{opened.path}: every model needs what is not given: {wanted}")
+    untried = _models_left_out(opened, left_out)
+    for index, figure in enumerate(opened.study.published):
+        _check_names_cells(opened, f"published[{index}]", figure, parts, untried)
+    return opened, parts, untried
 
 
 def _needs(opened: Opened, given: Mapping[str, str]) -> tuple[dict[str, str], set[str]]:
@@ -129,7 +144,9 @@ def _models_left_out(opened: Opened, left_out: set[str]) -> dict[str, str]:
     return reasons
 
 
-def _parts(opened: Opened, request: RunRequest, entry: Entry, place: str, values: Mapping[str, str]) -> list[_Planned]:
+def _parts(
+    opened: Opened, request: RunRequest, entry: Entry, place: str, values: Mapping[str, str]
+) -> list[PlannedPart]:
     model = _value(opened, f"{place}.model", entry.model, values)
     notes = tuple(
         each.then
@@ -160,7 +177,7 @@ def _parts(opened: Opened, request: RunRequest, entry: Entry, place: str, values
             sources.find(model).fingerprint(model, None)
             asked = compare_request(model, data, out=request.out, **options)
             asked = replace(asked, random_weights=entry.random_weights and asked.weights is None)
-            found.append(_Planned(entry, where, asked, planned(asked), notes))
+            found.append(PlannedPart(entry, where, asked, planned(asked), notes))
         except BadInput as error:
             raise opened.bad(where, str(error)) from error
     return found
@@ -172,7 +189,7 @@ def _isa_lacking(names: Iterable[str | None]) -> list[str]:
     return sorted({name for name in names if name is not None and name not in there})
 
 
-def _shared_out(parts: Sequence[_Planned], budget_s: float | None) -> list[_Planned]:
+def _shared_out(parts: Sequence[PlannedPart], budget_s: float | None) -> list[PlannedPart]:
     """Every part with its share of the budget, by its number of cells; the same in every command that goes on."""
     if budget_s is None:
         return list(parts)
@@ -198,7 +215,7 @@ def _value(opened: Opened, place: str, text: str, values: Mapping[str, str]) -> 
 
 
 def _check_names_cells(
-    opened: Opened, place: str, figure: Figure, parts: Sequence[_Planned], untried: Mapping[str, str]
+    opened: Opened, place: str, figure: Figure, parts: Sequence[PlannedPart], untried: Mapping[str, str]
 ) -> None:
     """Raises BadInput where a figure names rows that the study cannot have."""
     for key, selector in (("of", figure.of), ("over", figure.over)):
@@ -209,7 +226,7 @@ def _check_names_cells(
             raise opened.bad(f"{place}.{key}", f"names no cell of this study (models: {', '.join(names)})")
 
 
-def _possible(part: _Planned) -> list[Selector]:
+def _possible(part: PlannedPart) -> list[Selector]:
     """Every combination of build, runtime and settings that a part may have a row for."""
     pairs = [(build.toolchain.name, build.recipe.name, name) for build in part.plan.builds for name in build.runtimes]
     pairs += [(each.toolchain, each.recipe, each.runtime) for each in part.plan.impossible]
@@ -220,7 +237,7 @@ def _possible(part: _Planned) -> list[Selector]:
     ]
 
 
-def _measure(opened: Opened, part: _Planned, store: Store, listener: Listener) -> StudyResult:
+def _measure(opened: Opened, part: PlannedPart, store: Store, listener: Listener) -> StudyResult:
     def tell(progress: Progress) -> None:
         listener(replace(progress, stage=f"{part.entry.name}: {progress.stage}"))
 
