@@ -9,10 +9,11 @@ from lowbit.core.settings import MEASURES_RATE
 from lowbit.core.study import Report
 from lowbit.report import facts, ranking, verdict, words
 from lowbit.report.bars import losses, speed
-from lowbit.report.marks import Marks, marks_of
+from lowbit.report.legend import legend
+from lowbit.report.marks import marks_of
 from lowbit.report.markup import Markup, el, join
 from lowbit.report.matrix import matrix
-from lowbit.report.pareto import pareto, size_legend
+from lowbit.report.pareto import pareto
 from lowbit.report.sortable import sortable
 from lowbit.report.sweep_plot import sweep_section
 from lowbit.report.swept_plot import swept_section
@@ -33,7 +34,7 @@ def page(report: Report) -> str:
         price="time" if _offline(report) else "latency",
         within=_within(report),
         whiskers=" Whiskers span the medians of the rounds." if ranking.has_spread(report) else "",
-        key=_key(marks, any(not row.intended for row in report.rows)),
+        key=legend(report, marks),
         pareto=pareto(report, marks),
         speed=speed(report, marks),
         losses=losses(report, marks),
@@ -127,20 +128,6 @@ def _figures(best: Row, report: Report) -> list[tuple[str, str, str]]:
         share = f"{best.size_bytes / float_file.size_bytes * 100:.0f} % of the fp32 file"
     speed = [(words.times(best.speedup), "speed, fp32 is 1×", absolute)] if best.samples_per_s is not None else []
     return [quality, *speed, (words.size(best.size_bytes), "file", share)]
-
-
-def _key(marks: Marks, guests: bool) -> Markup:
-    """The legend of all plots."""
-    runtimes = [el("span", marks.swatch(runtime=name), name) for name in marks.runtimes]
-    toolchains = [el("span", marks.swatch(toolchain=name), name) for name in marks.toolchains]
-    return el(
-        "p",
-        el("span", el("em", "run by"), *runtimes),
-        el("span", el("em", "made by"), *toolchains),
-        el("span", size_legend(marks)),
-        *([el("span", f"outline, {words.NOT_INTENDED}: the file was not made for this runtime")] if guests else []),
-        class_="key",
-    )
 
 
 def _counts(report: Report) -> str:

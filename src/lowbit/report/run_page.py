@@ -8,9 +8,10 @@ from lowbit.core.study import Report, RunReport, SectionReport
 from lowbit.report import facts, ranking, words
 from lowbit.report.bars import speed
 from lowbit.report.claims import claims_table
-from lowbit.report.marks import Marks, marks_of
+from lowbit.report.legend import legend
+from lowbit.report.marks import marks_of
 from lowbit.report.markup import Markup, el, join
-from lowbit.report.pareto import pareto, size_legend
+from lowbit.report.pareto import pareto
 from lowbit.report.sortable import sortable
 from lowbit.report.sweep_plot import sweep_section
 from lowbit.report.swept_plot import swept_section
@@ -96,23 +97,11 @@ def _part(report: Report, first: int) -> Markup:
         [
             el("p", " · ".join(said), class_="conditions"),
             *([el("ul", *cautions, class_="cautions")] if cautions else []),
-            _key(marks),
+            legend(report, marks),
             el("figure", pareto(report, marks)),
             speed(report, marks),
             swept_section(report, marks),
             sweep_section(report, marks),
             el("details", el("summary", "All numbers"), sortable(report, marks)),
         ]
-    )
-
-
-def _key(marks: Marks) -> Markup:
-    runtimes = [el("span", marks.swatch(runtime=name), name) for name in marks.runtimes]
-    toolchains = [el("span", marks.swatch(toolchain=name), name) for name in marks.toolchains]
-    return el(
-        "p",
-        el("span", el("em", "run by"), *runtimes),
-        el("span", el("em", "made by"), *toolchains),
-        el("span", size_legend(marks)),
-        class_="key",
     )

@@ -1,9 +1,6 @@
 """`diff`: runs two files, each in a runtime, on the same pictures, and says how far they agree and where they part."""
 
-import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +9,7 @@ import numpy as np
 from lowbit.core import digest
 from lowbit.core.adapter import Floats
 from lowbit.core.difference import Difference, LayersDifference, ScoresDifference
-from lowbit.core.errors import BadInput, LowbitError, with_remedy
+from lowbit.core.errors import BadInput, with_remedy
 from lowbit.core.format import ONNX
 from lowbit.core.version import exact_version
 from lowbit.data.cache import open_samples
@@ -23,7 +20,7 @@ from lowbit.study import sides
 from lowbit.study.execute.local import Listener, LocalExecutor, PlacedJob
 from lowbit.study.prepare import result_of
 from lowbit.study.sides import DiffRequest, FoundFile, Ready
-from lowbit.study.store import Store, locked
+from lowbit.study.store import Store, locked, working_folder
 from lowbit.worker.accuracy import SCORES
 from lowbit.worker.jobs import LayersJob, Nothing, Ran, ScoresJob
 
@@ -50,7 +47,7 @@ def diff(request: DiffRequest, listener: Listener = lambda _: None) -> Differenc
         if files[-1].format != ONNX.name:
             raise BadInput(f"--model {request.model}: expected the float model as an .onnx file")
     packages = [sides.installed(name) for name in names]
-    with _folder(request.cache) as folder, locked(folder.resolve(), "--cache") as store:
+    with working_folder(request.cache) as folder, locked(folder.resolve(), "--cache") as store:
         executor = LocalExecutor(store.folder, _TIME_LIMIT_S, request.threads, listener)
         labelled = sides.labelled(request.data)
         ready = sides.ready(request, files, names, packages, labelled, store, executor)
@@ -154,21 +151,3 @@ def _evidence(file: FoundFile, store: Store) -> Path | None:
     stores = (store, Store(file.path.parent.parent.parent))  # STUDY/artifacts/NAME/FILE
     found = (each.evidence(file.manifest.key) for each in stores)
     return next((folder for folder in found if folder.is_dir()), None)
-
-
-@contextmanager
-def _folder(cache: Path | None) -> Iterator[Path]:
-    """The cache, or a temporary folder. The latter is kept after a failure, because it holds the log."""
-    if cache is not None:
-        yield cache
-        return
-    folder = Path(tempfile.mkdtemp(prefix="lowbit-"))
-    failed = False
-    try:
-        yield folder
-    except LowbitError as error:
-        failed = not isinstance(error, BadInput)
-        raise
-    finally:
-        if not failed:
-            shutil.rmtree(folder, ignore_errors=True)

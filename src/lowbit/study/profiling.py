@@ -16,8 +16,7 @@ from lowbit.study.ask import InputsAsk
 from lowbit.study.execute.local import Listener, LocalExecutor, PlacedJob
 from lowbit.study.inspection import artifact_at
 from lowbit.study.prepare import Work, result_of, samples_and_model, samples_of
-from lowbit.study.quantize import working_folder
-from lowbit.study.store import Store, locked
+from lowbit.study.store import Store, locked, working_folder
 from lowbit.worker.jobs import ProfileJob, load_outcome
 
 _MOST = 2  # artifacts that can stand side by side

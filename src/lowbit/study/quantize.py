@@ -15,7 +15,7 @@ from lowbit.core.artifact import PLAN, Manifest
 from lowbit.core.cell import Build, Outcome
 from lowbit.core.codec import from_plain, load_json, save_json
 from lowbit.core.discover import require
-from lowbit.core.errors import BadInput, DamagedFile, LowbitError, MissingPackage, WrongField
+from lowbit.core.errors import BadInput, DamagedFile, MissingPackage, WrongField
 from lowbit.core.files import aside
 from lowbit.core.model import FloatModel
 from lowbit.core.preprocess import Preprocess
@@ -32,7 +32,7 @@ from lowbit.study.ask import InputsAsk
 from lowbit.study.execute.local import Listener, LocalExecutor, PlacedJob
 from lowbit.study.prepare import Work, must, samples_and_model
 from lowbit.study.stages import artifact_of, build_job
-from lowbit.study.store import locked
+from lowbit.study.store import locked, working_folder
 from lowbit.study.verification import failure_of, verify_job, with_outcomes
 from lowbit.toolchains.lowbit import INFO, TARGETS, Target, recipe_name
 from lowbit.worker.jobs import BuildJob, PlanJob
@@ -282,24 +282,6 @@ def _working(
     with working_folder(request.cache) as folder, locked(folder.resolve(), "--cache") as store:
         executor = LocalExecutor(store.folder, request.time_limit_s, request.threads, listener, LayerWatch())
         yield Work(asked, store, executor)
-
-
-@contextmanager
-def working_folder(cache: Path | None) -> Iterator[Path]:
-    """The cache, or a temporary folder. The latter is kept after a failure, because it holds the log."""
-    if cache is not None:
-        yield cache
-        return
-    folder = Path(tempfile.mkdtemp(prefix="lowbit-"))
-    failed = False
-    try:
-        yield folder
-    except LowbitError as error:
-        failed = not isinstance(error, BadInput)
-        raise
-    finally:
-        if not failed:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _calibration(request: QuantizeRequest) -> int:

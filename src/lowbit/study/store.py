@@ -3,12 +3,13 @@
 import fcntl
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from lowbit.core.errors import BadInput
+from lowbit.core.errors import BadInput, LowbitError
 from lowbit.core.files import TEMPORARY
 
 LOCK = ".lowbit-lock"
@@ -111,6 +112,24 @@ def locked(folder: Path, option: str = "-o") -> Iterator[Store]:
             raise
     finally:
         os.close(handle)
+
+
+@contextmanager
+def working_folder(cache: Path | None) -> Iterator[Path]:
+    """The cache, or a temporary folder. The latter is kept after a failure, because it holds the log."""
+    if cache is not None:
+        yield cache
+        return
+    folder = Path(tempfile.mkdtemp(prefix="lowbit-"))
+    failed = False
+    try:
+        yield folder
+    except LowbitError as error:
+        failed = not isinstance(error, BadInput)
+        raise
+    finally:
+        if not failed:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _remove_unused(folder: Path, made: Sequence[Path]) -> None:
