@@ -60,9 +60,7 @@ def quantize(
         torch.no_grad(),
     ):
         floats = Simulator(_imported(model, Path(folder)))
-        if even_channels(model, floats, images):
-            floats = Simulator(_imported(model, Path(folder)))
-        plan = observe_ranges(floats, model, plan, images, workers=workers)
+        floats, plan, images = _calibrated(model, floats, plan, images, Path(folder), workers)
         main = _quantizers(plan, "main")
         draft = QuantizedModel(
             graph=model,
@@ -80,6 +78,27 @@ def quantize(
         notes = [*([] if loss is None else [loss]), *notes]
         finished = replace(draft, layers=layers, plan=replace(plan, notes=(*plan.notes, *notes)))
     return replace(finished, absorbed=absorbed_nodes(finished))
+
+
+def _calibrated(
+    model: ir.Model, floats: Simulator, plan: QuantPlan, images: Images, folder: Path, workers: int
+) -> tuple[Simulator, QuantPlan, Images]:
+    """The float network with even channels, the plan with ranges, and the images that are fit for calibration."""
+    observed = observe_ranges(floats, model, plan, images, workers=workers)
+    note = ""
+    if observed.outlying:
+        note = (
+            f"{len(observed.outlying)} of {images.count} calibration images are left out: somewhere in the network "
+            f"their numbers are up to {observed.times:.0f} times as large as those of the others, and will be cut off"
+        )
+        images = images.without(observed.outlying)
+    even = even_channels(model, floats, images)
+    if even:
+        floats = Simulator(_imported(model, folder))
+    if even or observed.outlying:
+        observed = observe_ranges(floats, model, plan, images, workers=workers)
+    found = observed.plan
+    return floats, replace(found, notes=(*found.notes, note)) if note else found, images
 
 
 def simulator(model: QuantizedModel) -> Simulator:

@@ -2,12 +2,15 @@
 
 In a DenseNet the result of a convolution is concatenated, and every later layer normalizes the concatenation with a
 scale and a shift a channel. Channels may be a thousand times as wide as others; at 8 bits for the whole tensor the
-narrow ones are lost, and the normalization makes their error as large as the signal. Here output channel c of the
-convolution is multiplied by e = 1 / (its largest magnitude on calibration images), and the weights that read it are
-divided by e: the same function (cross-layer equalization, Nagel et al. 2019, section 4.1, over Concat and pooling).
+narrow ones are lost, and the normalization makes their error as large as the signal. Here channel x of the
+convolution's result becomes e · (x - m), where m is the middle of its range on calibration images and e makes that
+range -1 … 1, and what reads it undoes that: the same function (cross-layer equalization, Nagel et al. 2019, "Data-Free
+Quantization Through Weight Equalization and Bias Correction", section 4.1, over Concat and pooling, and with a shift).
+Where a Relu stands behind the convolution, it becomes e · x with the range 0 … 1.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -20,69 +23,83 @@ from lowbit.quant.plan import kinds
 from lowbit.quant.ranges.observe import Images, chunk_size
 from lowbit.quant.simulate import Simulator
 
-_KEEPS = ("Relu", "MaxPool", "AveragePool", "GlobalAveragePool", "Identity")  # f(e · x) = e · f(x) for e > 0, a channel
-_FINER = 4.0  # times as fine as the widest channel of a normalized result needs; finer than that is of no use
+_KEEPS = ("MaxPool", "AveragePool", "GlobalAveragePool", "Identity")  # f(e · x + m) = e · f(x) + m, a channel
 
-_Readers = list[tuple[ir.Node, int]]  # what scales and shifts a result, and the result's first channel there
+_Numbers = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """A result whose channels may be evened out.
+
+    - node: what computes it
+    - value: what is quantized, the result itself or that of the Relu behind it
+    - readers: each scale and shift that undoes it, and the result's first channel there
+    """
+
+    node: ir.Node
+    value: ir.Value
+    readers: list[tuple[ir.Node, int]] = field(default_factory=list)
+
+    @property
+    def cut(self) -> bool:
+        """Whether a Relu stands behind it, so that it may be scaled but not shifted."""
+        return self.value is not self.node.outputs[0]
 
 
 def even_channels(model: ir.Model, floats: Simulator, images: Images) -> int:
-    """Scale convolutions of a prepared graph as above, in place; returns how many.
+    """Even out a prepared graph as above, in place; returns how many results. A second call changes nothing more.
 
-    Only a convolution is scaled whose result reaches nothing but scales and shifts a channel, directly or through a
-    Concat of channels and operators that keep channels and positive factors apart. A second call changes nothing more.
+    Only a convolution's result is evened out that reaches nothing but scales and shifts a channel, directly or through
+    a Concat of channels and operators that keep channels apart.
     """
-    found = {node: readers for node in model.graph if (readers := _readers(node))}
-    if not found:
+    results = [result for node in model.graph if (result := _result(node)) is not None]
+    if not results:
         return 0
-    names = {str(node.outputs[0].name) for node in found}
-    norms = {reader for readers in found.values() for reader, _ in readers}
-    widest = _largest_magnitudes(names | {_read(reader) for reader in norms}, floats, images)
-    factors: dict[ir.Node, npt.NDArray[np.float64]] = {}
-    for node, readers in found.items():
-        width = widest[str(node.outputs[0].name)]
-        least = np.full(len(width), np.inf)
-        for reader, first in readers:
-            gain = np.abs(_numbers(reader, 1).reshape(-1))
-            reach = (gain * widest[_read(reader)]).max()
-            least = np.minimum(least, reach / _FINER / np.maximum(gain[first : first + len(width)], 1e-30))
-        by = 1 / np.maximum(width, least)
-        _scale(model.graph, node, by)
-        for reader, first in readers:
-            whole = factors.setdefault(reader, np.ones(len(_numbers(reader, 1))))
-            whole[first : first + len(by)] = by
-    for reader, whole in factors.items():
-        _set(model.graph, reader, 1, _numbers(reader, 1) / whole.reshape(-1, *[1] * (_numbers(reader, 1).ndim - 1)))
-    return len(found)
+    ranges = _ranges({str(result.value.name) for result in results}, floats, images)
+    constants = _Constants()
+    for result in results:
+        low, high = ranges[str(result.value.name)]
+        if result.cut:
+            low = -high
+        middle, half = (low + high) / 2, (high - low) / 2
+        half[half < np.finfo(np.float32).tiny] = 1.0  # a channel that says nothing
+        constants.scale_result(result.node, 1 / half, -middle / half)
+        for reader, first in result.readers:
+            constants.scale_read(reader, first, half, middle)
+    constants.put(model.graph)
+    return len(results)
 
 
-def _readers(node: ir.Node) -> _Readers:
-    """Every scale and shift that reads the result of `node`; none where others read it too."""
+def _result(node: ir.Node) -> _Result | None:
+    """The result of `node` with its readers; None where one of them cannot undo what is done to it."""
     if (
         node.op_type != "Conv"
         or kinds.is_scale_and_shift(node)
-        or not all(constant(x) is not None for x in node.inputs[1:])
+        or any(constant(value) is None for value in node.inputs[1:3])
     ):
-        return []
-    found: _Readers = []
-    waiting = [(node.outputs[0], 0)]
+        return None
+    clamp = kinds.clamp_behind(node.outputs[0])
+    relu = clamp if clamp is not None and clamp.op_type == "Relu" else None
+    result = _Result(node, node.outputs[0] if relu is None else relu.outputs[0])
+    waiting = [(result.value, 0)]
     while waiting:
         value, first = waiting.pop()
         if value.is_graph_output():
-            return []
+            return None
         for reader, _ in value.uses():
-            if kinds.is_scale_and_shift(reader):
-                found.append((reader, first))
+            if kinds.is_scale_and_shift(reader) and not any(reader.attributes.get_ints("pads", ())):
+                result.readers.append((reader, first))
             elif reader.op_type in _KEEPS:
                 waiting.append((reader.outputs[0], first))
             elif reader.op_type == "Concat" and reader.attributes.get_int("axis", 0) == 1:
                 starts = _starts(value, reader.inputs)
                 if None in starts:
-                    return []
+                    return None
                 waiting += [(reader.outputs[0], first + start) for start in starts if start is not None]
             else:
-                return []
-    return found
+                return None
+    return result if result.readers else None
 
 
 def _starts(value: ir.Value, joined: Iterable[ir.Value | None]) -> list[int | None]:
@@ -98,43 +115,52 @@ def _starts(value: ir.Value, joined: Iterable[ir.Value | None]) -> list[int | No
     return found
 
 
-def _largest_magnitudes(names: set[str], floats: Simulator, images: Images) -> dict[str, npt.NDArray[np.float64]]:
-    """Value [N, C, …] → its largest magnitude in each channel, on all calibration images."""
-    found: dict[str, npt.NDArray[np.float64]] = {}
+def _ranges(names: set[str], floats: Simulator, images: Images) -> dict[str, tuple[_Numbers, _Numbers]]:
+    """Value [N, C, …] → the smallest and the largest number of each channel, on all calibration images."""
+    found: dict[str, tuple[_Numbers, _Numbers]] = {}
 
     def seen(name: str, x: torch.Tensor) -> None:
         if name in names:
-            here = x.abs().amax([axis for axis in range(x.ndim) if axis != 1]).double().numpy()
-            found[name] = np.maximum(found[name], here) if name in found else here
+            axes = [axis for axis in range(x.ndim) if axis != 1]
+            low, high = x.amin(axes).double().numpy(), x.amax(axes).double().numpy()
+            before = found.get(name, (low, high))
+            found[name] = np.minimum(before[0], low), np.maximum(before[1], high)
 
     for chunk in images.chunks(chunk_size(floats, images)):
         floats.run(floats.start(chunk), 0, len(floats.nodes), seen)
     return found
 
 
-def _scale(graph: ir.Graph, node: ir.Node, factors: npt.NDArray[np.float64]) -> None:
-    """Multiply the output channels of a convolution."""
-    for index in range(1, len(node.inputs)):
-        numbers = _numbers(node, index)
-        _set(graph, node, index, numbers * factors.reshape(-1, *[1] * (numbers.ndim - 1)))
+class _Constants:
+    """Weights and biases of convolutions as they become, in float64; each is put into the graph once, at the end."""
 
+    def __init__(self) -> None:
+        self._found: dict[tuple[ir.Node, int], _Numbers] = {}
 
-def _read(node: ir.Node) -> str:
-    """The name of what the node reads first."""
-    value = node.inputs[0]
-    assert value is not None
-    return str(value.name)
+    def scale_result(self, node: ir.Node, factors: _Numbers, shifts: _Numbers) -> None:
+        """Make the result of a convolution factors · result + shifts, a channel."""
+        weight, bias = self._of(node, 1), self._of(node, 2)
+        weight *= factors.reshape(-1, *[1] * (weight.ndim - 1))
+        bias *= factors
+        bias += shifts
 
+    def scale_read(self, reader: ir.Node, first: int, factors: _Numbers, shifts: _Numbers) -> None:
+        """Let `reader` take its channels from `first` on as factors · channel + shifts.."""
+        weight, bias = self._of(reader, 1), self._of(reader, 2)
+        channels = slice(first, first + len(factors))
+        bias[channels] += weight[channels].reshape(-1) * shifts
+        weight[channels] *= factors.reshape(-1, *[1] * (weight.ndim - 1))
 
-def _numbers(node: ir.Node, index: int) -> npt.NDArray[np.float64]:
-    array = constant(node.inputs[index])
-    assert array is not None
-    return array.astype(np.float64)
+    def put(self, graph: ir.Graph) -> None:
+        """Give each node constants of its own: the old ones may serve others."""
+        for (node, index), numbers in self._found.items():
+            old = node.inputs[index]
+            assert old is not None
+            node.replace_input_with(index, initializer(graph, f"{old.name}_even", numbers.astype(np.float32)))
 
-
-def _set(graph: ir.Graph, node: ir.Node, index: int, numbers: npt.NDArray[np.float64]) -> None:
-    """Give the node a constant of its own: the old one may serve other nodes."""
-    old = node.inputs[index]
-    assert old is not None
-    new = initializer(graph, f"{old.name}_even", numbers.astype(np.float32))
-    node.replace_input_with(index, new)
+    def _of(self, node: ir.Node, index: int) -> _Numbers:
+        if (node, index) not in self._found:
+            array = constant(node.inputs[index])
+            assert array is not None
+            self._found[node, index] = array.astype(np.float64)
+        return self._found[node, index]

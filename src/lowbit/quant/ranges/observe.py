@@ -1,6 +1,6 @@
 """The range pass: calibrates the limits of every quantized tensor in one pass of the float network."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from queue import SimpleQueue
 
@@ -14,11 +14,26 @@ from lowbit.quant.parallel import in_order
 from lowbit.quant.plan.plan import QuantPlan, RangeMethod, TensorPlan
 from lowbit.quant.ranges.observers import Observers
 from lowbit.quant.ranges.origins import Origins, origins
+from lowbit.quant.ranges.outlying import outlying_images
 from lowbit.quant.ranges.shared import with_own_ranges
 from lowbit.quant.simulate import Simulator
 
 LARGEST_TENSOR = 2_500_000  # numbers: what a chunk's largest tensor should have at most, to stay in the cache
 LARGEST_CHUNK = 64  # images
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What the range pass found.
+
+    - plan: with limits
+    - outlying: numbers of images that lie far beyond all others somewhere in the network
+    - times: how many times as far as the others, at most
+    """
+
+    plan: QuantPlan
+    outlying: tuple[int, ...]
+    times: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +48,26 @@ class Images:
         for batch in self.batches(size):
             yield torch.from_numpy(np.ascontiguousarray(batch))
 
+    def without(self, numbers: Collection[int]) -> "Images":
+        """These images but for some."""
+        return Images(self.count - len(numbers), lambda size: self._kept(frozenset(numbers), size))
+
+    def _kept(self, left_out: frozenset[int], size: int) -> Iterator[npt.NDArray[np.float32]]:
+        number, waiting = 0, list[npt.NDArray[np.float32]]()
+        for batch in self.batches(size):
+            waiting += [image for image, place in zip(batch, range(number, number + len(batch)), strict=True)
+                        if place not in left_out]  # fmt: skip
+            number += len(batch)
+            if len(waiting) >= size:
+                yield np.stack(waiting[:size])
+                waiting = waiting[size:]
+        if waiting:
+            yield np.stack(waiting)
+
 
 def observe_ranges(
     runner: Simulator, model: ir.Model, plan: QuantPlan, images: Images, *, workers: int = 1
-) -> QuantPlan:
+) -> Observed:
     """The plan with the limits of every tensor whose range is not fixed. `workers` chunks of images run in parallel.
 
     Concats that the plan left undecided are decided from the same pass.
@@ -51,20 +82,22 @@ def observe_ranges(
         if array is not None:
             observers.observe(name, torch.from_numpy(array.astype(np.float32)))
 
-    def look(chunk: torch.Tensor) -> None:
-        found = pool.get()
+    def look(chunk: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Tensor → the largest magnitude of each image."""
+        found, largest = pool.get(), dict[str, torch.Tensor]()
 
         def seen(name: str, x: torch.Tensor) -> None:
             if name in needed.methods:
-                found.observe(name, x)
+                largest[name] = found.observe(name, x, len(chunk))
 
         try:
             runner.run(runner.start(chunk), 0, len(runner.nodes), seen)
         finally:
             pool.put(found)
+        return largest
 
-    for _ in in_order(look, images.chunks(chunk_size(runner, images)), workers):
-        pass
+    parts = list(in_order(look, images.chunks(chunk_size(runner, images)), workers))
+    outlying, times = outlying_images({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
     for _ in range(workers):
         observers.merge(pool.get())
 
@@ -79,9 +112,8 @@ def observe_ranges(
         if tensor.range != "fixed":
             groups.setdefault(tensor.group, []).append(tensor)
     found = {group: limits(tensors) for group, tensors in groups.items()}
-    return replace(
-        plan, tensors=tuple(replace(tensor, limits=found.get(tensor.group, tensor.limits)) for tensor in plan.tensors)
-    )
+    tensors = (replace(tensor, limits=found.get(tensor.group, tensor.limits)) for tensor in plan.tensors)
+    return Observed(replace(plan, tensors=tuple(tensors)), outlying, times)
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,11 +31,15 @@ class Observers:
         self._codes = torch.empty(_PIECE, dtype=torch.int16)
 
     @torch.no_grad()
-    def observe(self, name: str, x: torch.Tensor) -> None:
-        """Count x, float32 of any shape, possibly empty. BadInput names a tensor with NaN or infinity."""
+    def observe(self, name: str, x: torch.Tensor, images: int = 1) -> torch.Tensor:
+        """Count x, float32 of any shape, possibly empty: so many images, one after the other, if it can be divided.
+
+        Returns the largest magnitude of each image [images]. BadInput names a tensor with NaN or infinity.
+        """
         if x.numel() == 0:
-            return
-        lo, hi = (float(end) for end in torch.aminmax(x))  # a NaN anywhere comes out of both
+            return torch.zeros(images)
+        each = torch.stack(torch.aminmax(x.reshape(images if x.numel() % images == 0 else 1, -1), dim=1))
+        lo, hi = float(each[0].min()), float(each[1].max())  # a NaN anywhere comes out of both
         if not (math.isfinite(lo) and math.isfinite(hi)):
             raise BadInput(
                 f"activation {name!r} has values from {lo} to {hi} on the calibration pictures; expected finite "
@@ -47,6 +51,7 @@ class Observers:
             tally.widen(seen.exponent)
             for piece in torch.split(x.reshape(-1), _PIECE):
                 self._count(piece, tally, signed=lo < 0)
+        return each.abs().amax(0).expand(images)
 
     def _count(self, x: torch.Tensor, tally: "_Tally", *, signed: bool) -> None:
         """Add x [at most _PIECE] to a tally whose bins hold it.
