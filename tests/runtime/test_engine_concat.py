@@ -8,13 +8,17 @@ import numpy as np
 import onnx
 import pytest
 
+from lowbit.core.format import TFLITE
 from lowbit.formats.litert.write import export_litert
 from lowbit.formats.onnx.write import export_onnx
 from lowbit.formats.openvino.write import export_openvino
+from lowbit.formats.part import parts
 from lowbit.quant.model import QuantizedModel
 from lowbit.quant.plan.plan import QuantPlan
 from lowbit.reference.graph import load_integer_graph
 from lowbit.reference.op import real
+from lowbit.reference.values import by_float
+from tests.runtime.alone import in_reference, in_runtime
 from tests.runtime.exported import run_ort, run_ov
 from tests.runtime.networks import Array, Network, conv, head, node, pictures, random, simulated
 
@@ -134,3 +138,23 @@ def test_litert_brings_every_part_to_the_grid_of_the_whole(tmp_path: Path, made:
     interpreter.invoke()
     found, wanted = interpreter.get_tensor(interpreter.get_output_details()[0]["index"]), simulated(made, fresh)
     assert np.abs(found - wanted).mean() < 0.05 * wanted.std()
+
+
+def test_a_concat_of_twelve_runs_alone_in_the_order_of_its_operands(tmp_path: Path) -> None:
+    """The converter calls inputs by number, and the alphabet puts the eleventh before the third."""
+    pytest.importorskip("litert_torch")
+    operands = [f"f{i}" for i in range(12)]
+    nodes = [conv("x", f"w{i}", name) for i, name in enumerate(operands)]
+    nodes += [node("Concat", " ".join(operands), "j", axis=1), conv("j", "v", "c"), node("Relu", "c", "r"), *head("r")]
+    given = {f"w{i}": random(2, 3, 3, 3, seed=i) for i in range(12)}
+    given |= {"v": random(8, 24, 3, 3, seed=20), "g": random(5, 8, seed=21)}
+    given |= {f"{name}.b": np.zeros(len(array), np.float32) for name, array in given.items()}
+    model = Network(nodes, {}, given).quantized(tmp_path, "w8a8", pictures(64), rounding="nearest")
+    (part,) = (each for each in parts(model)[0] if each.op_type == "Concat")
+    assert len(part.ports.inputs) == 12
+    shapes = [list(value.shape or ()) for value in part.model.graph.graph.inputs]
+    sizes = [[size for size in shape[1:] if isinstance(size, int)] for shape in shapes]
+    codes = [np.full((1, *size), number, np.int32) for number, size in enumerate(sizes)]
+    wanted = in_reference(model, part.node, by_float)(codes)
+    found = in_runtime(model, part.node, "litert", TFLITE, tmp_path)(codes)
+    np.testing.assert_array_equal(found, wanted)

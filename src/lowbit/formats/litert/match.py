@@ -4,6 +4,7 @@ Converters fuse, reorder and rename, and change the layout; the sorted numbers o
 for layers with weights, but not for what lies between them.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -142,6 +143,11 @@ def _values(graph: Path, images: Sequence[Floats]) -> dict[str, Floats]:
     return found
 
 
+def _numbers_in(name: str) -> list[int]:
+    """The whole numbers in a name. The converter calls inputs …_args_0 to …_args_10, which the alphabet puts wrong."""
+    return [int(digits) for digits in re.findall(r"\d+", name)]
+
+
 def _tensors(content: bytes, images: Sequence[Floats]) -> dict[int, Floats]:
     """Tensor → its sorted numbers, for the input and what operators write. A delegate would keep its own to itself."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
@@ -153,7 +159,7 @@ def _tensors(content: bytes, images: Sequence[Floats]) -> dict[int, Floats]:
         experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
     )
     interpreter.allocate_tensors()
-    sources = sorted(interpreter.get_input_details(), key=lambda detail: str(detail["name"]))  # …_args_0, …_args_1
+    sources = sorted(interpreter.get_input_details(), key=lambda detail: _numbers_in(str(detail["name"])))
     for source, batch in zip(sources, images, strict=True):
         interpreter.set_tensor(source["index"], batch)
     interpreter.invoke()
