@@ -70,3 +70,29 @@ def test_bad_input_is_one_line_with_status_2(project: Path, words: tuple[str, ..
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("lowbit: ") and said in last
     assert "Traceback" not in done.stderr
+
+
+def test_compare_profiles_what_it_times_and_does_it_once(tmp_path: Path, project: Path) -> None:
+    for name in ("tiny.onnx", "data.npz"):
+        (tmp_path / name).write_bytes((project / name).read_bytes())
+    options = (
+        "--toolchains", "onnxruntime", "--runtimes", "onnxruntime", "--recipes", "fp32,int8-static", "--profile",
+        "--max-drop", "100",
+    )  # fmt: skip
+    first = compare(*options, cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    study = json.loads((tmp_path / "study" / "study.json").read_text())["report"]
+    timed = {f"{row['toolchain']}/{row['recipe']}@{row['runtime']}": row for row in study["rows"]}
+    assert set(study["profiles"]) == set(timed)
+    for name, spent in study["profiles"].items():
+        works = {part["name"]: part["work"] for part in spent["parts"]}
+        kind = "integer product" if "int8" in name else "float product"
+        assert works["Conv_2"] == kind
+        assert spent["macs"] == sum(MACS.values())
+    assert {peak["kind"] for peak in study["peaks"]} >= {"fp32", "int8"}
+    assert "Where the time goes" in (tmp_path / "study" / "report.html").read_text()
+    again = compare(*options, cwd=tmp_path)
+    assert "profile" not in again.stderr and "peak" not in again.stderr, again.stderr
+    wrong = compare(*options, "--no-timing", cwd=tmp_path)
+    assert wrong.returncode == 2
+    assert "--profile" in wrong.stderr and "Traceback" not in wrong.stderr

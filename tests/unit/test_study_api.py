@@ -80,7 +80,9 @@ def test_every_argument_of_compare_is_in_the_command(asked: list[Any]) -> None:
         "optimize": "size", "max_drop": 2.5, "time_limit": 60.0, "out": "s", "rules": "v2.1", "target_latency": 20.0,
         "given": ["a, b.onnx", "c.tflite"],
     }  # fmt: skip
-    server: dict[str, Any] = {"scenario": "server", "target_qps": 50.0, "budget": "20m"}  # not offline, not official
+    server: dict[str, Any] = {  # not offline, not official, and timed
+        "scenario": "server", "target_qps": 50.0, "budget": "20m", "profile": True,
+    }  # fmt: skip
     named = {
         name for name, parameter in inspect.signature(api.compare).parameters.items()
         if parameter.kind is parameter.KEYWORD_ONLY and name != "progress"

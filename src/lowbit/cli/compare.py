@@ -69,6 +69,7 @@ def add_to(commands: Any) -> None:
     add("--target-qps", type=number, metavar="N", help="server: queries a second (LoadGen finds the highest valid)")
     add("--budget", metavar="TIME", help="end within 90s, 20m or 2h, by fewer rounds and shorter runs")
     add("--no-timing", dest="timing", action="store_false", help="measure no speed and no memory: much quicker")
+    add("--profile", action="store_true", help="show where the time of each version goes, layer by layer")
 
     group = command.add_argument_group("what comes out")
     add = group.add_argument

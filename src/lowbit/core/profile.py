@@ -1,7 +1,7 @@
 """Profiles: what a runtime's own profiler timed, and what is made of it with the float graph beside it."""
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 from lowbit.core.adapter import Floats, OpPrecision
 from lowbit.core.model import LayerMacs
@@ -59,6 +59,44 @@ class TimedRuns:
     taken_off_us: float = 0.0
     besides_us: float = 0.0
     notes: tuple[str, ...] = ()
+
+
+Work = Literal["integer product", "float product", "conversion", "other"]
+"""What an operator does: multiplies and accumulates integers or floats, only quantizes and dequantizes, or else."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartOfTime:
+    """One operator of a profile, as a plot shows it: the layers that it computes, its time in a run, and its work."""
+
+    name: str
+    us: float
+    work: Work
+
+
+@dataclass(frozen=True, slots=True)
+class TimeSpent:
+    """A profile as a plot shows it.
+
+    - parts: in the order in which they ran
+    - macs: multiply–accumulates of one run
+    - batch_size: images of a run
+    - threads: of the session
+    - latency_us: median time of one run without any profiler
+    - disturbed: whether other work on the machine disturbed the measurement
+    """
+
+    parts: tuple[PartOfTime, ...]
+    macs: int
+    batch_size: int
+    threads: int
+    latency_us: float
+    disturbed: bool
+
+    @property
+    def macs_per_s(self) -> float:
+        """Multiply–accumulates a second, over the whole latency."""
+        return self.macs / self.latency_us * 1e6
 
 
 @runtime_checkable
@@ -170,3 +208,19 @@ class Profile:
     def differs(self) -> float:
         """How much the operators, with what was measured besides them, differ from the latency, as a share of it."""
         return (self.total_us + self.besides_us) / self.latency_us - 1
+
+    @property
+    def time_spent(self) -> TimeSpent:
+        """What a plot needs of it."""
+        parts = tuple(
+            PartOfTime(", ".join(each.layers) or each.operator.op_type, each.run_us, _work(each))
+            for each in self.operators
+        )
+        macs = self.batch_size * sum(each.operator.macs for each in self.operators)
+        return TimeSpent(parts, macs, self.batch_size, self.threads, self.latency_us, self.disturbed)
+
+
+def _work(operator: ProfiledOperator) -> Work:
+    if operator.operator.macs:
+        return "integer product" if operator.operator.integer else "float product"
+    return "conversion" if operator.converts else "other"

@@ -6,7 +6,9 @@ from lowbit.core.figure import Claim, Source
 from lowbit.core.figures import Optimize
 from lowbit.core.host import Host
 from lowbit.core.model import FloatModel
+from lowbit.core.peak import Peak
 from lowbit.core.preprocess import Preprocess
+from lowbit.core.profile import TimeSpent
 from lowbit.core.row import Row
 from lowbit.core.settings import Settings
 
@@ -60,6 +62,8 @@ class Report:
     - choice: the row to ship
     - warnings: what must stand below the title (random weights, one round only)
     - threshold: of a model with one output for two classes; None for models with more outputs
+    - profiles: row's name → where its time goes, of rows that were profiled
+    - peaks: of this machine's matrix products, with the threads of the rows that were profiled
     """
 
     title: str
@@ -81,6 +85,8 @@ class Report:
     warnings: tuple[str, ...] = field(default=())
     threshold: float | None = None
     other_settings: tuple[Settings, ...] = ()
+    profiles: dict[str, TimeSpent] = field(default_factory=dict)
+    peaks: tuple[Peak, ...] = ()
 
     @property
     def all_settings(self) -> tuple[Settings, ...]:

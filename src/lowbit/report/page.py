@@ -17,6 +17,7 @@ from lowbit.report.pareto import pareto
 from lowbit.report.sortable import sortable
 from lowbit.report.sweep_plot import sweep_section
 from lowbit.report.swept_plot import swept_section
+from lowbit.report.time_section import time_section
 from lowbit.report.tips import tips
 
 
@@ -38,6 +39,7 @@ def page(report: Report) -> str:
         pareto=pareto(report, marks),
         speed=speed(report, marks),
         losses=losses(report, marks),
+        time=time_section(report),
         swept=swept_section(report, marks),
         sweep=sweep_section(report, marks),
         matrix=matrix(report, marks),

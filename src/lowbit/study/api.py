@@ -56,6 +56,7 @@ def compare(
     target_latency: float | None = None,
     target_qps: float | None = None,
     timing: bool = True,
+    profile: bool = False,
     budget: str | float | None = None,
     optimize: Optimize = "latency",
     max_drop: float = 1.0,
@@ -98,6 +99,8 @@ def compare(
     - target_latency: in the server scenario, milliseconds that 99 % of the latencies must stay within; None: 15
     - target_qps: in the server scenario, queries per second; None: LoadGen searches for the highest valid rate
     - timing: False: neither speed nor memory is measured
+    - profile: whether each timed version is profiled too: the page shows where its time goes, layer by layer, and how
+      near it comes to this machine's fastest matrix product
     - budget: time in which the whole study is to end, as "20m", "2h" or seconds: rounds become fewer and runs shorter
       than asked for, which the table says; builds and accuracy passes stay as they are
     - optimize: what the chosen version should have least of
@@ -135,6 +138,7 @@ def compare(
         target_latency=target_latency,
         target_qps=target_qps,
         timing=timing,
+        profile=profile,
         budget=budget,
         optimize=optimize,
         max_drop=max_drop,
@@ -174,6 +178,7 @@ def compare_request(
     target_latency: float | None = None,
     target_qps: float | None = None,
     timing: bool = True,
+    profile: bool = False,
     budget: str | float | None = None,
     optimize: Optimize = "latency",
     max_drop: float = 1.0,
@@ -216,6 +221,7 @@ def compare_request(
         "target_latency": target_latency,
         "target_qps": target_qps,
         "timing": timing,
+        "profile": profile,
         "budget": budget,
         "optimize": optimize,
         "max_drop": max_drop,
@@ -257,6 +263,7 @@ def compare_request(
         max_drop=max_drop,
         min_agreement=min_agreement,
         time_limit_s=time_limit,
+        profile=profile,
         command=_command(model, data, {key: value for key, value in options.items() if value != _DEFAULTS[key]}),
     )
 

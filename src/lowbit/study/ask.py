@@ -70,6 +70,7 @@ class StudyRequest:
     - command: the command line that repeats the study
     - input_size: (height, width) for a model that leaves them free
     - given: files of others that are measured beside what is made
+    - profile: whether every cell that is timed is profiled too
     """
 
     model: str
@@ -97,6 +98,7 @@ class StudyRequest:
     budget_s: float | None = None
     random_weights: bool = False
     given: tuple[Path, ...] = ()
+    profile: bool = False
 
     def __post_init__(self) -> None:
         settings = self.settings
@@ -129,6 +131,12 @@ class StudyRequest:
             "--budget",
             self.budget_s,
             "no --official beside it: MLPerf's rounds prescribe how long runs are",
+        )
+        _check(
+            not self.profile or settings.rounds > 0,
+            "--profile",
+            "with --no-timing",
+            "timed rounds: a profile stands beside the latency that was measured without it",
         )
         _check(self.max_drop >= 0, "--max-drop", self.max_drop, "points of top-1, 0 or more")
         _check(0 <= self.min_agreement <= 100, "--min-agreement", self.min_agreement, "a percentage from 0 to 100")

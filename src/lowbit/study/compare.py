@@ -17,7 +17,7 @@ from lowbit.core.version import exact_version
 from lowbit.data.cache import note_of
 from lowbit.measure.host import facts
 from lowbit.runtimes import find as runtimes
-from lowbit.study import stages
+from lowbit.study import stages, time_spent
 from lowbit.study.ask import StudyRequest
 from lowbit.study.cells import GIVEN, OWN, CellsPlan, plan_cells
 from lowbit.study.choose import choose
@@ -73,7 +73,11 @@ def measured(store: Store, request: StudyRequest, plan: CellsPlan, listener: Lis
     request = _within_budget(store, request, cells, time.monotonic() - begun)
     stages.time(work, request, inputs, cells)
     stages.list_operators(work, inputs, cells)
-    return StudyResult(store.folder, _report(work, request, inputs, plan, cells), _executed(work, cells))
+    report = _report(work, request, inputs, plan, cells)
+    if request.profile:
+        profiles, peaks = time_spent.profile(work, inputs, cells)
+        report = replace(report, profiles=profiles, peaks=peaks)
+    return StudyResult(store.folder, report, _executed(work, cells))
 
 
 def _within_budget(store: Store, request: StudyRequest, cells: Sequence[CellState], elapsed_s: float) -> StudyRequest:

@@ -125,3 +125,9 @@ def timing_key(settings: Settings, host: Host) -> str:
     timed = (s.scenario, s.batch_size, s.threads, s.isa, *lengths, s.seed)
     served = (s.target_latency_ms, s.target_qps) if s.scenario == "server" else ()
     return digest.of_value([*timed, *served, used, host.governor])[:8]
+
+
+def peak_key(host: Host, threads: int) -> str:
+    """Key of this machine's fastest matrix products."""
+    used = versions(("numpy", "onnxruntime", "torch"))
+    return digest.of_value([exact_version(), "peak", used, host.id, host.governor, threads])

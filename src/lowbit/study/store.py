@@ -46,6 +46,10 @@ class Store:
         """The file that says how cells are timed within a budget."""
         return self.folder / "cache" / f"pace-{key}.json"
 
+    def peak(self, key: str) -> Path:
+        """The file that says how fast this machine multiplies matrices."""
+        return self.folder / "cache" / f"peak-{key}.json"
+
     def artifact(self, name: str) -> Path:
         """Folder of the files to ship, and their manifest."""
         return self.folder / "artifacts" / self.section / name

@@ -16,6 +16,7 @@ from lowbit.core.errors import DamagedFile, WrongField
 from lowbit.core.inspected import Inspected
 from lowbit.core.model import FloatModel, LayerMacs
 from lowbit.core.outcome import Accuracy, Timing
+from lowbit.core.peak import Peaks
 from lowbit.core.preprocess import Preprocess
 from lowbit.core.profile import Profile
 from lowbit.core.recipe import Recipe
@@ -214,6 +215,20 @@ class ProfileJob:
 
 
 @dataclass(frozen=True, slots=True)
+class PeakJob:
+    """Measure how fast this machine multiplies matrices with so many threads. The result is Peaks."""
+
+    KIND: ClassVar[str] = "peak"
+
+    threads: int
+
+    @property
+    def result_type(self) -> type[Peaks]:
+        """Peaks."""
+        return Peaks
+
+
+@dataclass(frozen=True, slots=True)
 class AccuracyJob:
     """Run one artifact in one runtime over all evaluation images. The result is an Accuracy.
 
@@ -391,8 +406,8 @@ class LayersJob:
 KINDS: dict[str, type[Any]] = {
     cls.KIND: cls
     for cls in (
-        SamplesJob, ModelJob, BuildJob, PlanJob, InspectJob, ProfileJob, VerifyJob, AccuracyJob, PrecisionJob, SpeedJob,
-        FactsJob, ScoresJob, LayersJob,
+        SamplesJob, ModelJob, BuildJob, PlanJob, InspectJob, ProfileJob, PeakJob, VerifyJob, AccuracyJob, PrecisionJob,
+        SpeedJob, FactsJob, ScoresJob, LayersJob,
     )
 }  # fmt: skip
 
