@@ -15,7 +15,7 @@ import lowbit
 from lowbit.core.codec import save_json
 from lowbit.core.progress import LayerProgress
 from lowbit.measure.host import facts, int8_sums_saturate
-from lowbit.study.execute.local import PlacedJob
+from lowbit.study.execute.placed import PlacedJob
 from lowbit.study.quantize import LayerWatch
 from lowbit.worker.jobs import BuildJob, load_job
 from tests import models

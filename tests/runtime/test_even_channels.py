@@ -27,7 +27,8 @@ IMAGES = Images(len(X), lambda size: iter([X[i : i + size] for i in range(0, len
 def dense_block(folder: Path, last: str = "Concat") -> ir.Model:
     """Two convolutions whose channels differ by a factor of up to 1,000, joined, normalized and convolved again.
 
-    last: "Add" lets an addition read the first convolution as well, which then must stay as it is.
+    last: "Add" lets an addition read the first convolution as well, which then must stay as it is; "Twice" lets the
+    Concat join the first one twice.
     """
     widths = {name: 10.0 ** RNG.uniform(-3, 0, 8) for name in ("a", "b")}
     constants: dict[str, Array] = {}
@@ -53,9 +54,11 @@ def dense_block(folder: Path, last: str = "Concat") -> ir.Model:
     conv("a", "x", 3, 8, widths["a"])
     nodes.append(helper.make_node("MaxPool", ["a"], ["p"], name="p", kernel_shape=[2, 2], strides=[2, 2]))
     conv("b", norm("na", "p", widths["a"]), 8, 8, widths["b"])
-    nodes.append(helper.make_node("Concat", ["p", "b"], ["joined"], name="joined", axis=1))
-    found = norm("nb", "joined", np.concatenate([widths["a"], widths["b"]]))
-    conv("c", found, 16, 4)
+    joined = {"p": widths["a"], "b": widths["b"]}
+    operands = ["p", "b", "p"] if last == "Twice" else ["p", "b"]
+    nodes.append(helper.make_node("Concat", operands, ["joined"], name="joined", axis=1))
+    found = norm("nb", "joined", np.concatenate([joined[name] for name in operands]))
+    conv("c", found, 8 * len(operands), 4)
     nodes.append(helper.make_node("GlobalAveragePool", ["c"], ["y"], name="y"))
     outputs = ["y"]
     if last == "Add":
@@ -97,9 +100,10 @@ def signal(runner: Simulator) -> float:
     return float(10 * torch.log10(power))
 
 
+@pytest.mark.parametrize("last", ["Concat", "Twice"])
 @torch.no_grad()
-def test_the_function_stays_and_eight_bits_lose_far_less(tmp_path: Path) -> None:
-    model = dense_block(tmp_path)
+def test_the_function_stays_and_eight_bits_lose_far_less(tmp_path: Path, last: str) -> None:
+    model = dense_block(tmp_path, last)
     before = Simulator(_imported(model, tmp_path))
     wanted = before.outputs(torch.from_numpy(X))
     assert even_channels(model, before, IMAGES) == 2

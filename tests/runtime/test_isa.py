@@ -15,7 +15,8 @@ from lowbit.core.outcome import Executed
 from lowbit.core.settings import Settings
 from lowbit.measure.host import facts, limits
 from lowbit.runtimes import openvino, torch
-from lowbit.study.execute.local import LocalExecutor, PlacedJob
+from lowbit.study.execute.local import LocalExecutor
+from lowbit.study.execute.placed import PlacedJob
 from lowbit.worker.jobs import PrecisionJob
 
 pytestmark = pytest.mark.skipif("avx512" not in limits(facts()), reason="needs a processor with AVX-512 to be limited")

@@ -1,11 +1,12 @@
 from math import comb
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from lowbit.measure.stats import above_chance, mcnemar, wilson
+from lowbit.measure.stats import above_chance, mcnemar, paired_margin, wilson
 
 
 @given(st.integers(1, 10_000), st.data())
@@ -40,3 +41,11 @@ def test_mcnemar_of_ten_thousand_pairs_neither_overflows_nor_rounds_to_nonsense(
     assert mcnemar(5200, 4800) == pytest.approx(binomtest(5200, 10_000).pvalue, rel=1e-9)
     assert 0 <= mcnemar(10_000, 0) < 1e-300
     assert mcnemar(1, 9) == 2 * (comb(10, 0) + comb(10, 1)) / 2**10
+
+
+@pytest.mark.parametrize(("only_first", "only_second"), [(0.004, 0.004), (0.02, 0.01), (0.1, 0.15)])
+def test_the_paired_margin_covers_the_true_difference(only_first: float, only_second: float) -> None:
+    rng, n = np.random.default_rng(0), 800
+    counts = rng.multinomial(n, [only_first, only_second, 1 - only_first - only_second], size=2000)
+    missed = sum(abs((c - b) / n - (only_second - only_first)) > paired_margin(int(b), int(c), n) for b, c, _ in counts)
+    assert missed / len(counts) < 0.06  # of a 95 % interval

@@ -12,7 +12,8 @@ import pytest
 
 from lowbit.core.artifact import Artifact
 from lowbit.core.settings import Settings
-from lowbit.study.execute.local import LocalExecutor, PlacedJob, Progress, finished
+from lowbit.study.execute.local import LocalExecutor, Progress
+from lowbit.study.execute.placed import PlacedJob, finished
 from lowbit.worker.jobs import PrecisionJob
 from tests.packages import install
 

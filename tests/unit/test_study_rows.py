@@ -15,6 +15,7 @@ from lowbit.core.recipe import Recipe
 from lowbit.core.samples import Samples
 from lowbit.core.settings import Settings
 from lowbit.core.verified import LayerCheck, ScoresCheck, Verified
+from lowbit.measure.stats import paired_margin
 from lowbit.measure.verify import shortfall
 from lowbit.study import keys
 from lowbit.study.ask import StudyRequest
@@ -27,7 +28,8 @@ FP32, INT16 = Recipe("fp32", 32, 32, "float"), Recipe("int16x8", 8, 16, "integer
 TOOL = ToolchainInfo("tool", (), None, "onnx", ("a",), (FP32, INT16))
 BUILDS = plan_cells([TOOL], [RuntimeInfo(name, (), None, ("onnx",)) for name in ("a", "b")]).builds
 READER = RuntimeInfo("a", (), None, ("onnx",))
-COMMON = Common("m", "d", 1000, Settings(), host_id="h", accuracy=True)
+FLOAT = Accuracy(1000, 920, None, 1.0, None, 0, 0, 1.0)
+COMMON = Common("m", "d", 1000, Settings(), host_id="h", accuracy=True, float_accuracy=FLOAT)
 
 
 def cell(build: Build, runtime: str, right: np.ndarray, folder: Path, p50: float = 1.0) -> CellState:
@@ -67,8 +69,34 @@ def test_a_difference_that_may_be_chance_is_no_failure(tmp_path: Path) -> None:
     assert all(each.alive for each in cells)
 
 
+def test_a_pass_that_ended_early_is_the_float_models_figure_and_their_difference(tmp_path: Path) -> None:
+    state = cell(BUILDS[1], "a", np.arange(400) < 350, tmp_path)
+    early = Accuracy(400, 350, 390, 0.98, 0.01, b=6, c=2, p_value=0.29)
+    state.accuracy = Outcome("done", early)
+    (row,) = rows_of([state], (), COMMON)
+    assert row.top1 == pytest.approx(0.92 - 4 / 400)
+    assert row.top1_low is not None and row.top1_high is not None
+    margin = paired_margin(6, 2, 400)
+    assert row.top1_high - row.top1_low > 2 * margin
+    assert row.n_samples == 400
+    assert row.top5 is None
+    assert any("400 of 1,000 images" in note and f"± {100 * margin:.2f} points" in note for note in row.notes)
+
+
+def test_files_are_compared_between_runtimes_on_images_that_both_answered(tmp_path: Path) -> None:
+    whole, early = cell(BUILDS[1], "a", np.arange(1000) < 917, tmp_path), cell(BUILDS[1], "b", np.ones(1), tmp_path)
+    right = np.full(1000, -1, np.int8)
+    right[:200] = np.arange(200) < 120  # the other one has all 200 of them right
+    assert early.right is not None
+    np.save(early.right, right)
+    early.accuracy = Outcome("done", Accuracy(200, 120, None, 0.6, 1.0, b=80, c=0, p_value=0.0))
+    mark_miscomputed([whole, early])
+    assert whole.alive
+    assert early.broken is not None and "60.00 %" in early.broken.reason
+
+
 def test_rounds_become_medians_with_their_spread_and_speedup_is_over_the_best_fp32(tmp_path: Path) -> None:
-    right = np.arange(100) < 90
+    right = np.arange(1000) < 900
     slow, fast = cell(BUILDS[0], "a", right, tmp_path, p50=4.0), cell(BUILDS[0], "b", right, tmp_path, p50=2.0)
     rows = rows_of([slow, fast, cell(BUILDS[1], "a", right, tmp_path, p50=1.0)], (), COMMON)
     assert [row.speedup for row in rows] == pytest.approx([0.5, 1.0, 2.0])
@@ -83,14 +111,14 @@ def test_rounds_become_medians_with_their_spread_and_speedup_is_over_the_best_fp
 def test_fp32_is_what_is_float_in_32_bits_whatever_its_name(tmp_path: Path) -> None:
     named = Recipe("float", 32, 32, "float", series="wNa32"), Recipe("fp32", 8, 8, "integer")
     builds = plan_cells([replace(TOOL, recipes=named)], [RuntimeInfo("a", (), None, ("onnx",))]).builds
-    right = np.arange(100) < 90
+    right = np.arange(1000) < 900
     rows = rows_of([cell(builds[0], "a", right, tmp_path, 2.0), cell(builds[1], "a", right, tmp_path, 1.0)], (), COMMON)
     assert [row.speedup for row in rows] == pytest.approx([1.0, 2.0])
     assert [(row.claim, row.series) for row in rows] == [("float", "wNa32"), ("integer", "")]
 
 
 def test_speed_ups_stay_within_the_same_settings(tmp_path: Path) -> None:
-    right = np.arange(100) < 90
+    right = np.arange(1000) < 900
     one, two = Settings("offline", threads=1), Settings("offline", threads=2)
     alone = Settings("offline", threads=4)
 
@@ -134,7 +162,7 @@ def test_accuracy_is_held_against_other_runtimes_with_the_same_settings_only(tmp
 def test_what_a_row_must_tell_are_fields_and_a_list(tmp_path: Path) -> None:
     noted = replace(FP32, note="storage only; computed in fp32")
     (build,) = plan_cells([replace(TOOL, recipes=(noted,))], [RuntimeInfo("a", (), None, ("onnx",))]).builds
-    one = cell(build, "a", np.arange(100) < 90, tmp_path)
+    one = cell(build, "a", np.arange(1000) < 900, tmp_path)
     one.timings[1] = Outcome("done", replace(one.timings[1].result, disturbed=True))
     (row,) = rows_of([one], (), COMMON)
     assert row.notes == ("storage only; computed in fp32",)
@@ -142,7 +170,7 @@ def test_what_a_row_must_tell_are_fields_and_a_list(tmp_path: Path) -> None:
 
 
 def test_a_row_says_which_package_is_outside_its_bounds(tmp_path: Path) -> None:
-    made = cell(BUILDS[0], "a", np.arange(100) < 90, tmp_path)
+    made = cell(BUILDS[0], "a", np.arange(1000) < 900, tmp_path)
     made.outside = ("nncf 4.1 is outside the versions that lowbit is made for (>=3.0)",)
     (row,) = rows_of([made], (), COMMON)
     assert "nncf 4.1 is outside the versions that lowbit is made for (>=3.0)" in row.notes
@@ -206,7 +234,7 @@ def test_a_setting_changes_the_keys_of_what_it_can_change_and_no_others() -> Non
 
 
 def test_a_file_that_falls_short_of_the_reference_fails_and_one_that_cannot_be_judged_says_so(tmp_path: Path) -> None:
-    right = np.arange(100) < 90
+    right = np.arange(1000) < 900
     layer = LayerCheck("Conv_0", "Conv", 1000, 0.45, 40, "float")
     scores = ScoresCheck(8, 80, 0.1, 1.0, 1.0, 0.0, 0.0)
     wrong = Outcome("done", Verified("a", (layer,), (), scores))

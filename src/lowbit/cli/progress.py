@@ -32,7 +32,7 @@ def shown() -> Iterator[Listener]:
                 stages[event.stage] = bars.add_task(event.stage, total=event.total, now="")
             if event.end in ("unsupported", "failed") or figures(event.value):
                 bars.console.print(_line(event), highlight=False)
-            bars.update(stages[event.stage], completed=event.done, now=_now(event))
+            bars.update(stages[event.stage], completed=event.done, total=event.total, now=_now(event))
             bars.refresh()
 
         yield listener

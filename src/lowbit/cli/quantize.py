@@ -74,7 +74,7 @@ def run(options: argparse.Namespace) -> int:
     from lowbit.core.codec import to_plain
     from lowbit.report.quantized import plan_text, quantized_text
     from lowbit.study import quantize
-    from lowbit.study.api import quantize_request
+    from lowbit.study.request import quantize_request
 
     arguments = {key: value for key, value in vars(options).items() if key not in _OWN}
     request = quantize_request(**arguments, layers=_layers(getattr(options, "layer", [])))

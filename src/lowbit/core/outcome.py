@@ -10,7 +10,7 @@ from lowbit.core.adapter import OpPrecision
 class Accuracy:
     """What one accuracy pass counted.
 
-    - n_samples: number of evaluated images
+    - n_samples: number of evaluated images; fewer than the study has where the pass ended early
     - correct, correct_top5: top-1 and top-5 hits; top-5 is None where a prediction is one of five answers or fewer
     - agreement: fraction of images on which the prediction equals the float model's
     - kl: mean Kullback–Leibler divergence from the float model's scores, in nats; None for the float model's own pass

@@ -26,6 +26,8 @@ class Recipe:
     - on_request: whether it is made only when the user names it
     - packages: PyPI names that this recipe needs in addition to the toolchain's
     - extra: the pip extra of lowbit that installs them
+    - slow_in: runtimes without fast kernels for it, in which an accuracy pass ends as soon as its difference to the
+      float model's is known well
     - series: common name of recipes that differ only in the width of weights, for plots over that width; empty: none
     """
 
@@ -42,3 +44,4 @@ class Recipe:
     packages: tuple[str, ...] = ()
     extra: str | None = None
     series: str = ""
+    slow_in: tuple[str, ...] = ()

@@ -1,6 +1,6 @@
 """Accuracy: what a session predicts for the evaluation images, and how its scores differ from the float model's."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -108,6 +108,18 @@ def answer(
         raise MeasurementError(f"the outputs are the same for all {start} images: the model no longer sees its input")
     has_top5 = candidates.shape[1] > _TOP
     return Answers(predictions, predictions == targets, int(top5.sum()) if has_top5 else None, kl)
+
+
+def joined(parts: Sequence[Answers]) -> Answers:
+    """The answers for the images of all parts, one after the other."""
+    top5 = [part.correct_top5 for part in parts if part.correct_top5 is not None]
+    kl = [part.kl for part in parts if part.kl is not None]
+    return Answers(
+        np.concatenate([part.predictions for part in parts]),
+        np.concatenate([part.right for part in parts]),
+        sum(top5) if len(top5) == len(parts) else None,
+        np.concatenate(kl) if len(kl) == len(parts) else None,
+    )
 
 
 def divergence(reference: Floats, scores: Floats, *, probabilities: bool) -> npt.NDArray[np.float64]:

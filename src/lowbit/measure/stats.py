@@ -39,6 +39,20 @@ def above_chance(correct: int, n: int, chance: float) -> float:
     return min(1.0, sum(map(exp, terms)))
 
 
+def paired_margin(b: int, c: int, n: int) -> float:
+    """Half of the 95 % interval of (c - b) / n, a difference of two shares of the same n images.
+
+    `b` and `c` count the images that only one of two models got right. Half an image is added to each, so that no
+    difference at all is no certainty (Agresti and Min 2005, "Simple improved confidence intervals for comparing matched
+    proportions").
+
+    >>> round(paired_margin(0, 0, 392), 4), round(paired_margin(30, 10, 1000), 4)
+    (0.005, 0.0125)
+    """
+    b_more, c_more, n_more = b + 0.5, c + 0.5, n + 2
+    return _Z95 * sqrt(b_more + c_more - (c_more - b_more) ** 2 / n_more) / n_more
+
+
 def mcnemar(b: int, c: int) -> float:
     """McNemar's exact two-sided p-value: `b` and `c` count the images that only one of two models got right.
 

@@ -87,7 +87,7 @@ def _result(node: ir.Node) -> _Result | None:
         value, first = waiting.pop()
         if value.is_graph_output():
             return None
-        for reader, _ in value.uses():
+        for reader in dict.fromkeys(reader for reader, _ in value.uses()):
             if kinds.is_scale_and_shift(reader) and not any(reader.attributes.get_ints("pads", ())):
                 result.readers.append((reader, first))
             elif reader.op_type in _KEEPS:

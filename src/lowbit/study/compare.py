@@ -65,9 +65,7 @@ def measured(store: Store, request: StudyRequest, plan: CellsPlan, listener: Lis
     executor = LocalExecutor(store.folder, request.time_limit_s, request.settings.threads, listener)
     work = Work(request.inputs, store, executor)
     inputs = prepare(work, request)
-    cells = stages.build(work, inputs, plan, request.all_settings)
-    stages.verify(work, inputs, plan, cells)
-    stages.evaluate(work, inputs, plan, cells)
+    cells = stages.make(work, inputs, plan, request.all_settings)
     if not inputs.model.random_weights:  # with random weights no prediction is right or wrong
         mark_miscomputed(cells)
     request = _within_budget(store, request, cells, time.monotonic() - begun)
@@ -119,6 +117,7 @@ def _report(work: Work, request: StudyRequest, inputs: Inputs, plan: CellsPlan, 
         settings=settings,
         host_id=host.id,
         accuracy=not model.random_weights,
+        float_accuracy=inputs.float_accuracy,
     )
     rows = rows_of(cells, plan.impossible, common)
     accuracy = inputs.float_accuracy

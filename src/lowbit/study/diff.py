@@ -17,7 +17,8 @@ from lowbit.data.datasets import open_dataset
 from lowbit.data.split import split
 from lowbit.measure.difference import CLOSE, compare_scores, verdict_of
 from lowbit.study import sides
-from lowbit.study.execute.local import Listener, LocalExecutor, PlacedJob
+from lowbit.study.execute.local import Listener, LocalExecutor
+from lowbit.study.execute.placed import PlacedJob
 from lowbit.study.prepare import result_of
 from lowbit.study.sides import DiffRequest, FoundFile, Ready
 from lowbit.study.store import Store, locked, working_folder

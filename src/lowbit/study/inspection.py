@@ -17,7 +17,8 @@ from lowbit.core.preprocess import Preprocess
 from lowbit.quant.plan.plan import QuantPlan
 from lowbit.report.inspected import Inspection, layers_of, shares_of
 from lowbit.runtimes import find
-from lowbit.study.execute.local import Listener, LocalExecutor, PlacedJob
+from lowbit.study.execute.local import Listener, LocalExecutor
+from lowbit.study.execute.placed import PlacedJob
 from lowbit.study.quantize import MANIFEST_ENDING, manifest_path, plan_path
 from lowbit.worker.jobs import InspectJob
 

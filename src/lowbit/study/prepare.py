@@ -18,7 +18,8 @@ from lowbit.sources import find as sources
 from lowbit.sources._edge import Source
 from lowbit.study import keys
 from lowbit.study.ask import InputsAsk, StudyRequest
-from lowbit.study.execute.local import LocalExecutor, PlacedJob
+from lowbit.study.execute.local import LocalExecutor
+from lowbit.study.execute.placed import PlacedJob
 from lowbit.study.store import Store
 from lowbit.worker.accuracy import PREDICTIONS, RIGHT, SCORES
 from lowbit.worker.jobs import AccuracyJob, ModelJob, SamplesJob

@@ -13,7 +13,8 @@ from lowbit.core.profile import Profile
 from lowbit.quant.plan.plan import QuantPlan
 from lowbit.runtimes import find
 from lowbit.study.ask import InputsAsk
-from lowbit.study.execute.local import Listener, LocalExecutor, PlacedJob
+from lowbit.study.execute.local import Listener, LocalExecutor
+from lowbit.study.execute.placed import PlacedJob
 from lowbit.study.inspection import artifact_at
 from lowbit.study.prepare import Work, result_of, samples_and_model, samples_of
 from lowbit.study.store import Store, locked, working_folder

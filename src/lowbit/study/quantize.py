@@ -29,7 +29,8 @@ from lowbit.quant.plan.plan import QuantPlan, not_a_plan
 from lowbit.quant.plan.scheme import Scheme, widths
 from lowbit.runtimes.find import runtimes
 from lowbit.study.ask import InputsAsk
-from lowbit.study.execute.local import Listener, LocalExecutor, PlacedJob
+from lowbit.study.execute.local import Listener, LocalExecutor
+from lowbit.study.execute.placed import PlacedJob
 from lowbit.study.prepare import Work, must, samples_and_model
 from lowbit.study.stages import artifact_of, build_job
 from lowbit.study.store import locked, working_folder

@@ -19,7 +19,7 @@ from lowbit.core.verified import Verified
 from lowbit.measure.host import saturates_within
 from lowbit.measure.precision import int8_share
 from lowbit.measure.rules import ROUNDS, Shortfall, shortfalls
-from lowbit.measure.stats import mcnemar, wilson
+from lowbit.measure.stats import mcnemar, paired_margin, wilson
 from lowbit.report.mlperf import rules_note, shortfall_text
 from lowbit.report.quantized import not_verified_note, verified_note
 from lowbit.study.cells import Impossible
@@ -90,6 +90,7 @@ class Common:
     - settings: of the rows that have no cell, because nothing could be built
     - host_id: the machine's digest
     - accuracy: whether accuracy means anything; False for random weights
+    - float_accuracy: the float model's, on all images
     """
 
     model: str
@@ -98,6 +99,7 @@ class Common:
     settings: Settings
     host_id: str
     accuracy: bool
+    float_accuracy: Accuracy
 
 
 def mark_miscomputed(cells: Iterable[CellState]) -> None:
@@ -111,15 +113,15 @@ def mark_miscomputed(cells: Iterable[CellState]) -> None:
             same = (cell.cell.build.folder, group(cell.cell.settings))
             by_file.setdefault(same, []).append((cell.accuracy.result, cell))
     for pairs in by_file.values():
-        best, best_cell = max(pairs, key=lambda pair: pair[0].correct)
+        best, best_cell = max(pairs, key=lambda pair: pair[0].correct / pair[0].n_samples)
+        better = 100 * best.correct / best.n_samples
         for accuracy, cell in pairs:
-            points = 100 * (best.correct - accuracy.correct) / accuracy.n_samples
-            if points <= _WORSE_POINTS:
+            share = 100 * accuracy.correct / accuracy.n_samples
+            if better - share <= _WORSE_POINTS:
                 continue
             p_value = _paired(cell.right, best_cell.right)
             if p_value < _WORSE_P:
                 p_text = f"p = {p_value:.1g}" if p_value else "p < 1e-300"
-                share, better = 100 * accuracy.correct / accuracy.n_samples, 100 * best.correct / best.n_samples
                 here, there = cell.cell.runtime, best_cell.cell.runtime
                 cell.broken = Failure(
                     "failed",
@@ -130,10 +132,11 @@ def mark_miscomputed(cells: Iterable[CellState]) -> None:
 
 
 def _paired(right: Path | None, other: Path | None) -> float:
+    """McNemar's p-value on the images that both answered: 1 stands for right, 0 for wrong, -1 for not asked."""
     assert right is not None
     assert other is not None
     a, b = np.load(right), np.load(other)
-    return mcnemar(int((a & ~b).sum()), int((~a & b).sum()))
+    return mcnemar(int(((a == 1) & (b == 0)).sum()), int(((a == 0) & (b == 1)).sum()))
 
 
 def rows_of(cells: Sequence[CellState], impossible: Sequence[Impossible], common: Common) -> tuple[Row, ...]:
@@ -221,7 +224,9 @@ def _row(cell: CellState, common: Common) -> Row:
         notes.append(f"{isa} has no int8 dot products: sums of 8-bit weights may saturate")
     accuracy = None if cell.accuracy is None else cell.accuracy.value
     if accuracy is not None:
-        plain |= _of_accuracy(accuracy, common.accuracy)
+        plain |= _of_accuracy(accuracy, common)
+        if accuracy.n_samples < common.n_samples:
+            notes.append(_early_note(accuracy, common))
     if cell.executed is not None and cell.executed.exists():
         operators = load_json(Executed, cell.executed).operators
         plain["int8_share"] = int8_share(operators)
@@ -257,13 +262,36 @@ def _of_manifest(manifest: Manifest) -> dict[str, object]:
     }
 
 
-def _of_accuracy(accuracy: Accuracy, meaningful: bool) -> dict[str, object]:
+def _early_note(accuracy: Accuracy, common: Common) -> str:
+    """That a pass ended early, and what its figures stand on."""
+    seen = f"answered {accuracy.n_samples:,} of {common.n_samples:,} images, chosen at random"
+    if not common.accuracy:
+        return seen
+    margin = 100 * paired_margin(accuracy.b, accuracy.c, accuracy.n_samples)
+    return (
+        f"{seen}: its difference to the float model is then known to ± {margin:.2f} points of top-1, and each image "
+        "takes very long; top-1 is the float model's plus that difference"
+    )
+
+
+def _of_accuracy(accuracy: Accuracy, common: Common) -> dict[str, object]:
     found: dict[str, object] = {
         "n_samples": accuracy.n_samples,
         "agreement": accuracy.agreement,
         "kl": accuracy.kl,
     }
-    if meaningful:
+    if common.accuracy and accuracy.n_samples < common.n_samples:
+        reference = common.float_accuracy
+        low, high = wilson(reference.correct, reference.n_samples)
+        gained = (accuracy.c - accuracy.b) / accuracy.n_samples
+        margin = paired_margin(accuracy.b, accuracy.c, accuracy.n_samples)
+        found |= {
+            "top1": reference.correct / reference.n_samples + gained,
+            "top1_low": low + gained - margin,
+            "top1_high": high + gained + margin,
+            "p_value": accuracy.p_value,
+        }
+    elif common.accuracy:
         low, high = wilson(accuracy.correct, accuracy.n_samples)
         found |= {
             "top1": accuracy.correct / accuracy.n_samples,

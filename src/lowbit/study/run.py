@@ -11,13 +11,13 @@ from lowbit.core.row import Row
 from lowbit.core.study_file import Entry, Options, Part
 from lowbit.measure.host import facts, limits
 from lowbit.sources import find as sources
-from lowbit.study.api import compare_request
 from lowbit.study.ask import StudyRequest
 from lowbit.study.cells import CellsPlan
 from lowbit.study.claims import claim, float_accuracy, selects
 from lowbit.study.compare import measured, planned
 from lowbit.study.execute.local import Listener, Progress
 from lowbit.study.file import Opened, open_study
+from lowbit.study.request import compare_request
 from lowbit.study.result import RunResult, Section, StudyResult, save_run
 from lowbit.study.store import Store, locked
 

@@ -20,7 +20,8 @@ from lowbit.formats.facts import FileFacts
 from lowbit.formats.read import together
 from lowbit.runtimes import find
 from lowbit.study.ask import InputsAsk
-from lowbit.study.execute.local import LocalExecutor, PlacedJob
+from lowbit.study.execute.local import LocalExecutor
+from lowbit.study.execute.placed import PlacedJob
 from lowbit.study.inspection import artifact_at
 from lowbit.study.prepare import BATCH, Work, result_of, samples_of
 from lowbit.study.store import Store

@@ -1,10 +1,10 @@
-"""The stages of a study once its inputs are ready: build, verify, evaluate, time.
+"""The stages of a study once its inputs are ready: make (build, verify, evaluate), time, list operators.
 
 Each stage runs its jobs and writes their outcomes into the `CellState` of each cell.
 """
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -24,7 +24,8 @@ from lowbit.core.verified import Verified
 from lowbit.study import keys
 from lowbit.study.ask import StudyRequest
 from lowbit.study.cells import CellsPlan, files_of
-from lowbit.study.execute.local import PlacedJob
+from lowbit.study.execute.flow import Step
+from lowbit.study.execute.placed import PlacedJob
 from lowbit.study.prepare import BATCH, Inputs, Work
 from lowbit.study.rows import CellState
 from lowbit.study.verification import failure_of, verify_job, with_outcomes
@@ -34,34 +35,78 @@ from lowbit.worker.jobs import AccuracyJob, BuildJob, PrecisionJob, SpeedJob
 Result = TypeVar("Result")
 
 _OFFICIAL_LIMIT_S = 86_400.0
+_ENOUGH = 0.005  # half a point: where each image takes very long, a difference to float that is known so well will do
 
 
-def build(work: Work, inputs: Inputs, plan: CellsPlan, settings: Sequence[Settings]) -> list[CellState]:
-    """Build every artifact and return its cells. A failed build is shown in the runtimes that it was made for.
+def make(work: Work, inputs: Inputs, plan: CellsPlan, settings: Sequence[Settings]) -> list[CellState]:
+    """Build every artifact, verify what can be, and evaluate each cell: all as soon as it can be done.
 
-    A file that fixes its batch size is built once for each size. Every other file serves all settings.
+    A file that fixes its batch size is built once for each size. Every other file serves all settings. A failed build
+    is shown in the runtimes that it was made for.
     """
     files = [file for planned in plan.builds for file in files_of(planned, settings)]
-    jobs = [
-        build_job(work, inputs.model, inputs.calibration, planned, served[0].batch_size, planned.folder)
-        for planned, served in files
-    ]
     swept = swept_in(settings)
-    cells = []
-    for (planned, served), outcome in zip(files, work.executor.run("build", jobs, work.slots), strict=True):
-        readers = planned.runtimes
-        if outcome.value is None:
-            readers = tuple(name for name in readers if name in planned.made_for) or readers[:1]
-        for runtime in readers:
-            used = {**planned.versions, **plan.runtimes.get(runtime, {})}
-            for each in served:
-                cell = Cell(planned, runtime, each, swept)
-                state = CellState(cell, built=outcome, outside=outside(used), environment=_environment(plan, cell))
-                if outcome.value is not None:
-                    state.artifact = work.store.relative(work.store.artifact(planned.folder) / outcome.value.main)
-                    state.broken = _cannot_run(plan, cell)
-                cells.append(state)
-    return cells
+    cells: dict[int, list[CellState]] = {}
+
+    def build(place: int, planned: Build, served: Sequence[Settings]) -> Step:
+        def then(outcome: Outcome[Manifest]) -> Iterable[Step]:
+            cells[place] = _cells(work, plan, planned, outcome, [(each, swept) for each in served])
+            return [step for each in cells[place] if each.alive for step in _checks(work, inputs, plan, each)]
+
+        job = build_job(work, inputs.model, inputs.calibration, planned, served[0].batch_size, planned.folder)
+        return Step("build", job, then)
+
+    work.executor.flow([build(place, *file) for place, file in enumerate(files)], _slots(work, settings))
+    found = [each for place in range(len(files)) for each in cells[place]]
+    _note_verified(work, found)
+    return found
+
+
+def _cells(
+    work: Work,
+    plan: CellsPlan,
+    planned: Build,
+    outcome: Outcome[Manifest],
+    settings: Sequence[tuple[Settings, tuple[Swept, ...]]],
+) -> list[CellState]:
+    """The cells of a build that has ended: its file in each runtime that reads it, with each of the settings."""
+    readers = planned.runtimes
+    if outcome.value is None:
+        readers = tuple(name for name in readers if name in planned.made_for) or readers[:1]
+    found = []
+    for runtime in readers:
+        used = {**planned.versions, **plan.runtimes.get(runtime, {})}
+        for each, swept in settings:
+            cell = Cell(planned, runtime, each, swept)
+            state = CellState(cell, built=outcome, outside=outside(used), environment=_environment(plan, cell))
+            if outcome.value is not None:
+                state.artifact = work.store.relative(work.store.artifact(planned.folder) / outcome.value.main)
+                state.broken = _cannot_run(plan, cell)
+            found.append(state)
+    return found
+
+
+def _checks(work: Work, inputs: Inputs, plan: CellsPlan, state: CellState) -> list[Step]:
+    """Verification of a cell, where it can be verified, and then its accuracy pass."""
+
+    def evaluated(outcome: Outcome[Accuracy]) -> tuple[Step, ...]:
+        state.accuracy = outcome
+        return ()
+
+    def evaluate() -> list[Step]:
+        return [Step("accuracy", _accuracy_job(work, inputs, plan, state), evaluated)] if state.alive else []
+
+    def verified(outcome: Outcome[Verified]) -> list[Step]:
+        state.verified = outcome
+        state.broken = state.broken or failure_of(outcome)
+        return evaluate()
+
+    runtime = state.cell.runtime
+    if not (_manifest(state).verifiable and state.cell.intended):
+        return evaluate()
+    artifact = _artifact(work, state, inputs.model)
+    job = verify_job(work, inputs.calibration, _manifest(state), artifact, runtime, plan.runtimes[runtime])
+    return [Step("verify", job, verified)]
 
 
 def _environment(plan: CellsPlan, cell: Cell) -> Mapping[str, str]:
@@ -136,42 +181,19 @@ def kept_files(folder: Path, key: str, evidence: Path) -> tuple[Path, ...]:
     return (*files, evidence) if manifest.verifiable else files
 
 
-def verify(work: Work, inputs: Inputs, plan: CellsPlan, cells: Sequence[CellState]) -> None:
-    """Compare what our own engine wrote with the integer reference, in every runtime that it was made for.
-
-    A file that differs too much ends its cell. A file that the reference cannot judge goes on, and its row says so.
-    """
+def _note_verified(work: Work, cells: Sequence[CellState]) -> None:
+    """Write into the manifests how verification ended, in every runtime that our own engine wrote the file for."""
     due = [each for each in cells if each.manifest is not None and each.manifest.verifiable and each.cell.intended]
-    present = [each for each in due if each.cell.runtime not in plan.missing]
-    jobs = [
-        verify_job(
-            work,
-            inputs.calibration,
-            _manifest(each),
-            _artifact(work, each, inputs.model),
-            each.cell.runtime,
-            plan.runtimes[each.cell.runtime],
-        )
-        for each in present
-    ]
-    for each, outcome in zip(present, work.executor.run("verify", jobs, work.slots), strict=True):
-        each.verified = outcome
-        each.broken = each.broken or failure_of(outcome)
     outcomes: dict[str, dict[str, Outcome[Verified]]] = {}
     for each in due:
-        missing: Outcome[Verified] = Outcome("missing", reason=plan.missing.get(each.cell.runtime, ""))
-        outcomes.setdefault(each.cell.build.folder, {})[each.cell.runtime] = each.verified or missing
+        known, runtime = outcomes.setdefault(each.cell.build.folder, {}), each.cell.runtime
+        if each.verified is not None:
+            known[runtime] = each.verified
+        else:
+            known.setdefault(runtime, Outcome("missing", reason="" if each.broken is None else each.broken.reason))
     manifests = {each.cell.build.folder: _manifest(each) for each in due}
     for folder, of_runtimes in outcomes.items():
         save_json(work.store.artifact(folder) / MANIFEST, with_outcomes(manifests[folder], of_runtimes))
-
-
-def evaluate(work: Work, inputs: Inputs, plan: CellsPlan, cells: Sequence[CellState]) -> None:
-    """Measure the accuracy of every cell that was built."""
-    alive = [each for each in cells if each.alive]
-    jobs = [_accuracy_job(work, inputs, plan, each) for each in alive]
-    for each, outcome in zip(alive, work.executor.run("accuracy", jobs, _slots(work, alive)), strict=True):
-        each.accuracy = outcome
 
 
 def _accuracy_job(work: Work, inputs: Inputs, plan: CellsPlan, state: CellState) -> PlacedJob[Accuracy]:
@@ -196,6 +218,7 @@ def _accuracy_job(work: Work, inputs: Inputs, plan: CellsPlan, state: CellState)
         reference=inputs.reference,
         out=folder,
         probabilities=manifest.probabilities,
+        enough=_ENOUGH if cell.runtime in cell.build.recipe.slow_in else None,
     )
     leaves = (state.right, folder / PREDICTIONS)
     matter: dict[Swept, bool] = {
@@ -212,9 +235,9 @@ def _limited(state: CellState, placed: PlacedJob[Result]) -> PlacedJob[Result]:
     return replace(placed, environment=state.environment, threads=state.cell.settings.threads)
 
 
-def _slots(work: Work, cells: Sequence[CellState]) -> int:
-    """How many of these cells' jobs may run at a time without sharing cores."""
-    return max(1, work.executor.host.cores // max((each.cell.settings.threads for each in cells), default=1))
+def _slots(work: Work, settings: Sequence[Settings]) -> int:
+    """How many jobs may run at a time without sharing cores."""
+    return max(1, work.executor.host.cores // max((each.threads for each in settings), default=1))
 
 
 def _manifest(state: CellState) -> Manifest:
@@ -276,6 +299,7 @@ def time(work: Work, request: StudyRequest, inputs: Inputs, cells: Sequence[Cell
 def list_operators(work: Work, inputs: Inputs, cells: Sequence[CellState]) -> None:
     """List the executed operators of cells that were not timed, from sessions opened as they are for timing."""
     untimed = [each for each in cells if each.alive and not each.timings]
+    settings = [each.cell.settings for each in untimed]
     jobs = []
     for each in untimed:
         key = keys.timing_key(each.cell.settings, work.executor.host)
@@ -290,7 +314,7 @@ def list_operators(work: Work, inputs: Inputs, cells: Sequence[CellState]) -> No
         result = work.store.cell(_key(each)) / f"{key}-operators.json"
         placed = PlacedJob(each.cell.name, job, result, work.store.logs(_key(each)), leaves=(job.out,))
         jobs.append(_limited(each, placed))
-    for each, outcome in zip(untimed, work.executor.run("operators", jobs, _slots(work, untimed)), strict=True):
+    for each, outcome in zip(untimed, work.executor.run("operators", jobs, _slots(work, settings)), strict=True):
         each.operators = outcome
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from lowbit.core.peak import Peak, Peaks
 from lowbit.core.profile import Profile, TimeSpent
 from lowbit.study import keys
-from lowbit.study.execute.local import PlacedJob
+from lowbit.study.execute.placed import PlacedJob
 from lowbit.study.prepare import Inputs, Work
 from lowbit.study.rows import CellState
 from lowbit.study.stages import artifact_of

@@ -10,7 +10,7 @@ from lowbit.core.samples import Samples
 from lowbit.core.verified import NotVerified, Verified
 from lowbit.measure.verify import shortfall
 from lowbit.study import keys
-from lowbit.study.execute.local import PlacedJob
+from lowbit.study.execute.placed import PlacedJob
 from lowbit.study.prepare import Work
 from lowbit.worker.jobs import VerifyJob
 

@@ -40,6 +40,7 @@ INFO = ToolchainInfo(
             "integer",
             {"add": "static", "activation_num_bits": 16, "weight_num_bits": 8},
             note="XNNPACK has no 16-bit integer kernels: LiteRT's own ones are many times slower",
+            slow_in=("litert",),
         ),
         Recipe("int8-weight-only", 8, 32, "weight-only", {"add": "weight_only", "num_bits": 8}),
     ),

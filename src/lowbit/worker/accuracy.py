@@ -1,26 +1,40 @@
 """Job `accuracy`: runs one artifact in one runtime over every evaluation image."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 from numpy.lib.format import open_memmap
 
-from lowbit.core.adapter import SessionOptions
+from lowbit.core.adapter import Floats, SessionOptions
 from lowbit.core.files import aside
 from lowbit.core.outcome import Accuracy
+from lowbit.core.samples import Samples
 from lowbit.data.cache import batches, open_samples
-from lowbit.measure.accuracy import Answers, answer, in_batches_of, in_kind
-from lowbit.measure.stats import mcnemar
+from lowbit.data.preprocess import to_input
+from lowbit.measure.accuracy import Answers, answer, in_batches_of, in_kind, joined
+from lowbit.measure.stats import mcnemar, paired_margin
 from lowbit.runtimes import find
 from lowbit.worker.doing import doing
 from lowbit.worker.jobs import AccuracyJob
 
 SCORES, PREDICTIONS, RIGHT = "scores.npy", "predictions.npy", "right.npy"
+_BLOCK = 128  # images after which a pass that may end early looks whether it knows enough
+_SEED = 0
+
+Images: TypeAlias = npt.NDArray[np.int64]
+"""Numbers of images."""
 
 
 def run(job: AccuracyJob) -> Accuracy:
-    """Predict every image and save the predictions. The float model's own pass also saves the scores."""
+    """Predict every image, or as many as are enough, and save the predictions.
+
+    The float model's own pass also saves the scores.
+    """
+    seen: Images | slice = slice(None)
     samples = open_samples(job.samples, "evaluation")
     runtime = find.runtimes((job.runtime,))[job.runtime]
     options = SessionOptions(threads=job.threads, batch_size=job.batch_size)
@@ -48,17 +62,18 @@ def run(job: AccuracyJob) -> Accuracy:
                 scores.flush()
         else:
             reference = np.load(job.reference / SCORES, mmap_mode="r")
-            answers = answer(predict, pictures, samples.labels, job.task, reference=reference)
-    _save(job.out, answers)
+            if job.enough is None:
+                answers = answer(predict, pictures, samples.labels, job.task, reference=reference)
+            else:
+                answers, seen = _until_known(job, predict, samples, reference)
+    _save(job.out, answers, seen, len(samples))
     float_folder = job.reference or job.out
-    float_right = np.load(float_folder / RIGHT)
-    b = int((float_right & ~answers.right).sum())
-    c = int((~float_right & answers.right).sum())
+    b, c = _discordant(_right(float_folder)[seen], answers.right)
     return Accuracy(
-        n_samples=len(samples),
+        n_samples=len(answers.right),
         correct=int(answers.right.sum()),
         correct_top5=answers.correct_top5,
-        agreement=float((answers.predictions == np.load(float_folder / PREDICTIONS)).mean()),
+        agreement=float((answers.predictions == np.load(float_folder / PREDICTIONS)[seen]).mean()),
         kl=None if answers.kl is None else float(answers.kl.mean()),
         b=b,
         c=c,
@@ -66,7 +81,44 @@ def run(job: AccuracyJob) -> Accuracy:
     )
 
 
-def _save(folder: Path, answers: Answers) -> None:
-    for name, values in ((PREDICTIONS, answers.predictions), (RIGHT, answers.right)):
+def _until_known(
+    job: AccuracyJob, predict: Callable[[Floats], Floats], samples: Samples, reference: Floats
+) -> tuple[Answers, Images]:
+    """Answers for images in random order, until the difference to the float model is known; and which images."""
+    assert job.reference is not None
+    assert job.enough is not None
+    float_right = _right(job.reference)
+    order = np.random.default_rng(_SEED).permutation(len(samples))
+    parts: list[Answers] = []
+    for first in range(0, len(order), _BLOCK):
+        block = order[first : first + _BLOCK]
+        size = job.artifact.batch_size or job.batch_size
+        pictures = (
+            to_input(samples.images[block[at : at + size]], job.preprocess) for at in range(0, len(block), size)
+        )
+        parts.append(answer(predict, pictures, samples.labels[block], job.task, reference=reference[block]))
+        seen = order[: first + len(block)]
+        right = np.concatenate([part.right for part in parts])
+        if paired_margin(*_discordant(float_right[seen], right), len(seen)) <= job.enough:
+            break
+    return joined(parts), seen
+
+
+def _right(folder: Path) -> npt.NDArray[np.bool_]:
+    """Whether each prediction of the float model is right."""
+    right: npt.NDArray[np.bool_] = np.load(folder / RIGHT) == 1
+    return right
+
+
+def _discordant(float_right: npt.NDArray[np.bool_], right: npt.NDArray[np.bool_]) -> tuple[int, int]:
+    """How many images only the float model, and only this one, gets right."""
+    return int((float_right & ~right).sum()), int((~float_right & right).sum())
+
+
+def _save(folder: Path, answers: Answers, seen: Images | slice, count: int) -> None:
+    """Write what was answered for each of `count` images: -1 for those that were not."""
+    predictions, right = np.full(count, -1, np.int32), np.full(count, -1, np.int8)
+    predictions[seen], right[seen] = answers.predictions, answers.right
+    for name, values in ((PREDICTIONS, predictions), (RIGHT, right)):
         with aside(folder / name) as path:
             np.save(path, values)

@@ -238,6 +238,8 @@ class AccuracyJob:
     - reference: the folder with the float model's scores.npy and right.npy; None for the float model's own pass, which
       writes them
     - probabilities: whether the file's scores are probabilities; None: they are what `task` says
+    - enough: the pass ends once the difference to the float model's top-1 is known to within this share of the images,
+      at 95 %; it then takes them in random order. None: all images are answered.
     """
 
     KIND: ClassVar[str] = "accuracy"
@@ -252,6 +254,7 @@ class AccuracyJob:
     reference: Path | None
     out: Path
     probabilities: bool | None = None
+    enough: float | None = None
 
     @property
     def result_type(self) -> type[Accuracy]:

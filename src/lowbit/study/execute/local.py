@@ -1,52 +1,28 @@
 """Runs jobs in child processes on this machine. Finished jobs are kept; a crash becomes an outcome with a reason."""
 
 import signal
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from lowbit.core.cell import Outcome
-from lowbit.core.errors import BadInput, DamagedFile
+from lowbit.core.errors import BadInput
 from lowbit.core.host import Host
 from lowbit.core.text import shortened
 from lowbit.measure.host import facts
 from lowbit.study.execute import process
+from lowbit.study.execute.flow import Flow, Step
+from lowbit.study.execute.placed import PlacedJob
 from lowbit.worker import doing
 from lowbit.worker.__main__ import DISK_FULL
-from lowbit.worker.jobs import Job, load_outcome, save_job
+from lowbit.worker.jobs import load_outcome, save_job
 
-_KEPT = ("done", "unsupported")  # the next command tries a failed job again: its cause may be gone
 _LOG_TAIL = 2
 _TICK_S = 0.5
 
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True, slots=True)
-class PlacedJob(Generic[Result]):
-    """A job, and the files that it belongs to.
-
-    - name: the name that users see, such as "nncf/int8-static@openvino"
-    - job: what the child process does
-    - result: the file that says how the job ended
-    - logs: the folder for what the child prints
-    - leaves: files that must exist for a stored result to be reused
-    - group: jobs of the same group never run at the same time; empty: no group
-    - environment: variables that are set for its child in addition
-    - threads: how many threads the child's numeric libraries use; None: as many as the executor says
-    """
-
-    name: str
-    job: Job[Result]
-    result: Path
-    logs: Path
-    leaves: tuple[Path, ...] = ()
-    group: str = ""
-    environment: Mapping[str, str] = field(default_factory=dict)
-    threads: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,45 +79,58 @@ class LocalExecutor:
         Tasks with the same result file are the same job, which is done once. Raises BadInput when the disk is full,
         after ending all children.
         """
-        first: dict[Path, int] = {}  # result file → the first task that has it
-        for place, task in enumerate(tasks):
-            first.setdefault(task.result, place)
-        results = {index: kept for index in first.values() if (kept := finished(tasks[index])) is not None}
-        waiting = [index for index in first.values() if index not in results]
-        total, begun = len(waiting), time.monotonic()
-        running: dict[int, process.Child] = {}
+        found: dict[int, Outcome[Result]] = {}
 
-        def detail() -> str:
-            found = [self.watch(tasks[index]) for index in running] if self.watch else []
-            return ", ".join(words for words in found if words)
+        def keep(place: int) -> Callable[[Outcome[Any]], tuple[Step, ...]]:
+            def then(outcome: Outcome[Any]) -> tuple[Step, ...]:
+                found[place] = outcome
+                return ()
 
-        def tell(ended: str = "", outcome: Outcome[Any] | None = None) -> None:
-            done = total - len(waiting) - len(running)
-            left_s = (time.monotonic() - begun) / done * (total - done) if done else None
-            names = tuple(tasks[index].name for index in running)
-            state = Progress(stage, done, total, names, ended, left_s=left_s, detail=detail())
+            return then
+
+        self.flow([Step(stage, task, keep(place)) for place, task in enumerate(tasks)], slots)
+        return [found[place] for place in range(len(tasks))]
+
+    def flow(self, steps: Iterable[Step], slots: int = 1) -> None:
+        """Run steps, and all that follow from them, as `run` does; which one is next, `Flow.take` says."""
+        flow = Flow(lambda task, outcome: replace(outcome, log=self._place_of_log(task)))
+        flow.add(steps)
+        running: list[tuple[process.Child, Step]] = []
+
+        def tell(stage: str, ended: str = "", outcome: Outcome[Any] | None = None) -> None:
+            here = [step.task for _, step in running if step.stage == stage]
+            said = [self.watch(task) for task in here] if self.watch else []
+            state = Progress(
+                stage,
+                flow.done[stage],
+                flow.total[stage],
+                tuple(task.name for task in here),
+                ended,
+                left_s=flow.left_s(stage),
+                detail=", ".join(words for words in said if words),
+            )
             if outcome is not None:
                 state = replace(state, end=outcome.end, reason=outcome.reason, value=outcome.value)
             self.listener(state)
 
         try:
-            while waiting or running:
-                while len(running) < slots and (index := _next(waiting, running, tasks)) is not None:
-                    waiting.remove(index)
-                    running[index] = self._start(tasks[index])
-                    tell()
-                child = process.wait_for_any(list(running.values()), _TICK_S if self.watch else inf)
+            while flow.waiting or running:
+                while len(running) < slots and (step := flow.take([step for _, step in running])) is not None:
+                    running.append((self._start(step.task), step))
+                    tell(step.stage)
+                child = process.wait_for_any([each for each, _ in running], _TICK_S if self.watch else inf)
                 if child is None:
-                    tell()
+                    for stage in dict.fromkeys(step.stage for _, step in running):
+                        tell(stage)
                     continue
-                index = next(index for index, other in running.items() if other is child)
-                del running[index]
-                results[index] = self._collect(tasks[index], child)
-                tell(tasks[index].name, results[index])
+                step = next(step for each, step in running if each is child)
+                running = [(each, other) for each, other in running if each is not child]
+                outcome = self._collect(step.task, child)
+                flow.end(step, outcome)
+                tell(step.stage, step.task.name, outcome)
         finally:
-            for child in running.values():
+            for child, _ in running:
                 process.kill(child)
-        return [replace(results[first[task.result]], log=self._place_of_log(task)) for task in tasks]
 
     def _start(self, task: PlacedJob[Any]) -> process.Child:
         job = task.logs / f"{task.result.stem}.job.json"
@@ -172,22 +161,6 @@ class LocalExecutor:
 def _log(task: PlacedJob[Any]) -> Path:
     """The file that holds what the task's child prints."""
     return task.logs / f"{task.result.stem}.log"
-
-
-def finished(task: PlacedJob[Result]) -> Outcome[Result] | None:
-    """The stored outcome; None where the job must run, because there is none or its files are missing or damaged."""
-    try:
-        result = load_outcome(task.result, task.job.result_type)
-    except (FileNotFoundError, DamagedFile):
-        return None
-    whole = result.end != "done" or all(path.exists() for path in task.leaves)
-    return result if whole and result.end in _KEPT else None
-
-
-def _next(waiting: Sequence[int], running: dict[int, process.Child], tasks: Sequence[PlacedJob[Any]]) -> int | None:
-    """The first waiting job whose group has no running job."""
-    busy = {tasks[index].group for index in running if tasks[index].group}
-    return next((index for index in waiting if tasks[index].group not in busy), None)
 
 
 def _why_dead(status: int, task: PlacedJob[Any], child: process.Child, *, limit_s: float) -> str:

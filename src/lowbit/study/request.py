@@ -1,0 +1,235 @@
+"""From the arguments of the Python API and the command line to requests, with the command that repeats a call."""
+
+import inspect
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from lowbit.core.errors import BadInput
+from lowbit.core.figures import Optimize
+from lowbit.core.preprocess import Preprocess
+from lowbit.core.settings import Among, Round, Scenario, Settings
+from lowbit.data.preprocess import parse
+from lowbit.measure.host import facts
+from lowbit.quant.plan.scheme import widths
+from lowbit.sources.find import find
+from lowbit.study.ask import StudyRequest
+from lowbit.study.pace import seconds_of
+from lowbit.study.quantize import QuantizeRequest
+from lowbit.study.sweep import listed, one_or_all, sweep
+
+
+def compare_request(
+    model: str | Path,
+    data: str | Path,
+    *,
+    preprocess: str | Path | None = None,
+    input_size: str | int | None = None,
+    weights: str | Path | None = None,
+    labels: str | Path | None = None,
+    among: Among = "model",
+    threshold: float | None = None,
+    calibration_samples: int = 512,
+    seed: int = 0,
+    limit: int | None = None,
+    toolchains: Sequence[str] = (),
+    recipes: Sequence[str] = (),
+    bits: Sequence[int] = (),
+    given: str | Path | Sequence[str | Path] = (),
+    runtimes: Sequence[str] = (),
+    scenario: Scenario | Sequence[Scenario] = "single-stream",
+    threads: int | Sequence[int] = 1,
+    batch_size: int | Sequence[int] | None = None,
+    isa: str | Sequence[str] = (),
+    min_duration: float = 2.0,
+    rounds: int = 3,
+    official: bool = False,
+    rules: Round = "v6.1",
+    target_latency: float | None = None,
+    target_qps: float | None = None,
+    timing: bool = True,
+    profile: bool = False,
+    budget: str | float | None = None,
+    optimize: Optimize = "latency",
+    max_drop: float = 1.0,
+    min_agreement: float = 90.0,
+    time_limit: float = 3600.0,
+    out: str | Path | None = None,
+) -> StudyRequest:
+    """The request for these arguments of `compare`. Raises BadInput for what they contradict."""
+    if timing and rounds < 1:
+        raise BadInput(f"--rounds {rounds}: expected 1 or more; --no-timing leaves speed and memory out")
+    model, data = str(model), str(data)
+    toolchains, recipes, bits, runtimes = tuple(toolchains), tuple(recipes), tuple(bits), tuple(runtimes)
+    scenarios, counts = listed("--scenario", scenario), listed("--threads", threads)
+    sizes = None if batch_size is None else listed("--batch-size", batch_size)
+    limits = listed("--isa", isa) if isa else ()
+    files = tuple(map(str, (given,) if isinstance(given, str | Path) else given))
+    options: dict[str, object] = {
+        "preprocess": preprocess,
+        "input_size": input_size,
+        "weights": weights,
+        "labels": labels,
+        "among": among,
+        "threshold": threshold,
+        "calibration_samples": calibration_samples,
+        "seed": seed,
+        "limit": limit,
+        "toolchains": toolchains,
+        "recipes": recipes,
+        "bits": bits,
+        "given": files,
+        "runtimes": runtimes,
+        "scenario": one_or_all(scenarios),
+        "threads": one_or_all(counts),
+        "batch_size": None if sizes is None else one_or_all(sizes),
+        "isa": limits,
+        "min_duration": min_duration,
+        "rounds": rounds,
+        "official": official,
+        "rules": rules,
+        "target_latency": target_latency,
+        "target_qps": target_qps,
+        "timing": timing,
+        "profile": profile,
+        "budget": budget,
+        "optimize": optimize,
+        "max_drop": max_drop,
+        "min_agreement": min_agreement,
+        "time_limit": time_limit,
+        "out": out,
+    }
+    common = Settings(
+        min_duration_s=min_duration,
+        rounds=rounds if timing else 0,
+        official=official,
+        rules=rules,
+        target_latency_ms=15.0 if target_latency is None else target_latency,
+        target_qps=target_qps,
+        seed=seed,
+    )
+    settings = sweep(common, scenarios, counts, sizes, limits or (None,))
+    return StudyRequest(
+        model=model,
+        data=data,
+        out=Path(out) if out is not None else Path(_default_folder(model, data)),
+        preprocess=_preprocess(model, preprocess),
+        input_size=_size(input_size),
+        weights=None if weights is None else Path(weights),
+        labels=None if labels is None else Path(labels),
+        among=among,
+        threshold=threshold,
+        calibration_samples=calibration_samples,
+        limit=limit,
+        toolchains=toolchains,
+        recipes=recipes,
+        bits=bits,
+        given=tuple(map(Path, files)),
+        runtimes=runtimes,
+        settings=settings[0],
+        other_settings=settings[1:],
+        budget_s=None if budget is None else seconds_of(budget),
+        optimize=optimize,
+        max_drop=max_drop,
+        min_agreement=min_agreement,
+        time_limit_s=time_limit,
+        profile=profile,
+        command=_command(model, data, {key: value for key, value in options.items() if value != _DEFAULTS[key]}),
+    )
+
+
+def quantize_request(
+    model: str | Path,
+    data: str | Path,
+    out: str | Path | None = None,
+    *,
+    recipe: str | None = None,
+    preprocess: str | Path | None = None,
+    input_size: str | int | None = None,
+    weights: str | Path | None = None,
+    layers: Mapping[str, str] | None = None,
+    plan: str | Path | None = None,
+    calibration_samples: int = 1024,
+    seed: int = 0,
+    threads: int | None = None,
+    time_limit: float = 3600.0,
+    cache: str | Path | None = None,
+    **scheme: object,
+) -> QuantizeRequest:
+    """The request for these arguments of `quantize`. `scheme`: fields of `Scheme`, None for the engine's choice."""
+    options = {key: value for key, value in scheme.items() if value is not None}
+    if layers:
+        options["overrides"] = [_override(pattern, text) for pattern, text in layers.items()]
+    return QuantizeRequest(
+        model=str(model),
+        data=str(data),
+        preprocess=_preprocess(str(model), preprocess),
+        input_size=_size(input_size),
+        recipe=recipe,
+        out=None if out is None else Path(out),
+        weights=None if weights is None else Path(weights),
+        options=options,
+        plan=None if plan is None else Path(plan),
+        calibration_samples=calibration_samples,
+        seed=seed,
+        threads=facts().cores if threads is None else threads,
+        time_limit_s=time_limit,
+        cache=None if cache is None else Path(cache),
+    )
+
+
+def _override(pattern: str, text: str) -> dict[str, object]:
+    """{"Conv_1*": "w8a8"} as plain data of a `quant.plan.scheme.Override`."""
+    weight_bits, activation_bits = widths(text)
+    return {"pattern": pattern, "weight_bits": weight_bits, "activation_bits": activation_bits}
+
+
+def _preprocess(model: str, given: str | Path | None) -> Preprocess:
+    named = given if given is not None else find(model).INFO.default_preprocess
+    if named is None:
+        raise BadInput(
+            f"--preprocess is missing: nobody can know how pictures must be prepared for {model}; "
+            "give the preset it was trained with (imagenet, imagenet-tf, cifar10, unit, raw), or a YAML file"
+        )
+    return parse(str(named))
+
+
+def _size(given: str | int | None) -> tuple[int, int] | None:
+    """Height and width of "224x192", or of 224 for a square."""
+    if given is None:
+        return None
+    height, cross, width = str(given).partition("x")
+    if not height.isdecimal() or not (width.isdecimal() if cross else not width):
+        raise BadInput(f"--input-size {given}: expected height and width as in 224x192, or one number for a square")
+    return int(height), int(width if cross else height)
+
+
+_REPEATED = ("given",)  # options that are given once for each value, since a path may hold a comma
+_DEFAULTS: dict[str, object] = {
+    name: parameter.default
+    for name, parameter in inspect.signature(compare_request).parameters.items()
+    if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+}
+
+
+def _default_folder(model: str, data: str) -> str:
+    """The default folder's name: model and data, such as digits-cnn-digits."""
+    name = model.rpartition(":")[2] if ":" in model else Path(model).stem
+    return f"{name}-{Path(data).stem if Path(data).suffix else Path(data).name}"
+
+
+def _command(model: str, data: str, options: dict[str, object]) -> str:
+    """The command line that repeats this call."""
+    words = ["lowbit", "compare", model, "--data", data]
+    for key, value in options.items():
+        option = f"--{key.replace('_', '-')}"
+        if value is True:
+            words.append(option)
+        elif value is False:
+            words.append(f"--no-{key}")
+        elif key in _REPEATED and isinstance(value, tuple):
+            words += [word for each in value for word in (option, each)]
+        else:
+            text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            words += [option, text]
+    return shlex.join(words)
