@@ -42,7 +42,7 @@ def test_no_file_of_the_users_folder_is_taken_for_a_package(project: Path) -> No
     assert not (project / "was-run").exists()
 
 
-@pytest.mark.parametrize("spec", ["net.py:make", "nets.small:make"])
+@pytest.mark.parametrize("spec", [pytest.param("net.py:make", marks=pytest.mark.slow), "nets.small:make"])
 def test_a_users_model_still_imports_what_lies_beside_it(project: Path, spec: str) -> None:
     (project / "nets").mkdir()
     (project / "nets/__init__.py").touch()

@@ -225,6 +225,7 @@ def test_a_folder_with_other_things_is_left_alone(project: Path) -> None:
     assert own.is_dir()
 
 
+@pytest.mark.slow  # a wider sweep keeps what is there likewise (test_sweep.py)
 def test_more_rounds_keep_the_earlier_ones(project: Path) -> None:
     assert compare(*NULL, "--max-drop", "100", cwd=project).returncode == 0
     before = finished_jobs(project)

@@ -41,7 +41,9 @@ def test_w8a8_is_close_to_the_float_network(tmp_path: Path) -> None:
 # -- rounding
 
 
-@pytest.mark.parametrize("recipe", ["w8a8", "w4a8", "w3a8", "w2a8", "w4a4"])
+@pytest.mark.parametrize(
+    "recipe", [*(pytest.param(name, marks=pytest.mark.slow) for name in ("w8a8", "w3a8")), "w4a8", "w2a8", "w4a4"]
+)
 def test_the_closed_form_beats_nearest_on_fresh_images(tmp_path: Path, recipe: str) -> None:
     network, x, fresh = residual(), pictures(128), pictures(200, seed=2)
     wanted = network.scores(fresh)

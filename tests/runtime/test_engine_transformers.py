@@ -72,7 +72,12 @@ def exported(make: Callable[[], nn.Module], folder: Path, side: int) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("make", "side"), [(SmallTransformer, SIDE), (SMALL, SIDE), pytest.param(BASE, 224, marks=pytest.mark.slow)]
+    ("make", "side"),
+    [
+        (SmallTransformer, SIDE),
+        pytest.param(SMALL, SIDE, marks=pytest.mark.slow),
+        pytest.param(BASE, 224, marks=pytest.mark.slow),
+    ],
 )
 def test_two_layers_are_the_first_and_the_last(make: Callable[[], nn.Module], side: int, tmp_path: Path) -> None:
     path = exported(make, tmp_path, side)
@@ -84,7 +89,7 @@ def test_two_layers_are_the_first_and_the_last(make: Callable[[], nn.Module], si
     assert not [entry for entry in plan.floats if entry.op_type == "Relu"]
 
 
-@pytest.mark.parametrize("recipe", ["w7a8", "w4a4"])
+@pytest.mark.parametrize("recipe", ["w7a8", pytest.param("w4a4", marks=pytest.mark.slow)])
 def test_a_relu_behind_a_linear_of_tokens_is_its_quantizers(recipe: str, tmp_path: Path) -> None:
     path = exported(SmallTransformer, tmp_path, SIDE)
     graph = prepare(path)

@@ -78,7 +78,7 @@ def test_the_engines_files_agree(
     agrees(verify_artifact(model, artifact(tmp_path / name), runtime, IMAGES), runtime)
 
 
-@pytest.mark.parametrize("weights", [8, 4])
+@pytest.mark.parametrize("weights", [pytest.param(8, marks=pytest.mark.slow), 4])  # quantize verifies 8 bits, too
 def test_the_engines_litert_files_agree(weights: int, tmp_path: Path) -> None:
     """4-bit weights run on kernels that requantize by fixed point; 8-bit ones on XNNPACK's, by float."""
     model = small_model(weight_bits=weights)

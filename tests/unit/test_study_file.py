@@ -123,6 +123,28 @@ def test_a_ratio_is_of_one_models_rows_and_the_best_model_counts() -> None:
     assert (only_slow.verdict, only_slow.measured) == ("not held", 1.5)
 
 
+def test_a_ratio_is_of_rows_with_the_same_settings() -> None:
+    sizes = {1: (10.0, 15.0), 2: (20.0, 22.0), 4: (12.0, 30.0)}
+    rows = [
+        row(recipe, speed, batch_size=size, swept=("batch_size",))
+        for size, speeds in sizes.items()
+        for recipe, speed in zip(("fp32", "int8"), speeds, strict=True)
+    ]
+    found = claim(RATIO, {"m": rows}, {"m": None})
+    assert found.measured == 2.5  # 30 / 12, and not the fastest over the fastest, 30 / 20
+    assert found.rows == ("m: t/int8@r [batch 4]", "m: t/fp32@r [batch 4]")
+    across = Figure("", "", "rate", 3.0, Selector(recipe="int8", batch_size=4), Selector(recipe="fp32", batch_size=1),
+                    holds=">= 3.0")  # fmt: skip
+    assert claim(across, {"m": rows}, {"m": None}).measured == 3.0  # the figure itself names both
+    alone = [row("fp32", 10.0), row("int8", 30.0, batch_size=4)]
+    assert claim(RATIO, {"m": alone}, {"m": None}).verdict == "could not be tried"
+
+
+def test_a_ratio_is_of_one_part_of_the_study_where_there_is_one() -> None:
+    parts = [row("fp32", 8.0), row("int8", 20.0), row("fp32", 10.0, swept=("isa",)), row("int8", 21.0, swept=("isa",))]
+    assert claim(RATIO, {"m": parts}, {"m": None}).measured == 2.5  # and not 21 / 8
+
+
 def test_what_was_not_measured_could_not_be_tried_and_says_why() -> None:
     rows = {"m": (row("fp32", 10.0), row("int8", 15.0, status="unsupported", reason="no kernel"))}
     found = claim(RATIO, rows, {"m": None})

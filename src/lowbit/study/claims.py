@@ -22,6 +22,7 @@ _VALUES: dict[Quantity, Callable[[Row], float | None]] = {
     "peak_mb": lambda row: None if row.peak_memory_bytes is None else row.peak_memory_bytes / 1e6,
     "int8_share": lambda row: None if row.int8_share is None else 100 * row.int8_share,
 }
+_SETTINGS = ("scenario", "batch_size", "threads", "isa")
 _SMALLER_IS_BETTER: tuple[Quantity, ...] = ("size_mb", "latency_ms", "peak_mb")
 
 
@@ -68,30 +69,48 @@ def _of_model(
     figure: Figure, of: Selector, over: Selector | None, rows: Sequence[Row], float_top1: float | None
 ) -> tuple[float, tuple[str, ...]] | str:
     """The figure for one model and the names of its rows; a reason where it has none."""
-    above = _best(figure, of, rows, float_top1)
-    below = None if over is None else _best(figure, over, rows, float_top1)
+    best = min if figure.quantity in _SMALLER_IS_BETTER else max
+    above = _known(figure, of, rows, float_top1)
     if isinstance(above, str):
         return above
+    if over is None:
+        return best((value, (row.name,)) for value, row in above)
+    below = _known(figure, over, rows, float_top1)
     if isinstance(below, str):
         return below
-    return above if below is None else (above[0] / below[0], above[1] + below[1])
+    pairs = [(a, b) for a in above for b in below if _alike(a[1], b[1], of, over)]
+    if not pairs:
+        return "its two rows were not measured with the same settings"
+    side_by_side = [
+        (a, b) for a, b in pairs if a[1].swept == b[1].swept
+    ]  # of one part of the study, where there are some
+    return best((a / b, (row.name, other.name)) for (a, row), (b, other) in side_by_side or pairs)
 
 
-def _best(
+def _known(
     figure: Figure, selector: Selector, rows: Sequence[Row], float_top1: float | None
-) -> tuple[float, tuple[str, ...]] | str:
-    """The best value among the rows that are meant, and that row's name; a reason where there is none."""
+) -> list[tuple[float, Row]] | str:
+    """The values of the rows that are meant; a reason where there is none."""
     meant = [row for row in rows if selects(selector, selector.model, row)]
     values = []
     for row in meant:
         value = _gained(row, float_top1) if figure.quantity == "gained" else _VALUES[figure.quantity](row)
         if row.status == "measured" and value is not None:
-            values.append((value, (row.name,)))
+            values.append((value, row))
     if values:
-        return min(values) if figure.quantity in _SMALLER_IS_BETTER else max(values)
+        return values
     if not meant:
         return "no such row was measured"
     return f"{meant[0].name}: {meant[0].reason or f'its {figure.quantity} is not known'}"
+
+
+def _alike(row: Row, other: Row, of: Selector, over: Selector) -> bool:
+    """Whether two rows may be divided: they have the same settings, but for those that the figure names for both."""
+    return all(
+        getattr(row, name) == getattr(other, name)
+        for name in _SETTINGS
+        if getattr(of, name) is None or getattr(over, name) is None
+    )
 
 
 def _gained(row: Row, float_top1: float | None) -> float | None:
