@@ -100,7 +100,7 @@ def _part(report: Report, first: int) -> Markup:
             legend(report, marks),
             el("figure", pareto(report, marks)),
             speed(report, marks),
-            swept_section(report, marks),
+            swept_section(report, marks, anchor=None),
             sweep_section(report, marks),
             el("details", el("summary", "All numbers"), sortable(report, marks)),
         ]

@@ -39,8 +39,11 @@ class _Plane:
         return _HEIGHT * (1 - self.scale.percent(value) / 100)
 
 
-def swept_section(report: Report, marks: Marks) -> Markup:
-    """The page's section; nothing where nothing is swept, or nothing was timed."""
+def swept_section(report: Report, marks: Marks, anchor: str | None = "swept") -> Markup:
+    """The page's section; nothing where nothing is swept, or nothing was timed.
+
+    anchor: the section's id; None where a page has several.
+    """
     along, panels = swept.axis(report), swept.panels(report)
     if along is None or not panels:
         return Markup("")
@@ -62,7 +65,7 @@ def swept_section(report: Report, marks: Marks) -> Markup:
         el("p", lead, class_="lead"),
         _key(marks, [line for panel in panels for line in panel.lines]),
         *drawn,
-        id="swept",
+        id=anchor,
     )
 
 
