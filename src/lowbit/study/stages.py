@@ -21,6 +21,7 @@ from lowbit.core.samples import Samples
 from lowbit.core.settings import Settings
 from lowbit.core.sweep import Swept, full_name, swept_in
 from lowbit.core.verified import Verified
+from lowbit.measure.stats import wilson
 from lowbit.study import keys
 from lowbit.study.ask import StudyRequest
 from lowbit.study.cells import CellsPlan, files_of
@@ -35,7 +36,6 @@ from lowbit.worker.jobs import AccuracyJob, BuildJob, PrecisionJob, SpeedJob
 Result = TypeVar("Result")
 
 _OFFICIAL_LIMIT_S = 86_400.0
-_ENOUGH = 0.005  # half a point: where each image takes very long, a difference to float that is known so well will do
 
 
 def make(work: Work, inputs: Inputs, plan: CellsPlan, settings: Sequence[Settings]) -> list[CellState]:
@@ -218,7 +218,7 @@ def _accuracy_job(work: Work, inputs: Inputs, plan: CellsPlan, state: CellState)
         reference=inputs.reference,
         out=folder,
         probabilities=manifest.probabilities,
-        enough=_ENOUGH if cell.runtime in cell.build.recipe.slow_in else None,
+        enough=_enough(inputs) if cell.runtime in cell.build.recipe.slow_in else None,
     )
     leaves = (state.right, folder / PREDICTIONS)
     matter: dict[Swept, bool] = {
@@ -228,6 +228,12 @@ def _accuracy_job(work: Work, inputs: Inputs, plan: CellsPlan, state: CellState)
     }
     name = full_name(cell.plain_name, settings, [each for each in cell.swept if matter.get(each)])
     return _limited(state, PlacedJob(name, job, folder / "accuracy.json", work.store.logs(state.key), leaves))
+
+
+def _enough(inputs: Inputs) -> float:
+    """How well a difference to the float model must be known where each image takes very long: as top-1 itself is."""
+    low, high = wilson(inputs.float_accuracy.correct, inputs.float_accuracy.n_samples)
+    return (high - low) / 2
 
 
 def _limited(state: CellState, placed: PlacedJob[Result]) -> PlacedJob[Result]:
