@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
+Kind = Literal["int8", "fp32"]
+"""Of the operands of a product."""
+
 
 @dataclass(frozen=True, slots=True)
 class Peak:
@@ -15,7 +18,7 @@ class Peak:
     - size: rows and columns of both operands
     """
 
-    kind: Literal["int8", "fp32"]
+    kind: Kind
     threads: int
     macs_per_s: float
     how: str

@@ -7,17 +7,14 @@ is timed, in float32 and in 8-bit integers, and the fastest counts.
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Literal
 
 import numpy as np
 
-from lowbit.core.peak import Peak
+from lowbit.core.peak import Kind, Peak
 
 SIZE = 1024
 _RUNS = 15
 _WARM_UP = 3
-
-Kind = Literal["int8", "fp32"]
 
 
 def peaks(threads: int) -> tuple[Peak, ...]:

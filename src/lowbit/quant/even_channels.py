@@ -145,7 +145,7 @@ class _Constants:
         bias += shifts
 
     def scale_read(self, reader: ir.Node, first: int, factors: _Numbers, shifts: _Numbers) -> None:
-        """Let `reader` take its channels from `first` on as factors · channel + shifts.."""
+        """Let `reader` take its channels from `first` on as factors · channel + shifts."""
         weight, bias = self._of(reader, 1), self._of(reader, 2)
         channels = slice(first, first + len(factors))
         bias[channels] += weight[channels].reshape(-1) * shifts

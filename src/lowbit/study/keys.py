@@ -129,5 +129,5 @@ def timing_key(settings: Settings, host: Host) -> str:
 
 def peak_key(host: Host, threads: int) -> str:
     """Key of this machine's fastest matrix products."""
-    used = versions(("numpy", "onnxruntime", "torch"))
+    used = versions(("onnxruntime", "torch"))
     return digest.of_value([exact_version(), "peak", used, host.id, host.governor, threads])

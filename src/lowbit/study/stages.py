@@ -50,7 +50,9 @@ def make(work: Work, inputs: Inputs, plan: CellsPlan, settings: Sequence[Setting
 
     def build(place: int, planned: Build, served: Sequence[Settings]) -> Step:
         def then(outcome: Outcome[Manifest]) -> Iterable[Step]:
-            cells[place] = _cells(work, plan, planned, outcome, [(each, swept) for each in served])
+            readers = _readers(planned, outcome)
+            made = [Cell(planned, runtime, each, swept) for runtime in readers for each in served]
+            cells[place] = [_state(work, plan, cell, outcome) for cell in made]
             return [step for each in cells[place] if each.alive for step in _checks(work, inputs, plan, each)]
 
         job = build_job(work, inputs.model, inputs.calibration, planned, served[0].batch_size, planned.folder)
@@ -62,28 +64,22 @@ def make(work: Work, inputs: Inputs, plan: CellsPlan, settings: Sequence[Setting
     return found
 
 
-def _cells(
-    work: Work,
-    plan: CellsPlan,
-    planned: Build,
-    outcome: Outcome[Manifest],
-    settings: Sequence[tuple[Settings, tuple[Swept, ...]]],
-) -> list[CellState]:
-    """The cells of a build that has ended: its file in each runtime that reads it, with each of the settings."""
-    readers = planned.runtimes
-    if outcome.value is None:
-        readers = tuple(name for name in readers if name in planned.made_for) or readers[:1]
-    found = []
-    for runtime in readers:
-        used = {**planned.versions, **plan.runtimes.get(runtime, {})}
-        for each, swept in settings:
-            cell = Cell(planned, runtime, each, swept)
-            state = CellState(cell, built=outcome, outside=outside(used), environment=_environment(plan, cell))
-            if outcome.value is not None:
-                state.artifact = work.store.relative(work.store.artifact(planned.folder) / outcome.value.main)
-                state.broken = _cannot_run(plan, cell)
-            found.append(state)
-    return found
+def _readers(planned: Build, outcome: Outcome[Manifest]) -> tuple[str, ...]:
+    """The runtimes that have rows of a build: all that read its file, or those it was meant for where it failed."""
+    if outcome.value is not None:
+        return planned.runtimes
+    return tuple(name for name in planned.runtimes if name in planned.made_for) or planned.runtimes[:1]
+
+
+def _state(work: Work, plan: CellsPlan, cell: Cell, outcome: Outcome[Manifest]) -> CellState:
+    """What is known of a cell once its build has ended."""
+    planned = cell.build
+    used = {**planned.versions, **plan.runtimes.get(cell.runtime, {})}
+    state = CellState(cell, built=outcome, outside=outside(used), environment=_environment(plan, cell))
+    if outcome.value is not None:
+        state.artifact = work.store.relative(work.store.artifact(planned.folder) / outcome.value.main)
+        state.broken = _cannot_run(plan, cell)
+    return state
 
 
 def _checks(work: Work, inputs: Inputs, plan: CellsPlan, state: CellState) -> list[Step]:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -14,7 +15,6 @@ from lowbit.core.files import aside
 from lowbit.core.outcome import Accuracy
 from lowbit.core.samples import Samples
 from lowbit.data.cache import batches, open_samples
-from lowbit.data.preprocess import to_input
 from lowbit.measure.accuracy import Answers, answer, in_batches_of, in_kind, joined
 from lowbit.measure.stats import mcnemar, paired_margin
 from lowbit.runtimes import find
@@ -22,7 +22,7 @@ from lowbit.worker.doing import doing
 from lowbit.worker.jobs import AccuracyJob
 
 SCORES, PREDICTIONS, RIGHT = "scores.npy", "predictions.npy", "right.npy"
-_BLOCK = 128  # images after which a pass that may end early looks whether it knows enough
+_BLOCK = 128  # images, at least, after which a pass that may end early looks whether it knows enough
 _SEED = 0
 
 Images: TypeAlias = npt.NDArray[np.int64]
@@ -90,14 +90,11 @@ def _until_known(
     float_right = _right(job.reference)
     order = np.random.default_rng(_SEED).permutation(len(samples))
     parts: list[Answers] = []
-    for first in range(0, len(order), _BLOCK):
-        block = order[first : first + _BLOCK]
-        size = job.artifact.batch_size or job.batch_size
-        pictures = (
-            to_input(samples.images[block[at : at + size]], job.preprocess) for at in range(0, len(block), size)
-        )
-        parts.append(answer(predict, pictures, samples.labels[block], job.task, reference=reference[block]))
-        seen = order[: first + len(block)]
+    for block in np.array_split(order, max(1, len(order) // _BLOCK)):
+        chosen = replace(samples, images=samples.images[block], labels=samples.labels[block])
+        pictures = batches(chosen, job.preprocess, job.artifact.batch_size or job.batch_size)
+        parts.append(answer(predict, pictures, chosen.labels, job.task, reference=reference[block]))
+        seen = order[: sum(len(part.right) for part in parts)]
         right = np.concatenate([part.right for part in parts])
         if paired_margin(*_discordant(float_right[seen], right), len(seen)) <= job.enough:
             break
