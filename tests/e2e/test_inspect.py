@@ -118,3 +118,39 @@ def test_what_is_no_artifact_is_refused_in_one_line(project: Path) -> None:
         assert "Traceback" not in done.stderr
         for word in words:
             assert word in done.stderr.splitlines()[-1], (name, done.stderr)
+
+
+@pytest.mark.parametrize("name", ["out.onnx", "out4.xml", "lite.tflite"])
+def test_every_operator_and_tensor_of_the_file(project: Path, name: str) -> None:
+    """Whatever the format: what is stored adds up to less than the file, and each operator's operands are listed."""
+    done = command("inspect", name, "--json", cwd=project)
+    assert done.returncode == 0, done.stderr
+    stored = json.loads(done.stdout)["stored"]
+    tensors = {tensor["name"]: tensor for tensor in stored["tensors"]}
+    assert len(tensors) == len(stored["tensors"])
+    for operator in stored["operators"]:
+        assert {*operator["inputs"], *operator["outputs"]} <= tensors.keys()
+    size = (project / name).with_suffix(".bin" if name == "out4.xml" else Path(name).suffix).stat().st_size
+    total = sum(tensor["stored_bytes"] for tensor in stored["tensors"])
+    assert sum(MACS.values()) - MACS["Conv_2"] // 2 <= total <= size
+    if name != "out4.xml":
+        grids = [tensor for tensor in stored["tensors"] if tensor["scales"]]
+        assert any(tensor["axis"] is not None and len(tensor["scales"]) == 8 for tensor in grids)
+        assert any(tensor["axis"] is None and len(tensor["scales"]) == 1 for tensor in grids)
+
+
+def test_a_vendors_file_is_listed_layer_by_layer(shared: Path) -> None:
+    """MLPerf Tiny's int8 ResNet-8: 78,666 parameters, ten layers with weights, a softmax on 1/256."""
+    path = shared / "models" / "cifar10-resnet8-int8-mlperftiny.tflite"
+    done = command("inspect", str(path), "--json", cwd=shared)
+    assert done.returncode == 0, done.stderr
+    stored = json.loads(done.stdout)["stored"]
+    tensors = {tensor["name"]: tensor for tensor in stored["tensors"]}
+    kinds = [operator["kind"] for operator in stored["operators"]]
+    assert kinds.count("CONV_2D") == 9 and kinds.count("FULLY_CONNECTED") == 1
+    weights = [tensors[each["inputs"][1]] for each in stored["operators"] if each["kind"] == "CONV_2D"]
+    assert all((each["kind"], each["bits"], each["axis"]) == ("int8", 8, 0) for each in weights)
+    (scores,) = (tensors[each["outputs"][0]] for each in stored["operators"] if each["kind"] == "SOFTMAX")
+    assert (scores["scales"], scores["zero_points"]) == ([1 / 256], [-128])
+    text = command("inspect", str(path), "--tensors", cwd=shared)
+    assert text.returncode == 0 and "0.00390625" in text.stdout and text.stdout.count("AVERAGE_POOL_2D") == 1

@@ -17,7 +17,8 @@ from lowbit.core.progress import LayerProgress
 from lowbit.measure.host import facts, int8_sums_saturate
 from lowbit.study.execute.placed import PlacedJob
 from lowbit.study.quantize import LayerWatch
-from lowbit.worker.jobs import BuildJob, load_job
+from lowbit.worker.jobs import BuildJob
+from lowbit.worker.stored_jobs import load_job
 from tests import models
 from tests.e2e.command import environment, make_project
 from tests.e2e.command import lowbit as command

@@ -11,7 +11,8 @@ from lowbit.core.errors import DamagedFile
 from lowbit.core.outcome import Timing
 from lowbit.core.preprocess import Preprocess
 from lowbit.core.settings import Settings
-from lowbit.worker.jobs import SamplesJob, SpeedJob, load_job, load_outcome, save_job, save_outcome
+from lowbit.worker.jobs import SamplesJob, SpeedJob
+from lowbit.worker.stored_jobs import load_job, load_outcome, save_job, save_outcome
 
 TIMING = Timing(1.0, 1.1, 1.2, 1.3, 1.1, 990.0, None, 64, 64, 0.1, True, "VALID", 1000, 0.1, 0.2, 0.0, 0.0, 0.0, False)
 

@@ -17,7 +17,7 @@ from lowbit.sources.find import find
         ("m.PTH", r"file\.py:name.*--weights"),
         ("m.pt2", r"torch\.export\.load\('m\.pt2'\)"),
         ("m.safetensors", r"file\.py:name.*--weights"),
-        ("m.tflite", r"tf2onnx\.convert --tflite m\.tflite .*FLOAT\.onnx --given m\.tflite"),
+        ("m.litertlm", r"expected a classifier's float \.tflite"),
         ("m.pb", r"tf2onnx\.convert --graphdef m\.pb"),
         ("m.xml", r"OpenVINO IR; export the network.*FLOAT\.onnx --given m\.xml"),
         ("m.mlmodel", "Core ML"),

@@ -9,7 +9,8 @@ import pytest
 from lowbit.core.cell import Outcome
 from lowbit.study.execute.flow import Flow, Step
 from lowbit.study.execute.placed import PlacedJob
-from lowbit.worker.jobs import PeakJob, save_outcome
+from lowbit.worker.jobs import PeakJob
+from lowbit.worker.stored_jobs import save_outcome
 
 DONE: Outcome[Any] = Outcome("done")
 

@@ -21,6 +21,11 @@ def add_to(commands: Any) -> None:
         help="a file that `lowbit quantize` wrote, a folder of STUDY/artifacts, or any .onnx, .xml or .tflite",
     )  # fmt: skip
     command.add_argument("--runtimes", default="", metavar="A,B", help="open it in these (those it was made for)")
+    command.add_argument(
+        "--tensors",
+        action="store_true",
+        help="list every operator and tensor of the file: type, shape, scale, zero point",
+    )
     command.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -37,5 +42,5 @@ def run(options: argparse.Namespace) -> int:
         json.dump(to_plain(found), sys.stdout, indent=1, allow_nan=False)
         print()
     else:
-        Console().print(inspection_text(found))
+        Console().print(inspection_text(found, tensors=options.tensors))
     return 0

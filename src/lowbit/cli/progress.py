@@ -9,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
 from rich.progress import Progress as Bars
 
 from lowbit.core.artifact import Manifest
+from lowbit.core.model import FloatModel
 from lowbit.core.outcome import Accuracy, Timing
 from lowbit.report import words
 from lowbit.study.execute.local import Listener, Progress
@@ -19,9 +20,9 @@ _MARKS = {"done": "[green]✓[/]", "unsupported": "[yellow]–[/]", "failed": "[
 @contextmanager
 def shown() -> Iterator[Listener]:
     """A listener that draws a bar a stage on a terminal, and prints a line a job elsewhere."""
-    console = Console(stderr=True)
+    console, figures = Console(stderr=True), Figures()
     if not console.is_terminal:
-        yield lambda event: _print_line(console, event)
+        yield lambda event: _print_line(console, event, figures.of(event.value))
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[now]}"))
     with Bars(*columns, console=console, auto_refresh=False) as bars:
@@ -30,36 +31,60 @@ def shown() -> Iterator[Listener]:
         def listener(event: Progress) -> None:
             if event.stage not in stages:
                 stages[event.stage] = bars.add_task(event.stage, total=event.total, now="")
-            if event.end in ("unsupported", "failed") or figures(event.value):
-                bars.console.print(_line(event), highlight=False)
+            said = figures.of(event.value)
+            if event.end in ("unsupported", "failed") or said:
+                bars.console.print(_line(event, said), highlight=False)
             bars.update(stages[event.stage], completed=event.done, total=event.total, now=_now(event))
             bars.refresh()
 
         yield listener
 
 
-def _print_line(console: Console, event: Progress) -> None:
+def _print_line(console: Console, event: Progress, said: str) -> None:
     if event.ended:
-        console.print(f"{event.stage} {event.done}/{event.total} {_line(event)}", highlight=False, soft_wrap=True)
+        console.print(f"{event.stage} {event.done}/{event.total} {_line(event, said)}", highlight=False, soft_wrap=True)
 
 
-def _line(event: Progress) -> str:
-    said = event.reason[:160] or figures(event.value)
+def _line(event: Progress, said: str) -> str:
+    said = event.reason[:160] or said
     return f"{_MARKS.get(event.end, '')} {escape(event.ended)}{f': {escape(said)}' if said else ''}"
 
 
-def figures(value: object) -> str:
-    """The first figures of a job that has just ended, so that nobody waits for the whole table to see them."""
-    if isinstance(value, Manifest):
-        return f"{words.size(value.size_bytes)}, built in {value.build_s:.1f} s"
-    if isinstance(value, Accuracy):
-        top1 = words.percent(value.correct / value.n_samples)
-        return f"top-1 {top1} %, as float on {words.agreement(value.agreement)} %"
-    if isinstance(value, Timing):
-        latency = value.latency_p50_ms
-        rate = f"{words.significant(value.samples_per_s)} samples/s"
-        return rate if latency is None else f"{words.significant(latency)} ms (p50), {rate}"
-    return ""
+class Figures:
+    """The first figures of jobs that have just ended, so that nobody waits for the whole table to see them.
+
+    Accuracy is told of trained networks alone, and of a pass that ended early as the table tells it: the float model's
+    plus the difference.
+    """
+
+    def __init__(self) -> None:
+        self._trained = True
+        self._float: Accuracy | None = None
+
+    def of(self, value: object) -> str:
+        """What is told of the result of a job; empty for nothing."""
+        if isinstance(value, FloatModel):
+            self._trained, self._float = not value.random_weights, None
+        if isinstance(value, Manifest):
+            return f"{words.size(value.size_bytes)}, built in {value.build_s:.1f} s"
+        if isinstance(value, Accuracy):
+            return self._accuracy(value)
+        if isinstance(value, Timing):
+            latency = value.latency_p50_ms
+            rate = f"{words.significant(value.samples_per_s)} samples/s"
+            return rate if latency is None else f"{words.significant(latency)} ms (p50), {rate}"
+        return ""
+
+    def _accuracy(self, found: Accuracy) -> str:
+        if found.kl is None:
+            self._float = found
+        agreement = f"as float on {words.agreement(found.agreement)} %"
+        if not self._trained:
+            return agreement
+        if self._float is None or found.n_samples >= self._float.n_samples:
+            return f"top-1 {words.percent(found.correct / found.n_samples)} %, {agreement}"
+        top1 = self._float.correct / self._float.n_samples + (found.c - found.b) / found.n_samples
+        return f"top-1 {words.percent(top1)} %, {agreement}, from {words.count(found.n_samples, 'image')}"
 
 
 def _now(event: Progress) -> str:

@@ -38,6 +38,7 @@ class Options:
     target_latency: float | None = None
     target_qps: float | None = None
     timing: bool | None = None
+    profile: bool | None = None
     optimize: Optimize | None = None
     max_drop: float | None = None
     min_agreement: float | None = None

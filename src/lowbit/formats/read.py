@@ -4,6 +4,7 @@ from pathlib import Path
 
 from lowbit.core.errors import UnsupportedError
 from lowbit.core.format import ONNX, OPENVINO_IR, TFLITE, file_format
+from lowbit.core.stored import StoredGraph
 from lowbit.formats.facts import FileFacts
 
 
@@ -22,6 +23,23 @@ def read_facts(path: Path, form: str) -> FileFacts:
 
         return read_litert(path)
     raise UnsupportedError(f"a {form} file does not say the shape of its input", "look at the study's page")
+
+
+def read_stored(path: Path, form: str) -> StoredGraph | None:
+    """Every tensor and operator of the file at `path`; None for formats that are read by their vendor alone."""
+    if form == ONNX.name:
+        from lowbit.formats.onnx.read import stored_onnx
+
+        return stored_onnx(path)
+    if form == OPENVINO_IR.name:
+        from lowbit.formats.openvino.read import stored_openvino
+
+        return stored_openvino(path)
+    if form == TFLITE.name:
+        from lowbit.formats.litert.read import stored_litert
+
+        return stored_litert(path)
+    return None
 
 
 def together(path: Path, form: str) -> list[Path]:

@@ -68,8 +68,7 @@ def adapt(
         notes.append(_scores_note(adapted.graph.output[0], where))
     if layout == "NHWC":
         notes.append(
-            "the model takes images as [N, H, W, C]: the float graph and all files made from it take [N, C, H, W], and "
-            "begin with a Transpose where the model does not begin with the opposite one"
+            "the model takes images as [N, H, W, C]: the float graph and all files made from it take [N, C, H, W]"
         )
     if layout == "NHW":
         notes.append(

@@ -11,6 +11,7 @@ from rich.text import Text
 from lowbit.core.adapter import OpPrecision
 from lowbit.core.artifact import Manifest
 from lowbit.core.preprocess import Preprocess
+from lowbit.core.stored import StoredGraph, StoredTensor
 from lowbit.core.text import one_line
 from lowbit.measure.precision import int8_share
 from lowbit.report import words
@@ -48,6 +49,7 @@ class Inspection:
     - layers: what is known about each layer
     - int8_share: runtime → share of the listed multiply–accumulates that ran as integers
     - refused: runtime → why it could not open the file
+    - stored: every tensor and operator of the file; None for a format that only its vendor reads
     """
 
     path: Path
@@ -60,6 +62,7 @@ class Inspection:
     layers: tuple[LayerFacts, ...]
     int8_share: dict[str, float | None]
     refused: dict[str, str]
+    stored: StoredGraph | None = None
 
 
 def layers_of(
@@ -97,19 +100,96 @@ def shares_of(executed: Mapping[str, tuple[OpPrecision, ...]]) -> dict[str, floa
     return {runtime: int8_share(operators) for runtime, operators in executed.items()}
 
 
-def inspection_text(found: Inspection) -> RenderableType:
-    """Facts, then a table of layers."""
+def inspection_text(found: Inspection, *, tensors: bool = False) -> RenderableType:
+    """Facts, then a table of layers, then what the file stores; all its operators and tensors where asked for."""
+    parts = [_executed(found)]
+    if found.stored is not None and (tensors or found.manifest is None):
+        parts += [Text(), _stored_layers(found.stored)]
+    if found.stored is not None and tensors:
+        parts += [Text(), _stored_operators(found.stored), Text(), _stored_tensors(found.stored)]
+    return Group(*parts)
+
+
+_LONGEST = 40  # letters of a name: converters join all names that an operator stands for
+
+
+def _name(name: str) -> str:
+    half = _LONGEST // 2
+    return name if len(name) <= _LONGEST else f"{name[:half]}…{name[1 - half :]}"
+
+
+def _stored_layers(stored: StoredGraph) -> Table:
+    table = _table("stored layer", "type", "weight", "shape", "bytes")
+    for layer in stored.layers():
+        weight = layer.weight
+        table.add_row(
+            *map(Text, (_name(layer.name), layer.kind, weight.kind, _shape(weight.shape), f"{layer.stored_bytes:,}"))
+        )
+    return table
+
+
+def _stored_operators(stored: StoredGraph) -> Table:
+    table = _table("operator", "type", "reads", "writes")
+    for operator in stored.operators:
+        table.add_row(
+            *map(Text, (operator.name, operator.kind, ", ".join(operator.inputs), ", ".join(operator.outputs)))
+        )
+    return table
+
+
+def _stored_tensors(stored: StoredGraph) -> Table:
+    table = _table("tensor", "type", "shape", "scale", "zero point", "bytes")
+    for tensor in stored.tensors:
+        size = f"{tensor.stored_bytes:,}" if tensor.stored_bytes else words.ABSENT
+        cells = (
+            _name(tensor.name),
+            tensor.kind or words.ABSENT,
+            _shape(tensor.shape),
+            _scales(tensor),
+            _zeros(tensor),
+            size,
+        )
+        table.add_row(*map(Text, cells))
+    return table
+
+
+def _scales(tensor: StoredTensor) -> str:
+    if not tensor.scales:
+        return words.ABSENT
+    if tensor.axis is None:
+        return f"{tensor.scales[0]:.6g}"
+    return f"{min(tensor.scales):.4g} … {max(tensor.scales):.4g}, {len(tensor.scales)} on axis {tensor.axis}"
+
+
+def _zeros(tensor: StoredTensor) -> str:
+    if not tensor.scales:
+        return words.ABSENT
+    zeros = sorted(set(tensor.zero_points or (0,)))
+    return str(zeros[0]) if len(zeros) == 1 else f"{zeros[0]} … {zeros[-1]}"
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return " × ".join(str(size or "?") for size in shape) or words.ABSENT
+
+
+def _table(*headings: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for heading in headings:
+        table.add_column(heading, justify="right" if heading == "bytes" else "left", overflow="fold")
+    return table
+
+
+def _executed(found: Inspection) -> RenderableType:
+    """Facts, then a table of layers as runtimes execute them."""
     grid = Table.grid(padding=(0, 2))
     for name, text in _facts(found):
         grid.add_row(Text(name, style="bold"), Text(text, overflow="fold"))
     if not found.layers:
         return grid
     runtimes = list(found.int8_share)
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for heading in ("layer", "type", "weights", "reads", "bytes", *(f"in {name}" for name in runtimes)):
-        table.add_column(heading, justify="right" if heading == "bytes" else "left", overflow="fold")
+    table = _table("layer", "type", "weights", "reads", "bytes", *(f"in {name}" for name in runtimes))
     for layer in found.layers:
-        cells = [layer.name, layer.op_type, _bits(layer.weight_bits), _bits(layer.activation_bits)]
+        cells = [_name(layer.name), layer.op_type, _bits(layer.weight_bits), _bits(layer.activation_bits)]
         cells.append(words.ABSENT if layer.bytes is None else f"{layer.bytes:,}")
         cells += [layer.precision.get(name, words.ABSENT) for name in runtimes]
         table.add_row(*map(Text, cells))

@@ -102,6 +102,13 @@ class Source(Protocol):
         ...
 
 
+def free_size(request: SourceRequest) -> tuple[int, int] | None:
+    """Height and width for a graph that leaves them free: what the user says, or preprocessing makes of any picture."""
+    if request.input_size is not None:
+        return request.input_size
+    return None if request.preprocess.crop is None else request.sample_shape[1:]
+
+
 def versions(info: SourceInfo) -> dict[str, str]:
     """Like `discover.require`, but raises BadInput: a study cannot go on without its model."""
     try:

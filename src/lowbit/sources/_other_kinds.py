@@ -8,14 +8,13 @@ _WEIGHTS = (
     "torchvision:NAME), and this file with --weights"
 )
 _TENSORFLOW = "python -m tf2onnx.convert"
-_LITERT = f"is a LiteRT model; {_TENSORFLOW} --tflite FILE --output model.onnx, where it is float"
+_LITERT = "is a LiteRT model for large language models; expected a classifier's float .tflite"
 _GIVEN = "where it is quantized: `lowbit compare FLOAT.onnx --given FILE`, with the float model that it was made from"
 
 _BY_SUFFIX = {
     ".keras": "is a Keras model; in Keras 3: model.export('model.onnx', format='onnx')",
     ".h5": "is a Keras model; model = keras.models.load_model('FILE'); model.export('model.onnx', format='onnx')",
     ".pb": f"is a TensorFlow graph; {_TENSORFLOW} --graphdef FILE --inputs A --outputs B --output model.onnx",
-    ".tflite": f"{_LITERT}; {_GIVEN}",
     ".litertlm": _LITERT,
     ".pt": f"{_WEIGHTS}; of a whole module or a TorchScript file: {_TORCH_EXPORT}",
     ".safetensors": _WEIGHTS,

@@ -1,17 +1,25 @@
 """`x.onnx`: a graph that somebody exported, also with external data."""
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from lowbit.core import digest
 from lowbit.core.adapter import Floats
 from lowbit.core.errors import BadInput
 from lowbit.core.text import said
-from lowbit.sources._edge import HALF_TOLERANCE, TOLERANCE, Loaded, Predict, SourceInfo, SourceRequest, refuse_weights
+from lowbit.sources._batches import parts
+from lowbit.sources._edge import (
+    HALF_TOLERANCE,
+    TOLERANCE,
+    Loaded,
+    Predict,
+    SourceInfo,
+    SourceRequest,
+    free_size,
+    refuse_weights,
+)
 
 if TYPE_CHECKING:
     import onnx
@@ -51,7 +59,7 @@ def load(request: SourceRequest) -> Loaded:
 
     path = Path(request.spec)
     graph = load_graph(path)
-    adapted = adapt(graph, request.spec, request.sample_shape, _size(request))
+    adapted = adapt(graph, request.spec, request.sample_shape, free_size(request))
     source, notes = _opened(path, graph, request.threads, adapted.float_types)
     model = write_float(
         adapted.model,
@@ -62,13 +70,6 @@ def load(request: SourceRequest) -> Loaded:
     )
     half = adapted.float_types and not notes
     return Loaded(model, _predict(source, graph, adapted.layout), HALF_TOLERANCE if half else TOLERANCE)
-
-
-def _size(request: SourceRequest) -> tuple[int, int] | None:
-    """Height and width for a graph that leaves them free: what the user says, or preprocessing makes of any picture."""
-    if request.input_size is not None:
-        return request.input_size
-    return None if request.preprocess.crop is None else request.sample_shape[1:]
 
 
 def _opened(
@@ -120,17 +121,7 @@ def _predict(session: "onnxruntime.InferenceSession", graph: "onnx.ModelProto", 
         if layout == "NHW":
             images = images[:, 0]
         given = images.astype(kind, copy=False)
-        scores = [session.run(None, {name: part})[0][:real] for part, real in _parts(given, batch)]
+        scores = [session.run(None, {name: part})[0][:real] for part, real in parts(given, batch)]
         return np.concatenate(scores).reshape(len(images), -1).astype(np.float32, copy=False)
 
     return predict
-
-
-def _parts(images: npt.NDArray[Any], batch: int | str | None) -> Iterator[tuple[npt.NDArray[Any], int]]:
-    """All images, or as many at a time as a fixed batch size asks for, with how many are no repetition of the last."""
-    if not isinstance(batch, int):
-        yield images, len(images)
-        return
-    for start in range(0, len(images), batch):
-        part = images[start : start + batch]
-        yield np.concatenate([part, part[-1:].repeat(batch - len(part), axis=0)]), len(part)

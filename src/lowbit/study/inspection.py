@@ -71,6 +71,7 @@ def inspect(
         layers=layers_of(planned, first.weight_bytes, executed),
         int8_share=shares_of(executed),
         refused=refused,
+        stored=first.stored,
     )
 
 

@@ -18,7 +18,8 @@ from lowbit.study.execute.placed import PlacedJob
 from lowbit.study.inspection import artifact_at
 from lowbit.study.prepare import Work, result_of, samples_and_model, samples_of
 from lowbit.study.store import Store, locked, working_folder
-from lowbit.worker.jobs import ProfileJob, load_outcome
+from lowbit.worker.jobs import ProfileJob
+from lowbit.worker.stored_jobs import load_outcome
 
 _MOST = 2  # artifacts that can stand side by side
 _FEWEST_RUNS = 50

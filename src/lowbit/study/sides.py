@@ -23,7 +23,7 @@ from lowbit.study.ask import InputsAsk
 from lowbit.study.execute.local import LocalExecutor
 from lowbit.study.execute.placed import PlacedJob
 from lowbit.study.inspection import artifact_at
-from lowbit.study.prepare import BATCH, Work, result_of, samples_of
+from lowbit.study.prepare import Work, images_a_call, result_of, samples_of
 from lowbit.study.store import Store
 from lowbit.worker.jobs import FactsJob
 
@@ -142,7 +142,7 @@ def ready(
             runtime=name,
             versions=versions,
             threads=request.threads,
-            batch_size=artifact.batch_size or (1 if dynamic else BATCH),
+            batch_size=artifact.batch_size or (1 if dynamic else images_a_call(artifact.input_shape)),
         )
         found.append(Ready(file, side, artifact, preprocess, samples))
     return found

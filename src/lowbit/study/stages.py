@@ -27,7 +27,7 @@ from lowbit.study.ask import StudyRequest
 from lowbit.study.cells import CellsPlan, files_of
 from lowbit.study.execute.flow import Step
 from lowbit.study.execute.placed import PlacedJob
-from lowbit.study.prepare import BATCH, Inputs, Work
+from lowbit.study.prepare import Inputs, Work, images_a_call
 from lowbit.study.rows import CellState
 from lowbit.study.verification import failure_of, verify_job, with_outcomes
 from lowbit.worker.accuracy import PREDICTIONS, RIGHT
@@ -195,7 +195,7 @@ def _note_verified(work: Work, cells: Sequence[CellState]) -> None:
 def _accuracy_job(work: Work, inputs: Inputs, plan: CellsPlan, state: CellState) -> PlacedJob[Accuracy]:
     cell, settings, manifest = state.cell, state.cell.settings, _manifest(state)
     dynamic = cell.build.recipe.claim == "dynamic" or manifest.dynamic  # scores depend on the batch: use the timed size
-    size = settings.batch_size if dynamic else BATCH
+    size = settings.batch_size if dynamic else images_a_call(inputs.model.input_shape)
     packages = plan.runtimes[cell.runtime]
     # Threads share out the work of float kernels, and no vendor promises that sums keep their order. With 1 and 2
     # threads they did in ONNX Runtime and OpenVINO, which is no proof: only what ignores threads shares a pass.

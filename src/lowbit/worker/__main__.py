@@ -19,7 +19,7 @@ from lowbit.core.cell import Outcome
 from lowbit.core.errors import BadInput, MissingPackage, UnsupportedError
 from lowbit.core.lifeline import PARENT_VARIABLE, die_with_parent
 from lowbit.core.text import kind_and_said, one_line
-from lowbit.worker import doing, jobs
+from lowbit.worker import doing, jobs, stored_jobs
 
 DISK_FULL = errno.ENOSPC
 
@@ -29,9 +29,9 @@ def main(job_path: str, result_path: str, study: str) -> int:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     faulthandler.enable()  # writes the stack to the log when the process crashes
     doing.begin(Path(result_path))
-    job = jobs.load_job(Path(job_path), Path(study))
+    job = stored_jobs.load_job(Path(job_path), Path(study))
     try:
-        jobs.save_outcome(Path(result_path), perform(job))
+        stored_jobs.save_outcome(Path(result_path), perform(job))
         doing.end()
     except OSError as error:
         if error.errno == errno.ENOSPC:

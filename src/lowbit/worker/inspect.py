@@ -8,7 +8,7 @@ from lowbit.core.adapter import OpPrecision, SessionOptions
 from lowbit.core.artifact import Artifact
 from lowbit.core.errors import UnsupportedError
 from lowbit.core.inspected import Inspected
-from lowbit.formats.read import read_facts
+from lowbit.formats.read import read_facts, read_stored
 from lowbit.runtimes import find
 from lowbit.worker.doing import doing
 from lowbit.worker.jobs import InspectJob
@@ -37,7 +37,7 @@ def run(job: InspectJob) -> Inspected:
         operators = session.executed_precision()
     layers = {*job.layers, *found.weight_bytes}
     named = tuple(_renamed(operator, layers, found.layer_of) for operator in operators)
-    return Inspected(found.metadata, found.weight_bytes, named)
+    return Inspected(found.metadata, found.weight_bytes, named, read_stored(job.path, job.format))
 
 
 def _renamed(operator: OpPrecision, layers: Set[str], layer_of: Mapping[str, str]) -> OpPrecision:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lowbit.core.errors import UnsupportedError
 from lowbit.core.refusal import vendor_call
+from lowbit.core.stored import StoredGraph, StoredOperator, StoredTensor
 from lowbit.formats.facts import FileFacts
 from lowbit.formats.scores import are_probabilities
 
@@ -41,6 +42,57 @@ def read_openvino(path: Path) -> FileFacts:
         results=len(results),
         probabilities=are_probabilities(_backwards(root, layers, result)),
     )
+
+
+def stored_openvino(path: Path) -> StoredGraph:
+    """Constants and operators of the .xml file, whose grids are operators too, so that no tensor states one.
+
+    Raises UnsupportedError where it is no XML.
+    """
+    with vendor_call("it is no OpenVINO IR that can be read", path, errors=(ET.ParseError,)):
+        root = ET.parse(path).getroot()
+    layers = root.findall("./layers/layer")
+    names = {(layer.get("id"), port.get("id")): _port_name(layer, port) for layer in layers for port in _outputs(layer)}
+    sources = {
+        (edge.get("to-layer"), edge.get("to-port")): names.get((edge.get("from-layer"), edge.get("from-port")), "")
+        for edge in root.findall("./edges/edge")
+    }
+    tensors, operators = [], []
+    for layer in layers:
+        constant = layer.get("type") == "Const"
+        for port in _outputs(layer):
+            kind = _attribute(layer, "data", "element_type") if constant else (port.get("precision") or "").lower()
+            digits = "".join(letter for letter in kind if letter.isdigit())
+            tensors.append(
+                StoredTensor(
+                    name=_port_name(layer, port),
+                    kind=kind,
+                    shape=tuple(_size(dim.text or "") for dim in port.findall("./dim")),
+                    bits=int(digits) if digits else 8 if kind == "boolean" else None,
+                    stored_bytes=int(_attribute(layer, "data", "size") or 0) if constant else 0,
+                )
+            )
+        if not constant and layer.get("type") not in ("Parameter", "Result"):
+            read = [sources.get((layer.get("id"), port.get("id")), "") for port in layer.findall("./input/port")]
+            operators.append(
+                StoredOperator(
+                    name=layer.get("name") or "",
+                    kind=layer.get("type") or "",
+                    inputs=tuple(name for name in read if name),
+                    outputs=tuple(_port_name(layer, port) for port in _outputs(layer)),
+                )
+            )
+    return StoredGraph(tuple(tensors), tuple(operators))
+
+
+def _outputs(layer: ET.Element) -> list[ET.Element]:
+    return layer.findall("./output/port")
+
+
+def _port_name(layer: ET.Element, port: ET.Element) -> str:
+    """The layer's name; with the port's number where a layer gives several tensors."""
+    name = layer.get("name") or f"layer {layer.get('id')}"
+    return name if len(_outputs(layer)) == 1 else f"{name}:{port.get('id')}"
 
 
 def _backwards(root: ET.Element, layers: list[ET.Element], last: ET.Element) -> Iterator[str]:

@@ -17,7 +17,7 @@ from lowbit.study.execute.flow import Flow, Step
 from lowbit.study.execute.placed import PlacedJob
 from lowbit.worker import doing
 from lowbit.worker.__main__ import DISK_FULL
-from lowbit.worker.jobs import load_outcome, save_job
+from lowbit.worker.stored_jobs import load_outcome, save_job
 
 _LOG_TAIL = 2
 _TICK_S = 0.5

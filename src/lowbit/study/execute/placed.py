@@ -7,7 +7,8 @@ from typing import Generic, TypeVar
 
 from lowbit.core.cell import Outcome
 from lowbit.core.errors import DamagedFile
-from lowbit.worker.jobs import Job, load_outcome
+from lowbit.worker.jobs import Job
+from lowbit.worker.stored_jobs import load_outcome
 
 _KEPT = ("done", "unsupported")  # the next command tries a failed job again: its cause may be gone
 
