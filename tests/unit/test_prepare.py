@@ -421,3 +421,16 @@ def test_a_network_of_everything_has_layers_and_integers_only(tmp_path: Path) ->
     }  # fmt: skip
     shapes = [value.shape for entry in model.graph for value in entry.outputs]
     assert all(shape is not None for shape in shapes)
+
+
+@pytest.mark.parametrize(
+    ("pool", "kind"),
+    [
+        ({"kernel_shape": [6, 5], "strides": [6, 5]}, "GlobalAveragePool"),
+        ({"kernel_shape": [6, 5], "auto_pad": "VALID"}, "GlobalAveragePool"),
+        ({"kernel_shape": [6, 5], "pads": [0, 0, 0, 1]}, "AveragePool"),
+        ({"kernel_shape": [6, 4]}, "AveragePool"),
+    ],
+)
+def test_a_pooling_of_one_window_is_a_mean(tmp_path: Path, pool: dict[str, Any], kind: str) -> None:
+    assert operators(prepared(tmp_path, [node("AveragePool", "x", **pool)])) == kind

@@ -5,7 +5,7 @@
 | a scale or shift a channel of [N, C, H, W] (Mul, Add, …)     | BatchNormalization, folded into the layer before   |
 | BatchNormalization with no layer before it                   | Conv, depthwise, 1 × 1: exact at 8 bits            |
 | MatMul with a constant matrix, and the Add of a bias behind  | Gemm [O, K], between Reshapes where rank > 2       |
-| ReduceMean over height and width                             | GlobalAveragePool, and a Reshape where axes go     |
+| ReduceMean over height and width, AveragePool of all of it   | GlobalAveragePool, and a Reshape where axes go     |
 | GlobalAveragePool over one axis (wrong in OpenVINO)           | GlobalAveragePool over two, between Reshapes       |
 | AveragePool that counts its padding (wrong in both runtimes) | Pad, and AveragePool that counts its own entries   |
 | MaxPool or AveragePool that rounds its output size up        | the same with more padding at the end              |

@@ -1,7 +1,10 @@
-"""A mean over height and width becomes a GlobalAveragePool.
+"""A mean over height and width becomes a GlobalAveragePool, however it is written.
+
+A pooling of one window may give its result a grid of its own only where a runtime knows that it is a mean: LiteRT's
+average over windows keeps the grid of what it reads.
 
 Requires: shapes are inferred, nodes are named. Ensures: no ReduceMean of x [N, C, H, W] over exactly its last two axes
-is left; where it drops them, a Reshape does so behind the pooling.
+is left, nor an AveragePool of one window that is as large as x; where axes go, a Reshape does so behind the pooling.
 """
 
 from collections.abc import Sequence
@@ -14,10 +17,22 @@ from lowbit.graph.values import constant, shape_of
 
 
 def mean_to_pool(model: ir.Model) -> None:
-    """ReduceMean of x [N, C, H, W] over the last two axes → GlobalAveragePool."""
+    """ReduceMean of x [N, C, H, W] over the last two axes, or AveragePool of all of it → GlobalAveragePool."""
     for node in list(model.graph):
         if node.op_type == "ReduceMean":
             _rewrite(model.graph, node)
+        elif node.op_type == "AveragePool" and _covers_all(node):
+            replace(model.graph, node, ir.node("GlobalAveragePool", [node.inputs[0]], name=node.name))
+
+
+def _covers_all(node: ir.Node) -> bool:
+    """Whether the one window of a pooling is its whole input, without padding."""
+    sizes = shape_of(node.inputs[0])
+    kernel = list(node.attributes.get_ints("kernel_shape", ()))
+    if sizes is None or kernel != sizes[2:] or any(node.attributes.get_ints("pads", ())):
+        return False
+    plain = node.attributes.get_string("auto_pad", "NOTSET") in ("NOTSET", "VALID")
+    return plain and all(step == 1 for step in node.attributes.get_ints("dilations", ()))
 
 
 def _rewrite(graph: ir.Graph, node: ir.Node) -> None:
