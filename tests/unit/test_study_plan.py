@@ -68,7 +68,7 @@ def test_a_recipe_of_its_own_may_be_made_for_fewer_runtimes() -> None:
 def test_a_recipe_that_trains_is_made_when_it_is_named_or_epochs_are_given_and_always_with_its_control() -> None:
     qat = Recipe("int8-qat", 8, 8, "integer", on_request=True, epochs=3, control="int8-fine")
     fine = Recipe("int8-fine", 8, 8, "integer", on_request=True, epochs=3)
-    maker = ToolchainInfo("maker", (), None, "onnx", ("native",), (FP32, fine, qat))
+    trainer = ToolchainInfo("trainer", (), None, "onnx", ("native",), (FP32, fine, qat))
     for recipes, epochs, made in (
         ((), None, [("fp32", None)]),
         (("int8-qat",), None, [("int8-fine", 3), ("int8-qat", 3)]),
@@ -76,8 +76,8 @@ def test_a_recipe_that_trains_is_made_when_it_is_named_or_epochs_are_given_and_a
         ((), 5, [("fp32", None), ("int8-fine", 5), ("int8-qat", 5)]),
         (("fp32",), 1, [("fp32", None), ("int8-fine", 1), ("int8-qat", 1)]),
     ):
-        plan = plan_cells([maker, MAKER], [NATIVE], recipes, epochs=epochs)
-        found = [build.recipe for build in plan.builds if build.toolchain.name == "maker"]
+        plan = plan_cells([trainer, MAKER], [NATIVE], recipes, epochs=epochs)
+        found = [build.recipe for build in plan.builds if build.toolchain.name == "trainer"]
         assert [(recipe.name, recipe.epochs) for recipe in found] == made
     with pytest.raises(BadInput, match="--epochs 2: expected a toolchain that trains, but none of maker does"):
         plan_cells([MAKER], [NATIVE], epochs=2)

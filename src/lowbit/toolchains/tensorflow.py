@@ -4,9 +4,12 @@ The converter calibrates with TFLite's reference of the float file: it runs with
 every image, which takes several times as long as running the file.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from lowbit.core.adapter import BuildRequest, Built, ToolchainInfo
+from lowbit.core.errors import UnsupportedError
 from lowbit.core.recipe import Recipe
 from lowbit.core.refusal import vendor_call
 from lowbit.toolchains._edge import Calibration, metadata
@@ -154,5 +157,22 @@ def _convert(request: BuildRequest, twin: "Twin", calibration: Calibration) -> b
         converter.inference_input_type = converter.inference_output_type = tf.as_dtype(border)
     if options.get("calibrate"):
         converter.representative_dataset = lambda: ([twin.fed(batch)] for batch in calibration)
-    with vendor_call("TensorFlow's converter refuses the model", request.model.path):
+    with vendor_call("TensorFlow's converter refuses the model", request.model.path), _lacking():
         return bytes(converter.convert())
+
+
+@contextmanager
+def _lacking() -> Iterator[None]:
+    """An error that names operators, as one sentence: the converter's own message quotes the code that called it."""
+    from tensorflow.lite.python.convert_phase import ConverterError
+
+    try:
+        yield
+    except ConverterError as error:
+        names = sorted({str(each.operator.name) for each in error.errors} - {""})
+        if not names:
+            raise
+        raise UnsupportedError(
+            f"TFLite has no operator for {', '.join(names)}, says TensorFlow's converter",
+            "export the model without it, or leave out the toolchain tensorflow",
+        ) from error

@@ -49,11 +49,11 @@ def _conv(b: Builder, op: ImportedOp, x: Tensor, weight: Array, bias: Array | No
         many = weight.shape[0] // group
         layer = tf_keras.layers.DepthwiseConv2D(w.kernel, depth_multiplier=many, name=b.name(), **how, **_DEPTHWISE)
         kernel = weight.reshape(group, many, *w.kernel).transpose(2, 3, 0, 1)
-    elif group > 1:
+    elif group > 1 and x.rank == 5:
         return _by_groups(b, op, x, weight, bias, how, group, skipped)
     else:
         kind = tf_keras.layers.Conv2D if x.rank == 4 else tf_keras.layers.Conv3D
-        layer = kind(weight.shape[0], w.kernel, name=b.name(), **how, **_ZEROS)
+        layer = kind(weight.shape[0], w.kernel, groups=group, name=b.name(), **how, **_ZEROS)
         kernel = np.moveaxis(weight, (0, 1), (-1, -2))
     y = b.layer(layer, b.last(x), weights=[kernel] if bias is None else [kernel, bias])
     return _taken(b, Tensor(y, channels_last(x.rank), nonnegative=op.relu), skipped)
@@ -69,16 +69,12 @@ def _by_groups(
     group: int,
     skipped: tuple[int, ...],
 ) -> Tensor:
-    """A convolution of groups as one for each group: no layer of Keras has them on every processor."""
-    kind = tf_keras.layers.Conv2D if x.rank == 4 else tf_keras.layers.Conv3D
-    outputs, inputs = weight.shape[0] // group, weight.shape[1]
-    value, parts = b.last(x), []
-    pieces = b.call(lambda t: tuple(tf.split(t, group, axis=-1)), value) if group > 1 else [value]
-    for i, piece in enumerate(pieces):
+    """A convolution of groups over three axes as one for each group: TFLite has none."""
+    outputs, parts = weight.shape[0] // group, []
+    for i, piece in enumerate(b.call(lambda t: tuple(tf.split(t, group, axis=-1)), b.last(x))):
         mine = slice(i * outputs, (i + 1) * outputs)
-        layer = kind(outputs, weight.shape[2:], name=b.name(f"_group{i}"), **how, **_ZEROS)
+        layer = tf_keras.layers.Conv3D(outputs, weight.shape[2:], name=b.name(f"_group{i}"), **how, **_ZEROS)
         kernel = np.moveaxis(weight[mine], (0, 1), (-1, -2))
-        assert kernel.shape[-2] == inputs
         parts.append(b.layer(layer, piece, weights=[kernel] if bias is None else [kernel, bias[mine]]))
     y = b.layer(tf_keras.layers.Concatenate(axis=-1, name=b.name()), *parts)
     return _taken(b, Tensor(y, channels_last(x.rank), nonnegative=op.relu), skipped)

@@ -80,7 +80,18 @@ def mean(b: Builder, op: ImportedOp) -> Value:
 
 def _truncated(x: Any, y: Any) -> Any:
     """x / y of integers, rounded towards zero."""
-    return tf.sign(x) * tf.sign(y) * (tf.abs(x) // tf.abs(y))
+    return _sign(x) * _sign(y) * (_absolute(x) // _absolute(y))
+
+
+def _absolute(x: Any) -> Any:
+    """|x|; TFLite's operator takes no 64-bit integers."""
+    return tf.abs(x) if x.dtype.is_floating else tf.maximum(x, -x)
+
+
+def _sign(x: Any) -> Any:
+    """The sign of x; TFLite's operator takes no 64-bit integers."""
+    one = tf.ones_like(x)
+    return tf.sign(x) if x.dtype.is_floating else tf.minimum(tf.maximum(x, -one), one)
 
 
 def _remainder(x: Any, y: Any) -> Any:
@@ -217,14 +228,14 @@ OPERATORS: dict[str, Handler] = {
     "CastLike": cast_like,
     "Sqrt": _unary(tf.sqrt, nonnegative=True),
     "Neg": _unary(tf.negative),
-    "Abs": _unary(tf.abs, nonnegative=True),
+    "Abs": _unary(_absolute, nonnegative=True),
     "Exp": _unary(tf.exp, nonnegative=True),
     "Log": _unary(tf.math.log),
     "Erf": _unary(erf),
     "Floor": _unary(tf.floor),
     "Ceil": _unary(tf.math.ceil),
     "Round": _unary(tf.round),
-    "Sign": _unary(tf.sign),
+    "Sign": _unary(_sign),
     "Sin": _unary(tf.sin),
     "Cos": _unary(tf.cos),
     "Tan": _unary(lambda t: tf.sin(t) / tf.cos(t)),
