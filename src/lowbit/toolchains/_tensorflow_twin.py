@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import zlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,8 +48,8 @@ class Twin:
 
     def kernels(self) -> int:
         """How many numbers all different kernels hold; biases and what is normalized do not count."""
-        found = {weight.tobytes(): weight.size for weight in self.model.get_weights() if weight.ndim > 1}
-        return sum(found.values())
+        kernels = [weight for weight in self.model.get_weights() if weight.ndim > 1]
+        return sum({(weight.shape, zlib.crc32(weight)): weight.size for weight in kernels}.values())
 
     def check(self, request: BuildRequest) -> None:
         """Raises LowbitError where the twin's scores differ from the float graph's on real images."""
