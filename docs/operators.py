@@ -5,10 +5,10 @@ from pathlib import Path
 
 import onnx.defs
 
+from lowbit.graph.refused import FOLDED, FOLDED_IF_CONSTANT, REFUSED
 from lowbit.quant.model import PRODUCTS
 from lowbit.quant.plan import kinds
 from lowbit.torchgraph.importer import OLDEST_OPSET, OPERATORS
-from lowbit.torchgraph.refused import FOLDED, FOLDED_IF_CONSTANT, REFUSED
 
 PAGE = Path(__file__).with_name("operators.md")
 NEWEST_OPSET = 23
@@ -66,7 +66,7 @@ def _becomes(name: str) -> str:
     if name in FOLDED:
         return "folded"
     if name not in OPERATORS:
-        raise SystemExit(f"{name} is neither carried nor refused: give it a rule, or a reason in torchgraph/refused.py")
+        raise SystemExit(f"{name} is neither carried nor refused: give it a rule, or a reason in graph/refused.py")
     if name in {*PRODUCTS, *kinds.ARITHMETIC, *kinds.PASSING, "BatchNormalization", "Relu", "Clip", "Dropout"}:
         return "integer"
     if name in kinds.POINTWISE | kinds.POINTWISE_OF_TWO:

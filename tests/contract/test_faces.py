@@ -12,7 +12,10 @@ from lowbit.core.discover import require
 from lowbit.core.errors import UnsupportedError
 from tests.contract.adapters import RUNTIMES, TOOLCHAINS
 
-VENDORS = ("torch", "torchvision", "onnxruntime", "openvino", "nncf", "tensorflow", "ai_edge_litert", "litert_torch")
+VENDORS = (
+    *("torch", "torchvision", "onnxruntime", "openvino", "nncf", "ai_edge_litert", "litert_torch"),
+    *("tensorflow", "tf_keras", "tensorflow_model_optimization"),
+)
 FACES: list[RuntimeInfo | ToolchainInfo] = [
     *(runtime.INFO for runtime in RUNTIMES.values()),
     *(toolchain.INFO for toolchain in TOOLCHAINS.values()),
@@ -56,7 +59,7 @@ def test_a_missing_package_is_said_with_its_remedy(
 @face
 def test_the_remedy_installs_every_package(info: RuntimeInfo | ToolchainInfo) -> None:
     """Only adapters of lowbit's own: a plug-in brings its packages itself."""
-    if info.name not in {"onnxruntime", "openvino", "nncf", "litert", "torch", "lowbit"}:
+    if info.name not in {"onnxruntime", "openvino", "nncf", "litert", "torch", "tensorflow", "lowbit"}:
         pytest.skip("a plug-in")
     assert set(info.packages) - {"lowbit"} <= installed_by(info.extra or "")
 

@@ -28,6 +28,7 @@ OURS_IN_TOOLCHAINS = {
     "litert": "lowbit.toolchains.litert._ranges",
     "nncf": "lowbit.formats.openvino.tidy.number_by_place",
     "onnxruntime": "lowbit.toolchains.onnxruntime.int8_sums_saturate",
+    "tensorflow": "lowbit.kerasgraph.importer.import_graph",
     "torch": "lowbit.torchgraph.importer.import_graph",
 }
 READING_IMAGES = "lowbit.toolchains._edge.batches"  # called from inside the vendor's call

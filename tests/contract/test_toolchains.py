@@ -28,9 +28,15 @@ PROMISED = {
     "onnxruntime": {"fp32", "fp16", "int8-dynamic", "int8-static", "int16x8"},
     "nncf": {"fp32", "fp16", "bf16", "int8-static", "int8-mixed", "int8-weight-only"},
     "litert": {"fp32", "fp16", "int8-dynamic", "int8-static", "int16x8", "int8-weight-only"},
+    "tensorflow": {"fp32", "fp16", "int8-dynamic", "int8-static", "int8-integer-only", "int16x8"},
     "torch": {"fp32", "bf16", "int8-dynamic", "int8-static"},
 }
-ON_REQUEST = {"lowbit": ("w2a8", "w5a6", "w3a3-ir", "w4a8-tflite"), "torch": ("fp16-dynamic",)}  # of many
+ALONE = {"int8-integer-only", "int8-keras"}  # that others neither make nor refuse
+ON_REQUEST = {  # of many
+    "lowbit": ("w2a8", "w5a6", "w3a3-ir", "w4a8-tflite"),
+    "tensorflow": ("int8-integer-only-uint8",),
+    "torch": ("fp16-dynamic",),
+}
 EVERY = [
     (name, recipe.name)
     for name, toolchain in sorted(TOOLCHAINS.items())
@@ -56,6 +62,7 @@ def test_face(name: str) -> None:
     info = TOOLCHAINS[name].INFO
     made = [recipe.name for recipe in info.recipes]
     assert info.name == name
+    assert {recipe.control for recipe in info.recipes} <= {"", *made}
     assert len(set(made)) == len(made)
     assert not set(made) & set(info.refuses)
     assert all(reason for reason in info.refuses.values())
@@ -68,7 +75,7 @@ def test_face(name: str) -> None:
 def test_promised_recipes(name: str) -> None:
     info = TOOLCHAINS[name].INFO
     assert {recipe.name for recipe in info.recipes if not recipe.on_request} == PROMISED[name]
-    assert set(info.refuses) == set(RECIPES) - PROMISED[name]
+    assert set(info.refuses) - ALONE == set(RECIPES) - PROMISED[name]
 
 
 @pytest.mark.parametrize(("name", "recipe"), EVERY)

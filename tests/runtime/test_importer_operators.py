@@ -12,10 +12,10 @@ import torch
 from torch.export import Dim
 
 from lowbit.core.errors import UnsupportedError
+from lowbit.graph.refused import FOLDED, REFUSED
 from lowbit.reference.graph import load_integer_graph
 from lowbit.reference.op import real
 from lowbit.torchgraph.importer import OPERATORS, import_graph
-from lowbit.torchgraph.refused import FOLDED, REFUSED
 from tests.runtime.cases import everything
 from tests.runtime.cases.case import Case
 from tests.runtime.importing import build, node

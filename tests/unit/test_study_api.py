@@ -78,7 +78,7 @@ def test_every_argument_of_compare_is_in_the_command(asked: list[Any]) -> None:
         "scenario": "offline", "threads": 2, "batch_size": 5, "isa": ("avx2",), "min_duration": 0.1, "rounds": 2,
         "official": True, "timing": False, "input_size": "8x8", "threshold": 0.25, "min_agreement": 80.0,
         "optimize": "size", "max_drop": 2.5, "time_limit": 60.0, "out": "s", "rules": "v2.1", "target_latency": 20.0,
-        "given": ["a, b.onnx", "c.tflite"],
+        "given": ["a, b.onnx", "c.tflite"], "epochs": 4,
     }  # fmt: skip
     server: dict[str, Any] = {  # not offline, not official, and timed
         "scenario": "server", "target_qps": 50.0, "budget": "20m", "profile": True,

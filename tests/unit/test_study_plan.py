@@ -65,6 +65,24 @@ def test_a_recipe_of_its_own_may_be_made_for_fewer_runtimes() -> None:
     assert plan.builds[1].runtimes == ("alien", "native")
 
 
+def test_a_recipe_that_trains_is_made_when_it_is_named_or_epochs_are_given_and_always_with_its_control() -> None:
+    qat = Recipe("int8-qat", 8, 8, "integer", on_request=True, epochs=3, control="int8-fine")
+    fine = Recipe("int8-fine", 8, 8, "integer", on_request=True, epochs=3)
+    trainer = ToolchainInfo("trainer", (), None, "onnx", ("native",), (FP32, fine, qat))
+    for recipes, epochs, made in (
+        ((), None, [("fp32", None)]),
+        (("int8-qat",), None, [("int8-fine", 3), ("int8-qat", 3)]),
+        (("int8-fine",), None, [("int8-fine", 3)]),
+        ((), 5, [("fp32", None), ("int8-fine", 5), ("int8-qat", 5)]),
+        (("fp32",), 1, [("fp32", None), ("int8-fine", 1), ("int8-qat", 1)]),
+    ):
+        plan = plan_cells([trainer, MAKER], [NATIVE], recipes, epochs=epochs)
+        found = [build.recipe for build in plan.builds if build.toolchain.name == "trainer"]
+        assert [(recipe.name, recipe.epochs) for recipe in found] == made
+    with pytest.raises(BadInput, match="--epochs 2: expected a toolchain that trains, but none of maker does"):
+        plan_cells([MAKER], [NATIVE], epochs=2)
+
+
 def test_nothing_left_to_measure_is_bad_input() -> None:
     with pytest.raises(BadInput, match="nothing to measure"):
         plan_cells([ToolchainInfo("m", (), None, "strange", ("native",), (FP32,))], [NATIVE])

@@ -197,6 +197,7 @@ def test_whatever_can_change_an_artifact_changes_its_key() -> None:
     changed = [
         key_of(request(), replace(build, versions={"tool": "2.0"}), MODEL, SAMPLES, HOST),
         key_of(request(), replace(build, recipe=replace(INT16, options={"x": 1})), MODEL, SAMPLES, HOST),
+        keys.build_key(request().inputs, build, MODEL, SAMPLES, HOST, 1, classes=(1, 0)),
         key_of(request(), build, replace(MODEL, digest="d2"), SAMPLES, HOST),
         key_of(request(), build, MODEL, replace(SAMPLES, digest="c2"), HOST),
         key_of(request(preprocess=Preprocess("raw", scale=1.0)), build, MODEL, SAMPLES, HOST),

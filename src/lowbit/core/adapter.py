@@ -99,6 +99,8 @@ class BuildRequest:
       what verification needs; none of it is shipped. None: nothing is kept for verification.
     - progress: may be called after each finished layer
     - given: the file that the user gives, for the toolchain that takes files as they are; None for all others
+    - classes: classes[label] is the model's output for a label of the calibration samples, for recipes that train;
+      empty: a label is its output
     """
 
     model: FloatModel
@@ -113,6 +115,7 @@ class BuildRequest:
     evidence: Path | None = None
     progress: LayerListener = lambda _done, _total, _layer: None
     given: Path | None = None
+    classes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ class Options:
     toolchains: tuple[str, ...] | None = None
     recipes: tuple[str, ...] | None = None
     bits: tuple[int, ...] | None = None
+    epochs: int | None = None
     given: tuple[str, ...] | None = None
     runtimes: tuple[str, ...] | None = None
     scenario: tuple[Scenario, ...] | None = None

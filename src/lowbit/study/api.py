@@ -34,6 +34,7 @@ def compare(
     toolchains: Sequence[str] = (),
     recipes: Sequence[str] = (),
     bits: Sequence[int] = (),
+    epochs: int | None = None,
     given: str | Path | Sequence[str | Path] = (),
     runtimes: Sequence[str] = (),
     scenario: Scenario | Sequence[Scenario] = "single-stream",
@@ -75,6 +76,8 @@ def compare(
     - toolchains, runtimes: names; empty: all that are installed
     - recipes: names; empty: all of these toolchains that are not made on request only
     - bits: widths N of weights for which lowbit's own recipe wNa8 is added
+    - epochs: how often recipes that train (int8-qat) see the labelled calibration images; they are then made without
+      being named. None: as often as each says itself, where it is named
     - given: files that somebody else made of the model, .onnx, .xml (OpenVINO IR) or .tflite, quantized or float; each
       is measured in every runtime that reads it, in rows named given/STEM
     - scenario: MLPerf LoadGen's scenario. This and the next three take one value or a list: a sweep, whose rows are
@@ -116,6 +119,7 @@ def compare(
         toolchains=toolchains,
         recipes=recipes,
         bits=bits,
+        epochs=epochs,
         given=given,
         runtimes=runtimes,
         scenario=scenario,

@@ -71,6 +71,7 @@ class StudyRequest:
     - input_size: (height, width) for a model that leaves them free
     - given: files of others that are measured beside what is made
     - profile: whether every cell that is timed is profiled too
+    - epochs: how often recipes that train do so, which are then made without being named; None: as each says itself
     """
 
     model: str
@@ -99,6 +100,7 @@ class StudyRequest:
     random_weights: bool = False
     given: tuple[Path, ...] = ()
     profile: bool = False
+    epochs: int | None = None
 
     def __post_init__(self) -> None:
         settings = self.settings
@@ -123,6 +125,7 @@ class StudyRequest:
             ",".join(map(str, self.bits)),
             "widths of weights from 2 to 8, each of them once",
         )
+        _check(self.epochs is None or self.epochs >= 1, "--epochs", self.epochs, "1 or more, or leave it out")
         _check(settings.seed >= 0, "--seed", settings.seed, "0 or more")
         _check(settings.rounds >= 0, "--rounds", settings.rounds, "1 or more, or 0 where nothing is timed")
         _check(0 < settings.min_duration_s < inf, "--min-duration", settings.min_duration_s, "seconds above 0")

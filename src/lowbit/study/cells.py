@@ -55,15 +55,18 @@ def plan_cells(
     recipes: Sequence[str] = (),
     swept: Sequence[str] = (),
     given: Mapping[str, Path] = _NONE,
+    epochs: int | None = None,
 ) -> CellsPlan:
     """Plan every recipe of every toolchain, on every runtime that reads its format.
 
     - recipes: only these are planned, in the toolchains' own order; empty: all that are not made on request only
     - swept: recipes of our own engine that are planned in addition
     - given: recipe of the toolchain `given` → the user's file. All of them are planned, whatever `recipes` says.
+    - epochs: how often recipes that train do so; they are planned then, whatever `recipes` says. None: as often as
+      each says itself, and only where it is named.
 
-    Raises BadInput for an unknown recipe, for a given file that no runtime reads, and where no runtime reads anything
-    that would be made.
+    A recipe's control is planned with it. Raises BadInput for an unknown recipe, for a given file that no runtime
+    reads, and where no runtime reads anything that would be made.
     """
     makers = [info for info in toolchains if info.name != GIVEN]
     known = {recipe.name for info in makers for recipe in info.recipes}
@@ -72,6 +75,9 @@ def plan_cells(
         if name not in known:
             choices = sorted({short for info in makers for short in (*short_names(info), *info.refuses)})
             raise BadInput(f"no recipe is called {name!r}; choose from {', '.join(choices)}")
+    if epochs is not None and all(recipe.epochs is None for info in makers for recipe in info.recipes):
+        asked = ", ".join(info.name for info in makers)
+        raise BadInput(f"--epochs {epochs}: expected a toolchain that trains, but none of {asked} does")
     present: dict[str, Mapping[str, str]] = {}
     missing: dict[str, str] = {}
     for runtime in runtimes:
@@ -81,7 +87,7 @@ def plan_cells(
             missing[runtime.name] = str(error)
     builds: list[Build] = []
     impossible: list[Impossible] = []
-    for info in toolchains:
+    for info in (_trained(each, epochs) for each in toolchains):
         intended = [name for name in info.made_for if name in present or name in missing]
         for name, reason in info.refuses.items():
             if not recipes or name in recipes:
@@ -93,7 +99,10 @@ def plan_cells(
             or not (recipes or recipe.on_request)
             or (info.name == OWN and recipe.name in swept)
             or info.name == GIVEN
+            or (epochs is not None and recipe.epochs is not None)
         ]
+        controls = {recipe.control for recipe in wanted}
+        wanted = [recipe for recipe in info.recipes if recipe in wanted or recipe.name in controls]
         for recipe in wanted:
             readers = _readers(info, recipe, runtimes)
             file = given.get(recipe.name) if info.name == GIVEN else None
@@ -114,6 +123,14 @@ def plan_cells(
         )
     kept = tuple(build for build in builds if build.runtimes)
     return CellsPlan(kept, present, missing, tuple(impossible), {info.name: info for info in runtimes})
+
+
+def _trained(info: ToolchainInfo, epochs: int | None) -> ToolchainInfo:
+    """The toolchain, whose recipes that train do so for `epochs`."""
+    if epochs is None:
+        return info
+    recipes = (each if each.epochs is None else replace(each, epochs=epochs) for each in info.recipes)
+    return replace(info, recipes=tuple(recipes))
 
 
 def files_of(planned: Build, settings: Sequence[Settings]) -> list[tuple[Build, list[Settings]]]:

@@ -54,6 +54,7 @@ def planned(request: StudyRequest) -> CellsPlan:
         request.recipes,
         [f"w{width}a8" for width in request.bits],
         {recipe.name: path for recipe, path in given},
+        request.epochs,
     )
     check_isa(request.all_settings, facts())
     return plan

@@ -44,18 +44,24 @@ def model_key(asked: InputsAsk, fingerprint: str, packages: tuple[str, ...], sam
 
 
 def build_key(
-    asked: InputsAsk, build: Build, model: FloatModel, calibration: Samples, host: Host, batch_size: int
+    asked: InputsAsk,
+    build: Build,
+    model: FloatModel,
+    calibration: Samples,
+    host: Host,
+    batch_size: int,
+    classes: tuple[int, ...] = (),
 ) -> str:
     """Key of an artifact: graph, calibration images, recipe, its packages, and instruction sets (reduce_range).
 
-    The recipe of a given file holds the digest of its contents.
+    The recipe of a given file holds the digest of its contents. classes: of a recipe that trains.
     """
     batch = batch_size if build.fixes_batch else None
     return digest.of_value(
         [
             exact_version(), "build", model.digest, model.name, calibration.digest, asked.preprocess,
             build.toolchain.name, build.recipe, build.versions, batch,
-            asked.threads, asked.seed, host.isa,
+            asked.threads, asked.seed, host.isa, classes,
         ]
     )  # fmt: skip
 

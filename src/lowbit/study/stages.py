@@ -55,7 +55,8 @@ def make(work: Work, inputs: Inputs, plan: CellsPlan, settings: Sequence[Setting
             cells[place] = [_state(work, plan, cell, outcome) for cell in made]
             return [step for each in cells[place] if each.alive for step in _checks(work, inputs, plan, each)]
 
-        job = build_job(work, inputs.model, inputs.calibration, planned, served[0].batch_size, planned.folder)
+        size, classes = served[0].batch_size, inputs.task.outputs
+        job = build_job(work, inputs.model, inputs.calibration, planned, size, planned.folder, classes)
         return Step("build", job, then)
 
     work.executor.flow([build(place, *file) for place, file in enumerate(files)], _slots(work, settings))
@@ -128,11 +129,21 @@ def _cannot_run(plan: CellsPlan, cell: Cell) -> Failure | None:
 
 
 def build_job(
-    work: Work, model: FloatModel, calibration: Samples, planned: Build, batch_size: int, folder: str
+    work: Work,
+    model: FloatModel,
+    calibration: Samples,
+    planned: Build,
+    batch_size: int,
+    folder: str,
+    classes: tuple[int, ...] = (),
 ) -> PlacedJob[Manifest]:
-    """The job that builds `planned` into the folder artifacts/`folder`."""
+    """The job that builds `planned` into the folder artifacts/`folder`.
+
+    classes: the model's output for each label, which recipes that train learn from
+    """
     asked, store = work.asked, work.store
-    key = keys.build_key(asked, planned, model, calibration, work.executor.host, batch_size)
+    classes = classes if planned.recipe.epochs is not None else ()
+    key = keys.build_key(asked, planned, model, calibration, work.executor.host, batch_size, classes)
     job = BuildJob(
         key=key,
         toolchain=planned.toolchain.name,
@@ -148,6 +159,7 @@ def build_job(
         threads=asked.threads,
         seed=asked.seed,
         given=planned.given,
+        classes=classes,
     )
     leaves = kept_files(job.out, key, job.evidence)
     return PlacedJob(

@@ -15,6 +15,7 @@ from torch import fx
 
 from lowbit.core.errors import BadInput, UnsupportedError
 from lowbit.core.text import said
+from lowbit.graph.refused import FOLDED_IF_CONSTANT, REFUSED
 from lowbit.reference.floats.evaluate import evaluate
 from lowbit.torchgraph.builder import Builder, Handler
 from lowbit.torchgraph.operators import (
@@ -32,7 +33,6 @@ from lowbit.torchgraph.operators import (
     shapes,
     sizes,
 )
-from lowbit.torchgraph.refused import FOLDED_IF_CONSTANT, REFUSED
 from lowbit.torchgraph.values import Constant, ImportedOp, Value
 
 OPERATORS: dict[str, Handler] = {

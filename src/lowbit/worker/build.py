@@ -43,6 +43,7 @@ def run(job: BuildJob) -> Manifest:
                     seed=job.seed,
                     progress=lambda done, total, layer: save_json(job.progress, LayerProgress(done, total, layer)),
                     given=job.given,
+                    classes=job.classes,
                 )
             )
         total_s = time.perf_counter() - start

@@ -112,6 +112,7 @@ class BuildJob:
     - progress: the file that says how far the build is
     - batch_size: for formats with a fixed batch size
     - given: the file that the user gives, for the toolchain that takes files as they are
+    - classes: the model's output for each label, where the recipe trains
     """
 
     KIND: ClassVar[str] = "build"
@@ -130,6 +131,7 @@ class BuildJob:
     threads: int
     seed: int
     given: Path | None = None
+    classes: tuple[int, ...] = ()
 
     @property
     def result_type(self) -> type[Manifest]:

@@ -1,4 +1,4 @@
-"""ONNX operators that the importer refuses, and why. Error messages and `docs/operators.md` give these reasons."""
+"""ONNX operators that the importers refuse, and why. Error messages and `docs/operators.md` give these reasons."""
 
 _QUANTIZED = "the model is quantized already: lowbit starts from the float model that it was made from"
 _RANDOM = "it draws random numbers: what it gives is no function of the image"

@@ -1,0 +1,1 @@
+"""The rules of the importer, one file a family of operators."""
