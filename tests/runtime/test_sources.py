@@ -10,79 +10,26 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from lowbit.core.adapter import Floats
+from lowbit.core import discover
 from lowbit.core.errors import BadInput, LowbitError
 from lowbit.core.model import GRAPH, FloatModel
-from lowbit.core.samples import Samples
 from lowbit.data.datasets import open_dataset
-from lowbit.data.declare import parse
 from lowbit.data.preprocess import to_input
 from lowbit.sources import torch_digits
-from lowbit.sources._edge import Loaded, Predict, SourceRequest, versions
+from lowbit.sources._edge import Predict, versions
 from lowbit.sources.check import check_against_source
 from lowbit.sources.find import every, find
 from lowbit.sources.torch_zoo import random_network
+from tests.runtime.sourcing import checked, load, opened, request, varied
 
 
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
     torch.set_num_threads(1)
-
-
-def pictures(count: int, shape: tuple[int, int, int]) -> Samples:
-    """Coarse coloured squares with noise: unlike plain noise, they differ after averaging."""
-    channels, height, width = shape
-    rng = np.random.default_rng(0)
-    coarse = rng.integers(0, 180, (count, 4, 4, channels)).repeat(height // 4, 1).repeat(width // 4, 2)
-    images = (coarse + rng.integers(0, 76, (count, height, width, channels))).astype(np.uint8)
-    labels = np.zeros(count, np.int64)
-    return Samples(Path(), "calibration", "pictures", tuple("abcdefghij"), images, labels)
-
-
-def request(
-    spec: str,
-    out: Path,
-    shape: tuple[int, int, int],
-    *,
-    preprocess: str = "unit",
-    weights: Path | None = None,
-    outputs: int | None = None,
-    seed: int = 0,
-    count: int = 32,
-) -> SourceRequest:
-    samples = pictures(count, shape)
-    return SourceRequest(spec, weights, shape, outputs, samples, parse(preprocess), out, seed=seed)
-
-
-def load(asked: SourceRequest) -> Loaded:
-    return find(asked.spec).load(asked)
-
-
-def opened(model: FloatModel) -> Predict:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(model.path), options, providers=["CPUExecutionProvider"])
-
-    def predict(images: Floats) -> Floats:
-        scores: Floats = session.run([model.output_name], {model.input_name: images})[0]
-        return scores
-
-    return predict
-
-
-def checked(asked: SourceRequest) -> tuple[FloatModel, Floats]:
-    """The float model and its scores of the calibration images, compared with the source's at several batch sizes."""
-    loaded = load(asked)
-    predict = opened(loaded.model)
-    images = to_input(asked.calibration.images[:16], asked.preprocess)
-    for part in (images, images[:1], images[:3]):
-        assert check_against_source(predict, loaded.predict, part) < 1e-3
-    return loaded.model, predict(images)
 
 
 # --- which kind -------------------------------------------------------------------------------------------------------
@@ -99,6 +46,10 @@ def checked(asked: SourceRequest) -> tuple[FloatModel, Floats]:
         ("package.module:make", "python"),
         ("torchvision:resnet18", "torchvision"),
         ("torchvision.models:resnet18", "python"),
+        ("some/m.keras", "keras-file"),
+        ("m.H5", "keras-file"),
+        ("keras:MobileNetV2", "keras"),
+        ("keras.applications:MobileNetV2", "python"),
     ],
 )
 def test_exactly_one_source_claims_a_model(spec: str, kind: str) -> None:
@@ -106,7 +57,7 @@ def test_exactly_one_source_claims_a_model(spec: str, kind: str) -> None:
     assert find(spec).INFO.name == kind
 
 
-@pytest.mark.parametrize("spec", ["", "digits", "model.h5", "net.py", "net.py:", "https://host/x", "a b:c"])
+@pytest.mark.parametrize("spec", ["", "digits", "model.weights.h5", "net.py", "net.py:", "https://host/x", "a b:c"])
 def test_what_is_no_model_is_told_the_forms(spec: str) -> None:
     with pytest.raises(BadInput, match=r"x\.onnx.*torchvision:NAME"):
         find(spec)
@@ -114,12 +65,18 @@ def test_what_is_no_model_is_told_the_forms(spec: str) -> None:
 
 def test_choosing_and_digesting_imports_no_vendor(tmp_path: Path, tiny_model: FloatModel) -> None:
     (tmp_path / "net.py").write_text("import torch\n")
+    (tmp_path / "saved").mkdir()
+    for name in ("m.keras", "m.h5", "saved/saved_model.pb"):
+        (tmp_path / name).write_bytes(b"not looked into")
     specs = ["digits-cnn", "torchvision:resnet18", str(tiny_model.path), f"{tmp_path}/net.py:f"]
+    if discover.versions(("tensorflow",)):
+        specs += ["keras:MobileNetV2", f"{tmp_path}/m.keras", f"{tmp_path}/m.h5", f"{tmp_path}/saved"]
     code = (
         "import sys\nfrom lowbit.sources.find import find\n"
         f"for spec in {specs!r}:\n"
         "    assert find(spec).fingerprint(spec, None)\n"
-        "print(sorted({'torch', 'torchvision', 'onnxruntime', 'sklearn'} & set(sys.modules)))"
+        "vendors = {'torch', 'torchvision', 'onnxruntime', 'sklearn', 'tensorflow', 'keras', 'h5py'}\n"
+        "print(sorted(vendors & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -354,14 +311,25 @@ def test_weights_that_the_code_reads_itself_are_seen_in_the_graph_alone(tmp_path
 
 
 @pytest.mark.parametrize(
-    ("kind", "said"), [("torchvision", "torchvision:NAME cannot be loaded: "), ("python", "package.module:name cannot")]
+    ("kind", "said", "extra"),
+    [("torchvision", "torchvision:NAME cannot", "torch"), ("keras-file", "x.keras or x.h5 cannot", "tensorflow")],
 )
-def test_a_missing_package_is_named_with_its_remedy(kind: str, said: str) -> None:
+def test_a_missing_package_is_named_with_its_remedy(kind: str, said: str, extra: str) -> None:
     (info,) = (source.INFO for source in every() if source.INFO.name == kind)
     with pytest.raises(BadInput) as error:
         versions(replace(info, packages=("torch", "lowbit-no-such-package")))
     assert said in str(error.value)
-    assert "lowbit-no-such-package is not installed: pip install 'lowbit[torch]'" in str(error.value)
+    assert f"lowbit-no-such-package is not installed: pip install 'lowbit[{extra}]'" in str(error.value)
+
+
+@pytest.mark.parametrize(("missing", "extra"), [("torch.nn", "torch"), ("tf_keras", "tensorflow")])
+def test_a_framework_that_the_users_code_lacks_is_named_with_its_remedy(
+    tmp_path: Path, missing: str, extra: str
+) -> None:
+    path = tmp_path / "net.py"
+    path.write_text(f"raise ModuleNotFoundError('No module named {missing}', name={missing!r})\n")
+    with pytest.raises(BadInput, match=rf"importing .*net\.py raised .*; pip install 'lowbit\[{extra}\]'"):
+        load(request(f"{path}:make", tmp_path / "out", (3, 8, 8)))
 
 
 # --- weights that do not fit ------------------------------------------------------------------------------------------
@@ -467,11 +435,6 @@ def test_the_shared_resnet18_reaches_its_accuracy(tmp_path: Path, shared: Path) 
     predict = opened(model)
     scores = np.concatenate([predict(part) for part in np.array_split(images, 10)])
     assert 0.846 < (scores.argmax(1) == test.labels[:1000]).mean() < 0.888
-
-
-def varied(scores: Floats) -> bool:
-    """More than one class, and no score is the same for all images."""
-    return len(set(scores.argmax(1).tolist())) > 1 and bool((scores.std(0) > 0.02).all())
 
 
 @pytest.mark.parametrize("name", ["squeezenet1_1", "resnet18"])

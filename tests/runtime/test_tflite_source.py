@@ -9,7 +9,7 @@ import pytest
 from lowbit.core.errors import BadInput
 from tests.litert_files import FileWriter
 from tests.runtime.test_litert_reading import floats, ints
-from tests.runtime.test_sources import checked, load, request
+from tests.runtime.sourcing import checked, load, request
 
 pytest.importorskip("ai_edge_litert")
 

@@ -44,6 +44,16 @@ def test_the_presets_are_what_the_documentation_says() -> None:
     ends = np.array([0, 255], np.uint8).reshape(2, 1, 1, 1)
     assert to_input(ends, parse("unit")).ravel().tolist() == [0, 1]
     assert to_input(ends, parse("raw")).ravel().tolist() == [0, 255]
+    assert to_input(ends, parse("keras-tf")).ravel().tolist() == [-1, 1]
+
+
+def test_keras_own_presets_do_what_preprocess_input_does() -> None:
+    """Its formulas, of one red pixel (255, 0, 51): caffe turns to BGR and subtracts ImageNet's mean, torch divides."""
+    red = np.array([255, 0, 51], np.uint8).reshape(1, 1, 1, 3)
+    tf, caffe, torch = (to_input(red, parse(f"keras-{mode}")).ravel() for mode in ("tf", "caffe", "torch"))
+    np.testing.assert_allclose(tf, [1, -1, 51 / 127.5 - 1], atol=1e-6)
+    np.testing.assert_allclose(caffe, [51 - 103.939, -116.779, 255 - 123.68], atol=1e-4)
+    np.testing.assert_allclose(torch, [(1 - 0.485) / 0.229, -0.456 / 0.224, (0.2 - 0.406) / 0.225], atol=1e-6)
 
 
 def test_keys_change_a_preset() -> None:

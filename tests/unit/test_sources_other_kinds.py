@@ -11,8 +11,7 @@ from lowbit.sources.find import find
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("m.h5", r"keras\.models\.load_model\('m\.h5'\).*model\.export\('model\.onnx'"),
-        ("m.keras", r"model\.export\('model\.onnx'"),
+        ("m.weights.h5", r"holds weights without.*keras:NAME.*--weights"),
         ("m.pt", r"file\.py:name.*--weights; .*torch\.onnx\.export"),
         ("m.PTH", r"file\.py:name.*--weights"),
         ("m.pt2", r"torch\.export\.load\('m\.pt2'\)"),
@@ -25,6 +24,7 @@ from lowbit.sources.find import find
         ("m.joblib", r"pickle.*file\.py:name"),
         ("net.py", r"net\.py:name"),
         ("resnet50", "torchvision:resnet50"),
+        ("ResNet50", "keras:ResNet50"),
         ("m.onn", "expected one of: "),
     ],
 )
@@ -32,13 +32,12 @@ def test_an_unknown_kind_of_model_is_told_what_to_do(name: str, said: str) -> No
     with pytest.raises(BadInput, match=said) as error:
         find(name)
     assert "\n" not in str(error.value)
-    assert "expected one of: digits-cnn, x.onnx" in str(error.value)
+    assert "expected one of: digits-cnn, x.keras or x.h5, keras:NAME, x.onnx" in str(error.value)
 
 
 @pytest.mark.parametrize(
     ("inside", "said"),
     [
-        ("saved_model.pb", "--saved-model .*m --output model.onnx"),
         ("config.json", "optimum-cli export onnx --model"),
         ("net.onnx", r"give the file in it: .*m/net\.onnx"),
         ("other", "give the file of the model itself"),

@@ -78,7 +78,7 @@ def test_every_argument_of_compare_is_in_the_command(asked: list[Any]) -> None:
         "scenario": "offline", "threads": 2, "batch_size": 5, "isa": ("avx2",), "min_duration": 0.1, "rounds": 2,
         "official": True, "timing": False, "input_size": "8x8", "threshold": 0.25, "min_agreement": 80.0,
         "optimize": "size", "max_drop": 2.5, "time_limit": 60.0, "out": "s", "rules": "v2.1", "target_latency": 20.0,
-        "given": ["a, b.onnx", "c.tflite"], "epochs": 4,
+        "given": ["a, b.onnx", "c.tflite"], "epochs": 4, "trust": True,
     }  # fmt: skip
     server: dict[str, Any] = {  # not offline, not official, and timed
         "scenario": "server", "target_qps": 50.0, "budget": "20m", "profile": True,
@@ -98,7 +98,7 @@ def test_every_argument_of_quantize_arrives(asked: list[Any]) -> None:
     api.quantize(
         "m.onnx", "d", "o.onnx", recipe="w4a8", preprocess="raw", weights="w.pt", rounding="nearest", range="mse",
         symmetric=False, group_size=32, ends=4, layers={"a*": "w8a8"}, calibration_samples=7, seed=3, threads=1,
-        time_limit=9.0, cache="c",
+        time_limit=9.0, cache="c", trust=True,
     )  # fmt: skip
     [request] = asked
     assert isinstance(request, QuantizeRequest)
@@ -107,4 +107,4 @@ def test_every_argument_of_quantize_arrives(asked: list[Any]) -> None:
     assert request.options["overrides"] == [{"pattern": "a*", "weight_bits": 8, "activation_bits": 8}]
     found = (request.weights, request.calibration_samples, request.seed, request.threads, request.time_limit_s)
     assert found == (Path("w.pt"), 7, 3, 1, 9.0)
-    assert request.cache == Path("c")
+    assert (request.cache, request.trust) == (Path("c"), True)

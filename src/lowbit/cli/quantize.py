@@ -24,7 +24,9 @@ def add_to(commands: Any) -> None:
     )
     command.set_defaults(run=run)
     add = command.add_argument
-    add("model", metavar="MODEL", help="x.onnx, digits-cnn, file.py:name, package.module:name, or torchvision:NAME")
+    add("model", metavar="MODEL",
+        help="x.onnx, x.keras, x.h5, a SavedModel's folder, digits-cnn, file.py:name, package.module:name, "
+        "torchvision:NAME, or keras:NAME")  # fmt: skip
     add("--recipe", metavar="wNaM", help="weights of N bits (2 to 8), activations of M (2 to 8, or 16)")
     add(
         "--data",
@@ -35,7 +37,10 @@ def add_to(commands: Any) -> None:
 
     group = command.add_argument_group("model and data")
     add = group.add_argument
-    add("--weights", metavar="FILE", help="weights for a Python or torchvision model: .safetensors, or a state dict")
+    add("--weights", metavar="FILE",
+        help="weights for a model in Python, or of torchvision or Keras: .safetensors, a state dict, .h5 or .keras"
+    )  # fmt: skip
+    add("--trust", action="store_true", help="run code that a model file brings along: Lambda, layers of one's own")
     add("--preprocess", metavar="NAME[,key=value…]", help="as in `lowbit compare`")
     add("--input-size", metavar="HxW", help="height and width of a model that leaves them free, or N for a square")
     add("--calibration-samples", type=whole, metavar="N", help="images for calibration (1024, or all there are)")

@@ -7,6 +7,9 @@
 | cifar10     | no resizing, 0..1, CIFAR-10's mean and std                                                          |
 | unit        | no resizing, 0..1                                                                                   |
 | raw         | no resizing, 0..255                                                                                 |
+| keras-tf    | no resizing, -1..1; these three are modes of `preprocess_input` in Keras Applications               |
+| keras-caffe | no resizing, BGR, ImageNet's mean subtracted from 0..255                                            |
+| keras-torch | no resizing, 0..1, ImageNet's mean and std                                                          |
 
 Two sides are written as HEIGHTxWIDTH: `unit,resize=48x192`. docs/guide.md has a line for each recipe in common use.
 """
@@ -31,6 +34,9 @@ PRESETS = {
         Preprocess("cifar10", mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 0.2616)),
         Preprocess("unit"),
         Preprocess("raw", scale=1.0),
+        Preprocess("keras-tf", mean=(0.5,), std=(0.5,)),
+        Preprocess("keras-caffe", scale=1.0, mean=(103.939, 116.779, 123.68), channels="bgr"),
+        Preprocess("keras-torch", mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
     )
 }
 _NO_SIDE = ("none", "null", "~")  # the last two are YAML's words for it

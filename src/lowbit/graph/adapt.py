@@ -42,10 +42,13 @@ def adapt(
     where: str,
     sample_shape: tuple[int, int, int],
     size: tuple[int, int] | None = None,
+    *,
+    own_batch: bool = True,
 ) -> Adapted:
     """`model`, which has passed `check_graph`, for images of `sample_shape` (C, H, W); it is not changed itself.
 
-    size: height and width for a graph that leaves them free; None where nobody has said them. BadInput, naming
+    size: height and width for a graph that leaves them free; None where nobody has said them. own_batch: whether a
+    batch size that is fixed is the user's own, and a note due, rather than of a conversion on the way. BadInput, naming
     `where`, for a graph that leaves them free all the same, that has no batch axis, or whose output is no row of
     scores an image.
     """
@@ -60,7 +63,7 @@ def adapt(
         fixed = " × ".join(map(str, size or ()))
         notes.append(f"the model leaves height and width free: fixed at {fixed}")
     batch = (dims(image_input(adapted)) or [None])[0]
-    if isinstance(batch, int) and batch > 1:
+    if own_batch and isinstance(batch, int) and batch > 1:
         notes.append(f"the model takes {batch} images at a time: made free")
     shape = dims(adapted.graph.output[0])
     flat = shape is None or len(shape) == 2

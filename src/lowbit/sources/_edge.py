@@ -28,7 +28,8 @@ class SourceInfo:
     - form: how a user writes such a model
     - packages: PyPI names that loading needs
     - extra: the pip extra of lowbit that installs them
-    - default_preprocess: the preprocessing that such models are made for; None where it is not known
+    - default_preprocess: the preprocessing that such models are made for, or a function that says it of a model as the
+      user wrote it; None where it is not known
     - stable: whether `fingerprint` covers everything that the model is made of. Where it does not (user code may read
       any file), every command makes the float graph anew, and later results are keyed by that graph's contents.
     """
@@ -37,8 +38,13 @@ class SourceInfo:
     form: str
     packages: tuple[str, ...]
     extra: str | None
-    default_preprocess: str | None
+    default_preprocess: str | Callable[[str], str | None] | None
     stable: bool
+
+    def preprocess_of(self, spec: str) -> str | None:
+        """The preprocessing that the model `spec` is made for; None where it is not known."""
+        default = self.default_preprocess
+        return default(spec) if callable(default) else default
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +62,7 @@ class SourceRequest:
     - threads: of the vendor's library
     - structure_only: whether the graph's numbers do not matter, so that a network without weights needs no samples
     - input_size: (height, width) that the user gave for a model that leaves them free
+    - trust: whether code that a model file brings along may run
     """
 
     spec: str
@@ -69,6 +76,7 @@ class SourceRequest:
     threads: int = 1
     structure_only: bool = False
     input_size: tuple[int, int] | None = None
+    trust: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +125,15 @@ def versions(info: SourceInfo) -> dict[str, str]:
         raise BadInput(f"a model of the form {info.form} cannot be loaded: {error}") from error
 
 
-def digest_weights(weights: Path | None) -> str | None:
-    """Digest of a weights file, None for none; BadInput when it does not exist."""
+def digest_weights(
+    weights: Path | None, expected: str = "a .safetensors file or a state dict (.pt, .pth)"
+) -> str | None:
+    """Digest of a weights file, None for none; BadInput, saying what was `expected`, when it does not exist."""
     if weights is None:
         return None
     if not weights.is_file():
         found = "not a file" if weights.exists() else "no such file"
-        raise BadInput(f"--weights {weights}: {found}; give a .safetensors file or a state dict (.pt, .pth)")
+        raise BadInput(f"--weights {weights}: {found}; give {expected}")
     return digest.of_files([weights])
 
 

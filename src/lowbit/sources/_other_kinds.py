@@ -2,18 +2,20 @@
 
 from pathlib import Path
 
+from lowbit.sources._keras_names import NETWORKS
+
 _TORCH_EXPORT = "torch.onnx.export(module.eval(), (example,), 'model.onnx', dynamo=True)"
 _WEIGHTS = (
     "holds weights without the network they belong to; give the code that makes the network as file.py:name (or "
     "torchvision:NAME), and this file with --weights"
 )
+_KERAS_WEIGHTS = _WEIGHTS.replace("torchvision:NAME", "keras:NAME")
 _TENSORFLOW = "python -m tf2onnx.convert"
 _LITERT = "is a LiteRT model for large language models; expected a classifier's float .tflite"
 _GIVEN = "where it is quantized: `lowbit compare FLOAT.onnx --given FILE`, with the float model that it was made from"
 
 _BY_SUFFIX = {
-    ".keras": "is a Keras model; in Keras 3: model.export('model.onnx', format='onnx')",
-    ".h5": "is a Keras model; model = keras.models.load_model('FILE'); model.export('model.onnx', format='onnx')",
+    ".weights.h5": _KERAS_WEIGHTS,
     ".pb": f"is a TensorFlow graph; {_TENSORFLOW} --graphdef FILE --inputs A --outputs B --output model.onnx",
     ".litertlm": _LITERT,
     ".pt": f"{_WEIGHTS}; of a whole module or a TorchScript file: {_TORCH_EXPORT}",
@@ -28,7 +30,7 @@ _BY_SUFFIX = {
     ".py": "is Python code; say which callable in it makes the network: FILE:name",
 }
 _LIKE = {
-    ".hdf5": ".h5", ".pth": ".pt", ".ckpt": ".pt", ".bin": ".safetensors", ".mlpackage": ".mlmodel",
+    ".pth": ".pt", ".ckpt": ".pt", ".bin": ".safetensors", ".mlpackage": ".mlmodel",
     ".trt": ".engine", ".plan": ".engine", ".joblib": ".pkl", ".pickle": ".pkl",
 }  # fmt: skip
 
@@ -38,9 +40,11 @@ def what_to_do(spec: str) -> str:
     path = Path(spec)
     if path.is_dir():
         return _of_folder(path)
+    if spec in NETWORKS:
+        return f"a network of Keras Applications is written keras:{spec}"
     if spec.isidentifier():
         return f"a network of torchvision is written torchvision:{spec}"
-    suffix = path.suffix.lower()
+    suffix = ".weights.h5" if path.name.lower().endswith(".weights.h5") else path.suffix.lower()
     line = _BY_SUFFIX.get(_LIKE.get(suffix, suffix), "")
     return f"it {line.replace('FILE', spec)}" if line else ""
 
@@ -49,8 +53,6 @@ def _of_folder(path: Path) -> str:
     there = {entry.name for entry in path.iterdir()}
     if path.suffix == ".mlpackage":
         return f"it {_BY_SUFFIX['.mlmodel']}"
-    if "saved_model.pb" in there:
-        return f"it is a TensorFlow SavedModel; {_TENSORFLOW} --saved-model {path} --output model.onnx"
     graphs = sorted(name for name in there if name.lower().endswith(".onnx"))
     if graphs:
         return f"it is a folder; give the file in it: {path / graphs[0]}"

@@ -28,6 +28,7 @@ class InputsAsk:
     - input_size: (height, width) for a model that leaves them free
     - seed: of every random order
     - threads: of each job
+    - trust: whether code that a model file brings along may run
     """
 
     model: str
@@ -41,6 +42,7 @@ class InputsAsk:
     input_size: tuple[int, int] | None = None
     seed: int = 0
     threads: int = 1
+    trust: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,7 @@ class StudyRequest:
     - given: files of others that are measured beside what is made
     - profile: whether every cell that is timed is profiled too
     - epochs: how often recipes that train do so, which are then made without being named; None: as each says itself
+    - trust: whether code that a model file brings along may run
     """
 
     model: str
@@ -101,6 +104,7 @@ class StudyRequest:
     given: tuple[Path, ...] = ()
     profile: bool = False
     epochs: int | None = None
+    trust: bool = False
 
     def __post_init__(self) -> None:
         settings = self.settings
@@ -176,6 +180,7 @@ class StudyRequest:
             input_size=self.input_size,
             seed=self.settings.seed,
             threads=self.settings.threads,
+            trust=self.trust,
         )
 
 

@@ -172,6 +172,7 @@ def _model(work: Work, source: Source, fingerprint: str, samples: Path, calibrat
         threads=asked.threads,
         structure_only=asked.structure_only,
         input_size=asked.input_size,
+        trust=asked.trust,
     )
     task = PlacedJob(asked.model, job, _result(folder), work.store.logs(key), (folder / GRAPH,))
     if not source.INFO.stable:  # user code may read files that the fingerprint misses, so it runs every time

@@ -10,6 +10,7 @@ from lowbit.core.format import format_of_suffix
 from lowbit.core.model import GRAPH, FloatModel
 from lowbit.core.preprocess import Preprocess
 from lowbit.core.profile import Profile
+from lowbit.data.declare import PRESETS
 from lowbit.quant.plan.plan import QuantPlan
 from lowbit.runtimes import find
 from lowbit.study.ask import InputsAsk
@@ -101,7 +102,7 @@ def _chosen(path: Path, runtime: str | None, preprocess: Preprocess | None) -> _
     if known is None:
         raise BadInput(
             f"--preprocess is missing: {file.name} has no manifest beside it that says how pictures must be prepared; "
-            "give the preset it was trained with (imagenet, imagenet-tf, cifar10, unit, raw), or a YAML file"
+            f"give the preset it was trained with ({', '.join(PRESETS)}), or a YAML file"
         )
     return _Chosen(file.resolve(), form, _runtime(file, form, runtime, manifest), manifest, plan, known)
 

@@ -63,6 +63,7 @@ class QuantizeRequest:
     - time_limit_s: seconds that each child process may take
     - cache: a folder that keeps samples, float graph and result for the next command
     - input_size: (height, width) for a model that leaves them free
+    - trust: whether code that a model file brings along may run
     """
 
     model: str
@@ -79,6 +80,7 @@ class QuantizeRequest:
     time_limit_s: float = 3600.0
     cache: Path | None = None
     input_size: tuple[int, int] | None = None
+    trust: bool = False
 
     def __post_init__(self) -> None:
         if self.plan is not None and self.options:
@@ -279,6 +281,7 @@ def _working(
         input_size=request.input_size,
         seed=request.seed,
         threads=request.threads,
+        trust=request.trust,
     )
     with working_folder(request.cache) as folder, locked(folder.resolve(), "--cache") as store:
         executor = LocalExecutor(store.folder, request.time_limit_s, request.threads, listener, LayerWatch())

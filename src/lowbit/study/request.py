@@ -9,6 +9,7 @@ from lowbit.core.errors import BadInput
 from lowbit.core.figures import Optimize
 from lowbit.core.preprocess import Preprocess
 from lowbit.core.settings import Among, Round, Scenario, Settings
+from lowbit.data.declare import PRESETS
 from lowbit.data.preprocess import parse
 from lowbit.measure.host import facts
 from lowbit.quant.plan.scheme import widths
@@ -26,6 +27,7 @@ def compare_request(
     preprocess: str | Path | None = None,
     input_size: str | int | None = None,
     weights: str | Path | None = None,
+    trust: bool = False,
     labels: str | Path | None = None,
     among: Among = "model",
     threshold: float | None = None,
@@ -70,6 +72,7 @@ def compare_request(
         "preprocess": preprocess,
         "input_size": input_size,
         "weights": weights,
+        "trust": trust,
         "labels": labels,
         "among": among,
         "threshold": threshold,
@@ -118,6 +121,7 @@ def compare_request(
         preprocess=_preprocess(model, preprocess),
         input_size=_size(input_size),
         weights=None if weights is None else Path(weights),
+        trust=trust,
         labels=None if labels is None else Path(labels),
         among=among,
         threshold=threshold,
@@ -150,6 +154,7 @@ def quantize_request(
     preprocess: str | Path | None = None,
     input_size: str | int | None = None,
     weights: str | Path | None = None,
+    trust: bool = False,
     layers: Mapping[str, str] | None = None,
     plan: str | Path | None = None,
     calibration_samples: int = 1024,
@@ -171,6 +176,7 @@ def quantize_request(
         recipe=recipe,
         out=None if out is None else Path(out),
         weights=None if weights is None else Path(weights),
+        trust=trust,
         options=options,
         plan=None if plan is None else Path(plan),
         calibration_samples=calibration_samples,
@@ -188,11 +194,11 @@ def _override(pattern: str, text: str) -> dict[str, object]:
 
 
 def _preprocess(model: str, given: str | Path | None) -> Preprocess:
-    named = given if given is not None else find(model).INFO.default_preprocess
+    named = given if given is not None else find(model).INFO.preprocess_of(model)
     if named is None:
         raise BadInput(
             f"--preprocess is missing: nobody can know how pictures must be prepared for {model}; "
-            "give the preset it was trained with (imagenet, imagenet-tf, cifar10, unit, raw), or a YAML file"
+            f"give the preset it was trained with ({', '.join(PRESETS)}), or a YAML file"
         )
     return parse(str(named))
 

@@ -81,6 +81,7 @@ class ModelJob:
     - seed, threads: of the conversion
     - structure_only: only operators matter, so that the graph's numbers are not compared
     - input_size: (height, width) that the user gave for a model that leaves them free
+    - trust: whether code that a model file brings along may run
     """
 
     KIND: ClassVar[str] = "model"
@@ -94,6 +95,7 @@ class ModelJob:
     threads: int
     structure_only: bool = False
     input_size: tuple[int, int] | None = None
+    trust: bool = False
 
     @property
     def result_type(self) -> type[FloatModel]:

@@ -54,6 +54,7 @@ def run(job: ModelJob) -> FloatModel:
                 threads=job.threads,
                 structure_only=job.structure_only,
                 input_size=job.input_size,
+                trust=job.trust,
             )
         )
         if job.structure_only:

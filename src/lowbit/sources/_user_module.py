@@ -1,32 +1,35 @@
-"""Run the user's code that makes a module: the one place where somebody else's Python is executed."""
+"""Run the user's code that makes a model: the one place where somebody else's Python is executed."""
 
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 
-from torch import nn
-
 from lowbit.core.errors import BadInput
 from lowbit.core.text import kind_and_said
-from lowbit.sources.torch_operators import declare_torchvision_operators
+
+_EXPECTED = "an nn.Module or a Keras model"
+_EXTRAS = {  # what their code may import → the extra that installs it
+    "torch": "torch", "torchvision": "torch", "safetensors": "torch",
+    "tensorflow": "tensorflow", "keras": "tensorflow", "tf_keras": "tensorflow",
+}  # fmt: skip
 
 
-def make_module(spec: str) -> nn.Module:
-    """What `file.py:name` or `package.module:name` makes: `name()` or, when it is a module already, itself.
+def make_model(spec: str, is_model: Callable[[object], bool]) -> object:
+    """What `file.py:name` or `package.module:name` makes: `name()` or, when it is a model already, itself.
 
-    BadInput when the code cannot be imported, raises, has no such name, or makes something else.
+    BadInput when the code cannot be imported, raises, has no such name, or makes something else than a model.
     """
     where, _, name = spec.rpartition(":")
-    with _searched_first(Path(where).resolve().parent if where.endswith(".py") else Path.cwd()):
-        return _made(where, name, spec)
+    with searched_first(Path(where).resolve().parent if where.endswith(".py") else Path.cwd()):
+        return _made(where, name, spec, is_model)
 
 
 @contextmanager
-def _searched_first(folder: Path) -> Iterator[None]:
+def searched_first(folder: Path) -> Iterator[None]:
     """Search the user's own folder first for imports while their code is run, and last from then on.
 
     What their code imports later is still found, but what other packages import later is not taken from there.
@@ -40,39 +43,42 @@ def _searched_first(folder: Path) -> Iterator[None]:
         sys.path.append(str(folder))
 
 
-def _made(where: str, name: str, spec: str) -> nn.Module:
+def _made(where: str, name: str, spec: str, is_model: Callable[[object], bool]) -> object:
     code = _imported(where, spec)
     if not hasattr(code, name):
-        own = [key for key, value in vars(code).items() if not key.startswith("_") and _makes_modules(value, code)]
+        own = [
+            key for key, value in vars(code).items()
+            if not key.startswith("_") and (is_model(value) or _is_defined_in(code, value))
+        ]  # fmt: skip
         has = f"it has {', '.join(own)}" if own else "it has no callable of its own"
-        raise BadInput(f"{spec}: {where} has no {name!r}; {has}: name a callable that returns an nn.Module")
+        raise BadInput(f"{spec}: {where} has no {name!r}; {has}: name a callable that returns {_EXPECTED}")
     found = getattr(code, name)
-    if isinstance(found, nn.Module):
+    if is_model(found):
         return found
     if not callable(found):
-        raise BadInput(f"{spec}: is a {type(found).__name__}, expected a callable that returns an nn.Module")
+        raise BadInput(f"{spec}: is a {type(found).__name__}, expected a callable that returns {_EXPECTED}")
     try:
-        made = found()
+        made: object = found()
     except Exception as error:  # the user's code may raise anything
         raise BadInput(
             f"{spec}: calling it without arguments raised {kind_and_said(error)}; "
-            "expected a callable that needs none: wrap yours in one"
+            f"expected a callable that needs none: wrap yours in one{_remedy(error)}"
         ) from error
-    if not isinstance(made, nn.Module):
-        raise BadInput(f"{spec}: returned a {type(made).__name__}, expected an nn.Module")
+    if not is_model(made):
+        raise BadInput(f"{spec}: returned a {type(made).__name__}, expected {_EXPECTED}")
     return made
 
 
 def _imported(where: str, spec: str) -> ModuleType:
     """The user's module."""
     path = Path(where)
-    declare_torchvision_operators()  # the user's code may well import torchvision
     try:
         return _run_file(path) if where.endswith(".py") else importlib.import_module(where)
     except (Exception, SystemExit) as error:  # the user's code may raise anything, and a script may exit
         raise BadInput(
             f"{spec}: importing {where} raised {kind_and_said(error)}; "
             "expected Python that can be imported: keep training code under `if __name__ == '__main__'`"
+            f"{_remedy(error)}"
         ) from error
 
 
@@ -89,6 +95,12 @@ def _run_file(path: Path) -> ModuleType:
     return module
 
 
-def _makes_modules(value: object, code: ModuleType) -> bool:
-    """A callable defined in `code` itself, not imported into it, or an instance of nn.Module."""
-    return isinstance(value, nn.Module) or (callable(value) and getattr(value, "__module__", None) == code.__name__)
+def _is_defined_in(code: ModuleType, value: object) -> bool:
+    """Whether `value` is a callable of the module itself, not imported into it."""
+    return callable(value) and getattr(value, "__module__", None) == code.__name__
+
+
+def _remedy(error: BaseException) -> str:
+    """How to install a framework that is missing; empty for any other error."""
+    missing = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    return f"; pip install 'lowbit[{_EXTRAS[missing]}]'" if missing in _EXTRAS else ""
