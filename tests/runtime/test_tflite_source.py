@@ -8,8 +8,8 @@ import pytest
 
 from lowbit.core.errors import BadInput
 from tests.litert_files import FileWriter
-from tests.runtime.test_litert_reading import floats, ints
 from tests.runtime.sourcing import checked, load, request
+from tests.runtime.test_litert_reading import floats, ints
 
 pytest.importorskip("ai_edge_litert")
 
