@@ -322,6 +322,22 @@ def test_a_missing_package_is_named_with_its_remedy(kind: str, said: str, extra:
     assert f"lowbit-no-such-package is not installed: pip install 'lowbit[{extra}]'" in str(error.value)
 
 
+def test_torch_is_imported_by_the_users_code_first_and_gets_threads_and_seed_then(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text("import torch, torchvision\n\ndef make():\n    return torch.nn.Linear(2, 2)\n")
+    code = (
+        "import sys\nfrom lowbit.sources._frameworks import prepared\n"
+        "from lowbit.sources._user_module import make_model\nfrom lowbit.sources.python import _is_module\n"
+        "with prepared(threads=1, seed=7):\n"
+        "    before = 'torch' in sys.modules\n"
+        "    make_model(sys.argv[1], _is_module)\n"
+        "torch = sys.modules['torch']\n"
+        "print(before, torch.get_num_threads(), torch.initial_seed(), 'tensorflow' in sys.modules)"
+    )
+    words = [sys.executable, "-c", code, f"{tmp_path / 'net.py'}:make"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "1", "7", "False"]
+
+
 @pytest.mark.parametrize(("missing", "extra"), [("torch.nn", "torch"), ("tf_keras", "tensorflow")])
 def test_a_framework_that_the_users_code_lacks_is_named_with_its_remedy(
     tmp_path: Path, missing: str, extra: str

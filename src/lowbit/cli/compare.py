@@ -26,8 +26,8 @@ def add_to(commands: Any) -> None:
     command.set_defaults(run=run)
     add = command.add_argument
     add("model", metavar="MODEL",
-        help="x.onnx, x.keras, x.h5, a SavedModel's folder, digits-cnn, file.py:name, package.module:name, "
-        "torchvision:NAME, or keras:NAME")  # fmt: skip
+        help="x.onnx, x.tflite, x.keras, x.h5, a SavedModel's folder, digits-cnn, file.py:name, "
+        "package.module:name, torchvision:NAME, or keras:NAME")  # fmt: skip
     add("--data", required=True, help="digits, a folder of class folders, a parquet file or folder, or an .npz")
     add("-o", "--out", metavar="STUDY", help="the study's folder (default: named after model and data)")
 

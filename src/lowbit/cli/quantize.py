@@ -25,8 +25,8 @@ def add_to(commands: Any) -> None:
     command.set_defaults(run=run)
     add = command.add_argument
     add("model", metavar="MODEL",
-        help="x.onnx, x.keras, x.h5, a SavedModel's folder, digits-cnn, file.py:name, package.module:name, "
-        "torchvision:NAME, or keras:NAME")  # fmt: skip
+        help="x.onnx, x.tflite, x.keras, x.h5, a SavedModel's folder, digits-cnn, file.py:name, "
+        "package.module:name, torchvision:NAME, or keras:NAME")  # fmt: skip
     add("--recipe", metavar="wNaM", help="weights of N bits (2 to 8), activations of M (2 to 8, or 16)")
     add(
         "--data",

@@ -23,6 +23,9 @@ def prepared(threads: int, seed: int) -> Iterator[None]:
     from lowbit.sources._tensorflow import prepare
 
     def torch() -> None:
+        from lowbit.sources.torch_operators import declare_torchvision_operators
+
+        declare_torchvision_operators()  # their code may well import torchvision next
         sys.modules["torch"].set_num_threads(threads)
         sys.modules["torch"].manual_seed(seed)
 
@@ -52,10 +55,6 @@ class _Finder(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if fullname == "torchvision":
-            from lowbit.sources.torch_operators import declare_torchvision_operators
-
-            declare_torchvision_operators()
         if fullname not in self._steps:
             return None
         spec = PathFinder.find_spec(fullname, path, target)

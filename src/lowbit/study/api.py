@@ -63,7 +63,7 @@ def compare(
     Jobs that an earlier call finished in `out` are not repeated. Raises BadInput for what the caller must change;
     whatever else goes wrong is a row with its reason.
 
-    - model: x.onnx, x.keras, x.h5, the folder of a SavedModel, digits-cnn, file.py:name, package.module:name,
+    - model: x.onnx, x.tflite, x.keras, x.h5, the folder of a SavedModel, digits-cnn, file.py:name, package.module:name,
       torchvision:NAME or keras:NAME
     - data: digits, a folder with one folder per class, a parquet file or folder, or an .npz file
     - preprocess: a preset's name or a YAML file; None: the model's own, where it has one
