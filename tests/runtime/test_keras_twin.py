@@ -46,6 +46,8 @@ CONVERTER_LACKS = {
     "BitwiseOr": "BitwiseOr",
     "BitwiseXor": "BitwiseXor",
     "Det": "MatrixDeterminant",
+    "Div of integers{}i c": "FloorDiv",
+    "Mod of integers{'fmod': 1}i c": "FloorDiv",
     "Pow of integers{}i c": "Pow",
 }
 """Operator, or one case → TensorFlow's operator that TFLite lacks. The twin computes it all the same."""

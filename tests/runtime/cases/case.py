@@ -80,7 +80,8 @@ def through_int(op_type: str, constants: dict[str, Array] | None = None, to: int
         node("Cast", "r", "y", to=TensorProto.FLOAT),
     )
     low = 0.0 if to in (TensorProto.UINT8, TensorProto.UINT32) else -4.0
-    return Case(f"{op_type} of integers{options}{names}", nodes, constants or {}, opset=opset, whole=True, low=low)
+    label = f"{op_type} of integers{options}{names}" + ("" if to == TensorProto.INT64 else f" of type {to}")
+    return Case(label, nodes, constants or {}, opset=opset, whole=True, low=low)
 
 
 def to_float(op_type: str, constants: dict[str, Array] | None = None, **options: Any) -> Case:
