@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -18,71 +17,19 @@ from safetensors.torch import save_file
 from lowbit.core.adapter import Floats
 from lowbit.core.errors import BadInput, LowbitError
 from lowbit.core.model import GRAPH, FloatModel
-from lowbit.core.samples import Samples
 from lowbit.data.datasets import open_dataset
-from lowbit.data.declare import parse
 from lowbit.data.preprocess import to_input
 from lowbit.sources import torch_digits
-from lowbit.sources._edge import Loaded, Predict, SourceRequest, versions
+from lowbit.sources._edge import Predict, versions
 from lowbit.sources.check import check_against_source
 from lowbit.sources.find import every, find
 from lowbit.sources.torch_zoo import random_network
+from tests.runtime.loading import checked, load, opened, request
 
 
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
     torch.set_num_threads(1)
-
-
-def pictures(count: int, shape: tuple[int, int, int]) -> Samples:
-    """Coarse coloured squares with noise: unlike plain noise, they differ after averaging."""
-    channels, height, width = shape
-    rng = np.random.default_rng(0)
-    coarse = rng.integers(0, 180, (count, 4, 4, channels)).repeat(height // 4, 1).repeat(width // 4, 2)
-    images = (coarse + rng.integers(0, 76, (count, height, width, channels))).astype(np.uint8)
-    labels = np.zeros(count, np.int64)
-    return Samples(Path(), "calibration", "pictures", tuple("abcdefghij"), images, labels)
-
-
-def request(
-    spec: str,
-    out: Path,
-    shape: tuple[int, int, int],
-    *,
-    preprocess: str = "unit",
-    weights: Path | None = None,
-    outputs: int | None = None,
-    seed: int = 0,
-    count: int = 32,
-) -> SourceRequest:
-    samples = pictures(count, shape)
-    return SourceRequest(spec, weights, shape, outputs, samples, parse(preprocess), out, seed=seed)
-
-
-def load(asked: SourceRequest) -> Loaded:
-    return find(asked.spec).load(asked)
-
-
-def opened(model: FloatModel) -> Predict:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(model.path), options, providers=["CPUExecutionProvider"])
-
-    def predict(images: Floats) -> Floats:
-        scores: Floats = session.run([model.output_name], {model.input_name: images})[0]
-        return scores
-
-    return predict
-
-
-def checked(asked: SourceRequest) -> tuple[FloatModel, Floats]:
-    """The float model and its scores of the calibration images, compared with the source's at several batch sizes."""
-    loaded = load(asked)
-    predict = opened(loaded.model)
-    images = to_input(asked.calibration.images[:16], asked.preprocess)
-    for part in (images, images[:1], images[:3]):
-        assert check_against_source(predict, loaded.predict, part) < 1e-3
-    return loaded.model, predict(images)
 
 
 # --- which kind -------------------------------------------------------------------------------------------------------
@@ -99,6 +46,14 @@ def checked(asked: SourceRequest) -> tuple[FloatModel, Floats]:
         ("package.module:make", "python"),
         ("torchvision:resnet18", "torchvision"),
         ("torchvision.models:resnet18", "python"),
+        ("timm:resnet18", "timm"),
+        ("timm:resnet18.a1_in1k", "timm"),
+        ("timm.models:resnet18", "python"),
+        ("hf:somebody/net", "hugging-face"),
+        ("hf:net", "hugging-face"),
+        ("model.pt2", "exported-program"),
+        ("model.pt", "torchscript"),
+        ("model.PTH", "torchscript"),
     ],
 )
 def test_exactly_one_source_claims_a_model(spec: str, kind: str) -> None:
@@ -114,12 +69,13 @@ def test_what_is_no_model_is_told_the_forms(spec: str) -> None:
 
 def test_choosing_and_digesting_imports_no_vendor(tmp_path: Path, tiny_model: FloatModel) -> None:
     (tmp_path / "net.py").write_text("import torch\n")
-    specs = ["digits-cnn", "torchvision:resnet18", str(tiny_model.path), f"{tmp_path}/net.py:f"]
+    torch.jit.save(torch.jit.script(torch.nn.ReLU()), tmp_path / "net.pt")
+    specs = ["digits-cnn", "torchvision:resnet18", "timm:resnet18", str(tiny_model.path), f"{tmp_path}/net.py:f"]
     code = (
         "import sys\nfrom lowbit.sources.find import find\n"
-        f"for spec in {specs!r}:\n"
+        f"for spec in {[*specs, str(tmp_path / 'net.pt')]!r}:\n"
         "    assert find(spec).fingerprint(spec, None)\n"
-        "print(sorted({'torch', 'torchvision', 'onnxruntime', 'sklearn'} & set(sys.modules)))"
+        "print(sorted({'torch', 'torchvision', 'timm', 'transformers', 'onnxruntime', 'sklearn'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

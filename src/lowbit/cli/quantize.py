@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from lowbit.cli.values import number, whole
+from lowbit.cli.values import DOWNLOAD, MODELS, WEIGHTS, number, whole
 
 _FELL_SHORT = 3
 _OWN = ("run", "json", "dry_run", "layer")  # options that are not arguments of the request
@@ -24,7 +24,7 @@ def add_to(commands: Any) -> None:
     )
     command.set_defaults(run=run)
     add = command.add_argument
-    add("model", metavar="MODEL", help="x.onnx, digits-cnn, file.py:name, package.module:name, or torchvision:NAME")
+    add("model", metavar="MODEL", help=MODELS)
     add("--recipe", metavar="wNaM", help="weights of N bits (2 to 8), activations of M (2 to 8, or 16)")
     add(
         "--data",
@@ -35,7 +35,8 @@ def add_to(commands: Any) -> None:
 
     group = command.add_argument_group("model and data")
     add = group.add_argument
-    add("--weights", metavar="FILE", help="weights for a Python or torchvision model: .safetensors, or a state dict")
+    add("--weights", metavar="FILE", help=WEIGHTS)
+    add("--download", action="store_true", help=DOWNLOAD)
     add("--preprocess", metavar="NAME[,key=value…]", help="as in `lowbit compare`")
     add("--input-size", metavar="HxW", help="height and width of a model that leaves them free, or N for a square")
     add("--calibration-samples", type=whole, metavar="N", help="images for calibration (1024, or all there are)")
@@ -77,7 +78,8 @@ def run(options: argparse.Namespace) -> int:
     from lowbit.study.request import quantize_request
 
     arguments = {key: value for key, value in vars(options).items() if key not in _OWN}
-    request = quantize_request(**arguments, layers=_layers(getattr(options, "layer", [])))
+    with shown() as listener:
+        request = quantize_request(**arguments, layers=_layers(getattr(options, "layer", [])), listener=listener)
     if options.dry_run:
         with shown() as listener:
             plan = quantize.dry_run(request, listener)

@@ -1,9 +1,16 @@
-"""How the values of options are read, with messages in words where one cannot be."""
+"""How the values of options are read, with messages in words where one cannot be; help that commands share."""
 
 import argparse
 from typing import get_args
 
 from lowbit.core.settings import Scenario
+
+MODELS = (
+    "x.onnx, x.pt2, x.pt (TorchScript), digits-cnn, file.py:name, package.module:name, torchvision:NAME, timm:NAME, "
+    "hf:ORG/NAME, or a folder with config.json"
+)
+WEIGHTS = "weights for a Python, torchvision or timm model: .safetensors, or a state dict"
+DOWNLOAD = "fetch hf:ORG/NAME from the network (otherwise it is read from the cache on this disk)"
 
 
 def whole(text: str) -> int:

@@ -31,6 +31,9 @@ class SourceInfo:
     - default_preprocess: the preprocessing that such models are made for; None where it is not known
     - stable: whether `fingerprint` covers everything that the model is made of. Where it does not (user code may read
       any file), every command makes the float graph anew, and later results are keyed by that graph's contents.
+    - own_preprocess: whether each model says itself how pictures are prepared for it; the module then has
+      `preprocess_of` (`OwnPreprocess`)
+    - downloads: whether such a model may be fetched from the network; the module then has `download` (`Downloads`)
     """
 
     name: str
@@ -39,6 +42,8 @@ class SourceInfo:
     extra: str | None
     default_preprocess: str | None
     stable: bool
+    own_preprocess: bool = False
+    downloads: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +104,22 @@ class Source(Protocol):
 
     def load(self, request: SourceRequest) -> Loaded:
         """Write the float graph. Runs in a child process."""
+        ...
+
+
+class OwnPreprocess(Source, Protocol):
+    """A source whose models say themselves how pictures are prepared for them."""
+
+    def preprocess_of(self, spec: str) -> Preprocess:
+        """That preprocessing. Runs in a child process; BadInput where it is not known or cannot be said."""
+        ...
+
+
+class Downloads(Source, Protocol):
+    """A source that may fetch its models from the network, into the user's own cache."""
+
+    def download(self, spec: str) -> None:
+        """Fetch the model. Runs in a child process, and only where the user allows the network."""
         ...
 
 

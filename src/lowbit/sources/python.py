@@ -16,13 +16,14 @@ INFO = SourceInfo(
 )
 
 _DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
+_OTHER_KINDS = ("hf", "timm", "torchvision")  # what stands before the colon of a model that is no module of the user's
 
 
 def claims(spec: str) -> bool:
-    """A .py file or a dotted name, a colon, a name; `torchvision:NAME` is a kind of its own."""
+    """A .py file or a dotted name, a colon, a name; `torchvision:NAME` and the like are kinds of their own."""
     module, _, name = spec.rpartition(":")
-    is_module = module.endswith(".py") or (_DOTTED.fullmatch(module) is not None and module != "torchvision")
-    return is_module and name.isidentifier()
+    dotted = _DOTTED.fullmatch(module) is not None and module not in _OTHER_KINDS
+    return (module.endswith(".py") or dotted) and name.isidentifier()
 
 
 def fingerprint(spec: str, weights: Path | None) -> str:

@@ -25,6 +25,7 @@ def compare(
     preprocess: str | Path | None = None,
     input_size: str | int | None = None,
     weights: str | Path | None = None,
+    download: bool = False,
     labels: str | Path | None = None,
     among: Among = "model",
     threshold: float | None = None,
@@ -61,11 +62,13 @@ def compare(
     Jobs that an earlier call finished in `out` are not repeated. Raises BadInput for what the caller must change;
     whatever else goes wrong is a row with its reason.
 
-    - model: x.onnx, digits-cnn, file.py:name, package.module:name or torchvision:NAME
+    - model: x.onnx, x.pt2 (torch.export), x.pt (TorchScript), digits-cnn, file.py:name, package.module:name,
+      torchvision:NAME, timm:NAME, hf:ORG/NAME, or a folder with Hugging Face's or timm's config.json
     - data: digits, a folder with one folder per class, a parquet file or folder, or an .npz file
     - preprocess: a preset's name or a YAML file; None: the model's own, where it has one
     - input_size: (height and width) as "224x192", or 224 for a square, of a model that leaves them free
     - weights: a file of weights for a model in Python code
+    - download: whether hf:ORG/NAME may be fetched from the network; otherwise it is read from the cache on this disk
     - labels: a file that maps the data's classes to the model's outputs
     - among: whether a prediction is the argmax over the outputs of the "model" or over the classes of the "data"
     - threshold: of a model with one output for two classes; None: 0.5 for a probability, 0 for a logit
@@ -107,6 +110,7 @@ def compare(
         preprocess=preprocess,
         input_size=input_size,
         weights=weights,
+        download=download,
         labels=labels,
         among=among,
         threshold=threshold,
@@ -136,6 +140,7 @@ def compare(
         min_agreement=min_agreement,
         time_limit=time_limit,
         out=out,
+        listener=progress,
     )
     return run_study(request, progress)
 
@@ -149,6 +154,7 @@ def quantize(
     preprocess: str | Path | None = None,
     input_size: str | int | None = None,
     weights: str | Path | None = None,
+    download: bool = False,
     rounding: Rounding | None = None,
     range: RangeMethod | None = None,  # noqa: A002 - the command line's word
     symmetric: bool | None = None,
@@ -169,7 +175,7 @@ def quantize(
     The plan and the manifest are written beside `out`. Raises BadInput for what the caller must change. For the options
     of quantization, None leaves the choice to the engine.
 
-    - model, data, preprocess, input_size, weights: as for `compare`; labels are not needed
+    - model, data, preprocess, input_size, weights, download: as for `compare`; labels are not needed
     - recipe: weights of N bits and activations of M bits, as wNaM (w8a8, w4a8, w2a4 …)
     - rounding: how weights are rounded
     - range: how activation ranges are chosen from calibration
@@ -194,6 +200,7 @@ def quantize(
         preprocess=preprocess,
         input_size=input_size,
         weights=weights,
+        download=download,
         rounding=rounding,
         range=range,
         symmetric=symmetric,
@@ -207,6 +214,7 @@ def quantize(
         threads=threads,
         time_limit=time_limit,
         cache=cache,
+        listener=progress,
     )
     return run_quantize(request, progress)
 
