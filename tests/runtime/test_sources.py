@@ -50,6 +50,14 @@ def one_thread() -> None:
         ("m.H5", "keras-file"),
         ("keras:MobileNetV2", "keras"),
         ("keras.applications:MobileNetV2", "python"),
+        ("timm:resnet18", "timm"),
+        ("timm:resnet18.a1_in1k", "timm"),
+        ("timm.models:resnet18", "python"),
+        ("hf:somebody/net", "hugging-face"),
+        ("hf:net", "hugging-face"),
+        ("model.pt2", "exported-program"),
+        ("model.pt", "torchscript"),
+        ("model.PTH", "torchscript"),
     ],
 )
 def test_exactly_one_source_claims_a_model(spec: str, kind: str) -> None:
@@ -68,14 +76,15 @@ def test_choosing_and_digesting_imports_no_vendor(tmp_path: Path, tiny_model: Fl
     (tmp_path / "saved").mkdir()
     for name in ("m.keras", "m.h5", "saved/saved_model.pb"):
         (tmp_path / name).write_bytes(b"not looked into")
-    specs = ["digits-cnn", "torchvision:resnet18", str(tiny_model.path), f"{tmp_path}/net.py:f"]
+    torch.jit.save(torch.jit.script(torch.nn.ReLU()), tmp_path / "net.pt")
+    specs = ["digits-cnn", "torchvision:resnet18", "timm:resnet18", str(tiny_model.path), f"{tmp_path}/net.py:f"]
     if discover.versions(("tensorflow",)):
         specs += ["keras:MobileNetV2", f"{tmp_path}/m.keras", f"{tmp_path}/m.h5", f"{tmp_path}/saved"]
     code = (
         "import sys\nfrom lowbit.sources.find import find\n"
-        f"for spec in {specs!r}:\n"
+        f"for spec in {[*specs, str(tmp_path / 'net.pt')]!r}:\n"
         "    assert find(spec).fingerprint(spec, None)\n"
-        "vendors = {'torch', 'torchvision', 'onnxruntime', 'sklearn', 'tensorflow', 'keras', 'h5py'}\n"
+        "vendors = {'torch', 'torchvision', 'timm', 'transformers', 'onnxruntime', 'sklearn', 'tensorflow', 'keras'}\n"
         "print(sorted(vendors & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -6,13 +6,40 @@ from pathlib import Path
 import pytest
 
 from lowbit.core.errors import BadInput
-from lowbit.data.labels import output_index
+from lowbit.data.labels import index_by_name, output_index
 
 ANIMALS = ("cat", "dog", "owl")
 
 
 def test_as_many_outputs_as_classes_need_no_file() -> None:
     assert output_index(ANIMALS, 3, None) == (0, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("names", "outputs", "found"),
+    [
+        (ANIMALS, ("owl", "cow", "Dog", "CAT"), (3, 2, 0)),
+        (("tabby", "great_horned-owl"), ("Great Horned Owl", "tabby, tabby cat"), (1, 0)),
+        (("crane", "dog"), ("crane", "dog", "crane, machine"), (0, 1)),  # the whole name before one of several
+        (("crane", "dog"), ("crane", "dog", "crane"), None),  # two of the same name
+        (ANIMALS, ("fish", "hen", "cow"), None),
+        (("cat", "dog", "eagle"), ("cat", "dog", "hawk"), None),  # those that are found stand where they should
+        (("0", "1"), ("1", "0"), None),  # numbers are no names
+    ],
+)
+def test_outputs_are_found_by_name(
+    names: tuple[str, ...], outputs: tuple[str, ...], found: tuple[int, ...] | None
+) -> None:
+    assert index_by_name(names, outputs) == found
+
+
+def test_names_in_another_order_of_which_some_are_unknown_are_no_guess() -> None:
+    with pytest.raises(BadInput, match=r"class 0 of the data, 'dog', is output 1 .*is called eagle: give --labels"):
+        index_by_name(("dog", "cat", "eagle"), ("cat", "dog", "hawk"))
+    with pytest.raises(BadInput, match=r"class 1 of the data, 'tabby cat', is output 0 .*is called tabby, tabby cat"):
+        index_by_name(("tabby", "tabby cat"), ("tabby, tabby cat", "dog"))
+    longer = ("cat", "dog", "hawk", "fish")  # where classes cannot be taken by place, nothing is wrong yet
+    assert index_by_name(("dog", "cat", "eagle"), longer) is None
 
 
 def test_a_file_decides(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 
 from lowbit.core.errors import BadInput
 from lowbit.core.preprocess import Preprocess
+from lowbit.data.declare import named
 from lowbit.data.preprocess import parse, prepare, to_input
 
 
@@ -110,8 +111,9 @@ def declared(draw: st.DrawFn) -> dict[str, object]:
         "mean": draw(lengths.flatmap(lambda n: st.lists(numbers, min_size=n, max_size=n))),
         "std": draw(lengths.flatmap(lambda n: st.lists(positives, min_size=n, max_size=n))),
         "interpolation": draw(st.sampled_from(["nearest", "bilinear", "bicubic"])),
+        "crop_rounding": draw(st.sampled_from(["even", "down"])),
     }
-    dropped = draw(st.sets(st.sampled_from(["resize", "crop", "scale", "interpolation"])))
+    dropped = draw(st.sets(st.sampled_from(["resize", "crop", "scale", "interpolation", "crop_rounding"])))
     return {"channels": channels} | {key: value for key, value in values.items() if key not in dropped}
 
 
@@ -124,6 +126,9 @@ def test_a_name_says_all_and_reads_back(base: str, values: dict[str, object]) ->
     for key, value in values.items():
         assert getattr(first, key) == (tuple(value) if isinstance(value, list) else value)
     assert parse(first.name) == first
+    shortest = named(first)
+    assert parse(shortest.name) == shortest
+    assert len(shortest.name) <= len(first.name)
 
 
 def test_a_yaml_file_says_the_same(tmp_path: Path) -> None:

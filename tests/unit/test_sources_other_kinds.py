@@ -12,9 +12,9 @@ from lowbit.sources.find import find
     ("name", "said"),
     [
         ("m.weights.h5", r"holds weights without.*keras:NAME.*--weights"),
-        ("m.pt", r"file\.py:name.*--weights; .*torch\.onnx\.export"),
-        ("m.PTH", r"file\.py:name.*--weights"),
-        ("m.pt2", r"torch\.export\.load\('m\.pt2'\)"),
+        ("m.ckpt", r"file\.py:name.*--weights"),
+        ("pytorch_model.bin", r"file\.py:name.*--weights"),
+        ("google/vit-base-patch16-224", "hf:google/vit-base-patch16-224"),
         ("m.safetensors", r"file\.py:name.*--weights"),
         ("m.litertlm", r"expected a classifier's float \.tflite"),
         ("m.pb", r"tf2onnx\.convert --graphdef m\.pb"),
@@ -23,7 +23,7 @@ from lowbit.sources.find import find
         ("m.engine", "TensorRT.*ONNX file"),
         ("m.joblib", r"pickle.*file\.py:name"),
         ("net.py", r"net\.py:name"),
-        ("resnet50", "torchvision:resnet50"),
+        ("resnet50", "torchvision:resnet50, one of timm timm:resnet50"),
         ("ResNet50", "keras:ResNet50"),
         ("m.onn", "expected one of: "),
     ],
@@ -32,13 +32,13 @@ def test_an_unknown_kind_of_model_is_told_what_to_do(name: str, said: str) -> No
     with pytest.raises(BadInput, match=said) as error:
         find(name)
     assert "\n" not in str(error.value)
-    assert "expected one of: digits-cnn, x.keras or x.h5, keras:NAME, x.onnx" in str(error.value)
+    assert "expected one of: digits-cnn, x.pt2, hf:ORG/NAME" in str(error.value)
 
 
 @pytest.mark.parametrize(
     ("inside", "said"),
     [
-        ("config.json", "optimum-cli export onnx --model"),
+        ("model.safetensors", r"expected the config\.json beside them"),
         ("net.onnx", r"give the file in it: .*m/net\.onnx"),
         ("other", "give the file of the model itself"),
     ],

@@ -5,7 +5,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from lowbit.cli.values import names, number, scenarios, whole, wholes, widths
+from lowbit.cli.values import DOWNLOAD, MODELS, TRUST, WEIGHTS, names, number, scenarios, whole, wholes, widths
 
 if TYPE_CHECKING:
     from lowbit.study.result import StudyResult
@@ -25,21 +25,19 @@ def add_to(commands: Any) -> None:
     )
     command.set_defaults(run=run)
     add = command.add_argument
-    add("model", metavar="MODEL",
-        help="x.onnx, x.tflite, x.keras, x.h5, a SavedModel's folder, digits-cnn, file.py:name, "
-        "package.module:name, torchvision:NAME, or keras:NAME")  # fmt: skip
+    add("model", metavar="MODEL", help=MODELS)
     add("--data", required=True, help="digits, a folder of class folders, a parquet file or folder, or an .npz")
     add("-o", "--out", metavar="STUDY", help="the study's folder (default: named after model and data)")
 
     group = command.add_argument_group("model and data")
     add = group.add_argument
-    add("--weights", metavar="FILE",
-        help="weights for a model in Python, or of torchvision or Keras: .safetensors, a state dict, .h5 or .keras"
-    )  # fmt: skip
-    add("--trust", action="store_true", help="run code that a model file brings along: Lambda, layers of one's own")
+    add("--weights", metavar="FILE", help=WEIGHTS)
+    add("--download", action="store_true", help=DOWNLOAD)
+    add("--trust", action="store_true", help=TRUST)
     add("--preprocess", metavar="NAME[,key=value…]",
         help="imagenet, imagenet-tf, cifar10, unit, raw, keras-tf, keras-caffe, keras-torch, with keys resize, crop, "
-        "scale, mean, std, channels, interpolation, letterbox; or a YAML file of the same keys")  # fmt: skip
+        "scale, mean, std, channels, interpolation, letterbox, crop_rounding; or a YAML file of the same keys (what "
+        "the model itself says, if it does)")  # fmt: skip
     add("--input-size", metavar="HxW", help="height and width of a model that leaves them free, or N for a square")
     add("--labels", metavar="FILE", help="labels.json: each class of the data → an output of the model")
     add("--among", choices=("model", "data"), help="argmax over all outputs, or those of the data's classes (model)")

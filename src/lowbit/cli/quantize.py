@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from lowbit.cli.values import number, whole
+from lowbit.cli.values import DOWNLOAD, MODELS, TRUST, WEIGHTS, number, whole
 
 _FELL_SHORT = 3
 _OWN = ("run", "json", "dry_run", "layer")  # options that are not arguments of the request
@@ -24,9 +24,7 @@ def add_to(commands: Any) -> None:
     )
     command.set_defaults(run=run)
     add = command.add_argument
-    add("model", metavar="MODEL",
-        help="x.onnx, x.tflite, x.keras, x.h5, a SavedModel's folder, digits-cnn, file.py:name, "
-        "package.module:name, torchvision:NAME, or keras:NAME")  # fmt: skip
+    add("model", metavar="MODEL", help=MODELS)
     add("--recipe", metavar="wNaM", help="weights of N bits (2 to 8), activations of M (2 to 8, or 16)")
     add(
         "--data",
@@ -37,10 +35,9 @@ def add_to(commands: Any) -> None:
 
     group = command.add_argument_group("model and data")
     add = group.add_argument
-    add("--weights", metavar="FILE",
-        help="weights for a model in Python, or of torchvision or Keras: .safetensors, a state dict, .h5 or .keras"
-    )  # fmt: skip
-    add("--trust", action="store_true", help="run code that a model file brings along: Lambda, layers of one's own")
+    add("--weights", metavar="FILE", help=WEIGHTS)
+    add("--download", action="store_true", help=DOWNLOAD)
+    add("--trust", action="store_true", help=TRUST)
     add("--preprocess", metavar="NAME[,key=value…]", help="as in `lowbit compare`")
     add("--input-size", metavar="HxW", help="height and width of a model that leaves them free, or N for a square")
     add("--calibration-samples", type=whole, metavar="N", help="images for calibration (1024, or all there are)")
@@ -82,7 +79,8 @@ def run(options: argparse.Namespace) -> int:
     from lowbit.study.request import quantize_request
 
     arguments = {key: value for key, value in vars(options).items() if key not in _OWN}
-    request = quantize_request(**arguments, layers=_layers(getattr(options, "layer", [])))
+    with shown() as listener:
+        request = quantize_request(**arguments, layers=_layers(getattr(options, "layer", [])), listener=listener)
     if options.dry_run:
         with shown() as listener:
             plan = quantize.dry_run(request, listener)

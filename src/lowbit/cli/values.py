@@ -1,9 +1,17 @@
-"""How the values of options are read, with messages in words where one cannot be."""
+"""How the values of options are read, with messages in words where one cannot be; help that commands share."""
 
 import argparse
 from typing import get_args
 
 from lowbit.core.settings import Scenario
+
+MODELS = (
+    "x.onnx, x.tflite, x.keras, x.h5, a SavedModel's folder, x.pt2, x.pt (TorchScript), digits-cnn, file.py:name, "
+    "package.module:name, torchvision:NAME, keras:NAME, timm:NAME, hf:ORG/NAME, or a folder with config.json"
+)
+WEIGHTS = "weights for a model in Python, or of torchvision, timm or Keras: .safetensors, a state dict, .h5 or .keras"
+TRUST = "run code that a model file brings along: Lambda, layers of one's own"
+DOWNLOAD = "fetch hf:ORG/NAME from the network (otherwise it is read from the cache on this disk)"
 
 
 def whole(text: str) -> int:

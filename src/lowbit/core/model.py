@@ -28,8 +28,10 @@ class FloatModel:
     - probabilities: whether the scores are probabilities (of a Softmax or Sigmoid) rather than logits
     - random_weights: whether the network was never trained, so that no accuracy is printed for it
     - difference: largest absolute difference between the graph's outputs and its source's, on real samples
-    - notes: one sentence for each way in which the graph, and so every file made from it, differs from the source
+    - notes: one sentence for each way in which the graph, and so every file made from it, differs from the source, and
+      for what was taken from the source beside its numbers: preprocessing, names of the classes
     - layer_macs: the layers that multiply, in the graph's order; executed operators are matched with them
+    - class_names: what the model calls its outputs, in their order; empty where it does not say
     """
 
     path: Path
@@ -46,3 +48,4 @@ class FloatModel:
     difference: float | None = None
     notes: tuple[str, ...] = ()
     layer_macs: tuple[LayerMacs, ...] = ()
+    class_names: tuple[str, ...] = ()

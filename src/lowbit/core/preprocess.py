@@ -5,6 +5,7 @@ from typing import Literal
 
 Channels = Literal["rgb", "bgr", "grey"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "linear", "area"]
+CropRounding = Literal["even", "down"]
 Resize = int | tuple[int, int] | None
 Crop = int | tuple[int | None, int | None] | None
 
@@ -27,6 +28,8 @@ class Preprocess:
     - layout: of the model's input
     - letterbox: fill value, 0 to 255, one per channel or one for all: the picture is shrunk or enlarged to fit inside
       `resize` (height, width) without being stretched, and the rest is filled; None: no letterbox
+    - crop_rounding: where the crop begins when half a pixel is left over: at the even neighbour (torchvision, timm), or
+      rounded down (transformers)
     """
 
     name: str
@@ -39,3 +42,4 @@ class Preprocess:
     interpolation: Interpolation = "bilinear"
     layout: Literal["NCHW"] = "NCHW"
     letterbox: tuple[int, ...] | None = None
+    crop_rounding: CropRounding = "even"

@@ -23,7 +23,7 @@ from typing import Any, get_args
 import yaml
 
 from lowbit.core.errors import BadInput
-from lowbit.core.preprocess import Channels, Crop, Interpolation, Preprocess, Resize
+from lowbit.core.preprocess import Channels, Crop, CropRounding, Interpolation, Preprocess, Resize
 from lowbit.core.text import said
 
 PRESETS = {
@@ -63,6 +63,17 @@ def parse(text: str) -> Preprocess:
             "say NAME[,key=value...] or give a .yaml file"
         )
     return _changed(PRESETS[name], changes, text)
+
+
+def named(preprocess: Preprocess) -> Preprocess:
+    """The same preprocessing under the shortest name that `parse` reads back.
+
+    >>> named(Preprocess("", resize=248, crop=224, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))).name
+    'imagenet-tf,resize=248'
+    """
+    mean, std = (values[:1] if len(set(values)) == 1 else tuple(values) for values in (preprocess.mean, preprocess.std))
+    plain = replace(preprocess, mean=mean, std=std)
+    return replace(plain, name=min((_canonical(preset, plain) for preset in PRESETS.values()), key=len))
 
 
 def _pairs(parts: Iterable[str], text: str) -> Iterable[tuple[str, str]]:
@@ -232,4 +243,5 @@ _READERS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "channels": (_one_of(get_args(Channels)), f"one of {', '.join(get_args(Channels))}"),
     "interpolation": (_one_of(get_args(Interpolation)), f"one of {', '.join(get_args(Interpolation))}"),
     "letterbox": (_fill, "what fills the rest, 0 to 255, one value or one a channel with colons between, or none"),
+    "crop_rounding": (_one_of(get_args(CropRounding)), f"one of {', '.join(get_args(CropRounding))}"),
 }

@@ -1,5 +1,7 @@
 """Resizing and cropping: a picture's sides become those that the model expects."""
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
@@ -29,7 +31,7 @@ def resize_and_crop(image: Image.Image, preprocess: Preprocess) -> Image.Image:
         image = _resize(image, resized(image.size, preprocess.resize), preprocess.interpolation)
     if preprocess.crop is not None:
         sides = preprocess.crop if isinstance(preprocess.crop, tuple) else (preprocess.crop, preprocess.crop)
-        image = _centre_crop(image, *sides)
+        image = _centre_crop(image, *sides, down=preprocess.crop_rounding == "down")
     return image
 
 
@@ -106,9 +108,9 @@ def _on_ground(image: Image.Image, size: Size, ground: tuple[int, ...]) -> Image
     return whole
 
 
-def _centre_crop(image: Image.Image, height: int | None, width: int | None) -> Image.Image:
-    """The centred rectangle, None for a side that stays whole; half pixels go to the even neighbour, as `round` does in
-    torchvision's CenterCrop."""
+def _centre_crop(image: Image.Image, height: int | None, width: int | None, *, down: bool) -> Image.Image:
+    """The centred rectangle, None for a side that stays whole; half pixels are rounded down, or go to the even
+    neighbour, as `round` does in torchvision's CenterCrop."""
     height = image.height if height is None else height
     width = image.width if width is None else width
     if image.size == (width, height):
@@ -118,5 +120,6 @@ def _centre_crop(image: Image.Image, height: int | None, width: int | None) -> I
             f"a crop of {width} x {height} does not fit into a picture of {image.width} x {image.height} (width x "
             f"height); set resize={max(width, height)} or more, or a smaller crop"
         )
-    left, top = round((image.width - width) / 2), round((image.height - height) / 2)
+    whole = math.floor if down else round
+    left, top = whole((image.width - width) / 2), whole((image.height - height) / 2)
     return image.crop((left, top, left + width, top + height))

@@ -50,6 +50,46 @@ def output_index(class_names: Sequence[str], outputs: int, labels_file: Path | N
     return tuple(range(outputs))
 
 
+def index_by_name(class_names: Sequence[str], output_names: Sequence[str]) -> tuple[int, ...] | None:
+    """For each class of the data the output that the model calls the same; None where names do not decide.
+
+    Names are the same whatever their case, and with `_` or `-` for a space; an output may have several, with commas
+    between ("tabby, tabby cat"). Classes that are only numbered have no names. BadInput where some classes are found,
+    but not all, and not where they stand in the data: then the order differs, and the place of the others would be a
+    guess.
+
+    >>> index_by_name(["Owl", "tabby_cat"], ["dog", "tabby, tabby cat", "owl"])
+    (2, 1)
+    >>> index_by_name(["0", "1"], ["cat", "dog"])
+    """
+    if tuple(class_names) == tuple(str(place) for place in range(len(class_names))):
+        return None
+    whole: dict[str, list[int]] = {}
+    parts: dict[str, list[int]] = {}
+    for place, name in enumerate(output_names):
+        whole.setdefault(_plain(name), []).append(place)
+        for part in name.split(","):
+            parts.setdefault(_plain(part), []).append(place)
+    found = [whole.get(name) or parts.get(name) or [] for name in map(_plain, class_names)]
+    sure = {place: outputs[0] for place, outputs in enumerate(found) if len(outputs) == 1}
+    if len(sure) == len(class_names) == len(set(sure.values())):
+        return tuple(sure[place] for place in range(len(class_names)))
+    moved = [place for place, output in sure.items() if place != output]
+    if moved and len(class_names) == len(output_names):
+        taken = list(sure.values())
+        lost = [name for place, name in enumerate(class_names) if place not in sure or taken.count(sure[place]) > 1]
+        raise BadInput(
+            f"class {moved[0]} of the data, {class_names[moved[0]]!r}, is output {sure[moved[0]]} of the model by its "
+            f"name, but no output of its own is called {_some(lost)}: give --labels labels.json, which maps each class "
+            f'to an output: {{"{class_names[0]}": 0, …}}'
+        )
+    return None
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.casefold().replace("_", " ").replace("-", " ").split())
+
+
 def _of_one_output(class_names: Sequence[str], labels_file: Path | None) -> tuple[int, ...]:
     if len(class_names) > 2:
         raise BadInput(

@@ -59,7 +59,8 @@ def preprocess_text(pre: Preprocess) -> str:
     if pre.crop:
         height, width = pre.crop if isinstance(pre.crop, tuple) else (pre.crop, pre.crop)
         sides = f"{height or 'all'} × {width or 'all'} (height × width)"
-        steps.append(f"centre crop {pre.crop if isinstance(pre.crop, int) else sides}")
+        down = ", half pixels rounded down" if pre.crop_rounding == "down" else ""
+        steps.append(f"centre crop {pre.crop if isinstance(pre.crop, int) else sides}{down}")
     steps.append(f"pixels × {pre.scale:.6g}")
     steps.append(f"mean {', '.join(f'{value:g}' for value in pre.mean)}")
     steps.append(f"std {', '.join(f'{value:g}' for value in pre.std)}")

@@ -32,6 +32,9 @@ class SourceInfo:
       user wrote it; None where it is not known
     - stable: whether `fingerprint` covers everything that the model is made of. Where it does not (user code may read
       any file), every command makes the float graph anew, and later results are keyed by that graph's contents.
+    - own_preprocess: whether each model says itself how pictures are prepared for it; the module then has
+      `preprocess_of` (`OwnPreprocess`)
+    - downloads: whether such a model may be fetched from the network; the module then has `download` (`Downloads`)
     """
 
     name: str
@@ -40,6 +43,8 @@ class SourceInfo:
     extra: str | None
     default_preprocess: str | Callable[[str], str | None] | None
     stable: bool
+    own_preprocess: bool = False
+    downloads: bool = False
 
     def preprocess_of(self, spec: str) -> str | None:
         """The preprocessing that the model `spec` is made for; None where it is not known."""
@@ -115,6 +120,22 @@ def free_size(request: SourceRequest) -> tuple[int, int] | None:
     if request.input_size is not None:
         return request.input_size
     return None if request.preprocess.crop is None else request.sample_shape[1:]
+
+
+class OwnPreprocess(Source, Protocol):
+    """A source whose models say themselves how pictures are prepared for them."""
+
+    def preprocess_of(self, spec: str) -> Preprocess:
+        """That preprocessing. Runs in a child process; BadInput where it is not known or cannot be said."""
+        ...
+
+
+class Downloads(Source, Protocol):
+    """A source that may fetch its models from the network, into the user's own cache."""
+
+    def download(self, spec: str) -> None:
+        """Fetch the model. Runs in a child process, and only where the user allows the network."""
+        ...
 
 
 def versions(info: SourceInfo) -> dict[str, str]:

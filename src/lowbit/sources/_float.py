@@ -21,6 +21,7 @@ def write_float(
     source_digest: str,
     random_weights: bool = False,
     notes: tuple[str, ...] = (),
+    class_names: tuple[str, ...] = (),
 ) -> FloatModel:
     """Write `out/float.onnx`; BadInput when the graph and the data do not fit together."""
     cleaned = clean(model, request.spec)
@@ -45,6 +46,7 @@ def write_float(
         random_weights=random_weights,
         notes=notes,
         layer_macs=layer_macs(cleaned),
+        class_names=class_names if len(class_names) == _fixed(scores)[1] else (),
     )
 
 

@@ -1,29 +1,21 @@
 """`x.onnx`: a graph that somebody exported, also with external data."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from lowbit.core import digest
-from lowbit.core.adapter import Floats
 from lowbit.core.errors import BadInput
 from lowbit.core.text import said
-from lowbit.sources._batches import parts
-from lowbit.sources._edge import (
-    HALF_TOLERANCE,
-    TOLERANCE,
-    Loaded,
-    Predict,
-    SourceInfo,
-    SourceRequest,
-    free_size,
-    refuse_weights,
-)
+from lowbit.sources._edge import Loaded, SourceInfo, SourceRequest, refuse_weights
 
 if TYPE_CHECKING:
     import onnx
     import onnxruntime
+
+    from lowbit.sources._batches import Run
 
 _PROVIDERS = ["CPUExecutionProvider"]
 _KINDS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
@@ -53,23 +45,18 @@ def fingerprint(spec: str, weights: Path | None) -> str:
 
 def load(request: SourceRequest) -> Loaded:
     """Adapt and clean the graph; the source is the untouched file in ONNX Runtime without optimizations."""
-    from lowbit.graph.adapt import adapt
     from lowbit.graph.load import load_graph
-    from lowbit.sources._float import write_float
+    from lowbit.sources._exported import from_graph
 
     path = Path(request.spec)
     graph = load_graph(path)
-    adapted = adapt(graph, request.spec, request.sample_shape, free_size(request))
-    source, notes = _opened(path, graph, request.threads, adapted.float_types)
-    model = write_float(
-        adapted.model,
-        request,
-        name=path.stem,
-        source_digest=fingerprint(request.spec, request.weights),
-        notes=(*adapted.notes, *notes),
-    )
-    half = adapted.float_types and not notes
-    return Loaded(model, _predict(source, graph, adapted.layout), HALF_TOLERANCE if half else TOLERANCE)
+
+    def opened(float_types: tuple[str, ...]) -> tuple["Run", tuple[str, ...]]:
+        session, notes = _opened(path, graph, request.threads, float_types)
+        return _run(session, graph), notes
+
+    source_digest = fingerprint(request.spec, request.weights)
+    return from_graph(graph, request, opened, name=path.stem, source_digest=source_digest)
 
 
 def _opened(
@@ -107,21 +94,15 @@ def _opened(
     return session, (f"ONNX Runtime cannot run it in {names}: compared with the same numbers in float32",)
 
 
-def _predict(session: "onnxruntime.InferenceSession", graph: "onnx.ModelProto", layout: str) -> Predict:
-    """Images float32 [N, C, H, W] → scores float32 [N, K], given to the session as the user's graph takes them."""
-    from lowbit.graph.values import dims, image_input
+def _run(session: "onnxruntime.InferenceSession", graph: "onnx.ModelProto") -> "Run":
+    """The session as a function of images in the layout and number that the user's graph takes."""
+    from lowbit.graph.values import image_input
 
     name = image_input(graph).name
     (kind,) = (_KINDS[value.type] for value in session.get_inputs() if value.name == name)
-    batch = (dims(image_input(graph)) or [None])[0]
 
-    def predict(images: Floats) -> Floats:
-        if layout == "NHWC":
-            images = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
-        if layout == "NHW":
-            images = images[:, 0]
-        given = images.astype(kind, copy=False)
-        scores = [session.run(None, {name: part})[0][:real] for part, real in parts(given, batch)]
-        return np.concatenate(scores).reshape(len(images), -1).astype(np.float32, copy=False)
+    def run(images: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        scores: npt.NDArray[Any] = session.run(None, {name: images.astype(kind, copy=False)})[0]
+        return scores
 
-    return predict
+    return run

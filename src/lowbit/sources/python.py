@@ -19,15 +19,15 @@ INFO = SourceInfo(
 )
 
 _DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
-_OTHER_KINDS = ("torchvision", "keras")  # before a colon they are kinds of their own
+_OTHER_KINDS = ("hf", "keras", "timm", "torchvision")  # before a colon they are kinds of their own
 _FRAMEWORKS = ("torch", "safetensors", "tensorflow", "keras", "tf-keras")
 
 
 def claims(spec: str) -> bool:
-    """A .py file or a dotted name, a colon, a name; `torchvision:NAME` and `keras:NAME` are kinds of their own."""
+    """A .py file or a dotted name, a colon, a name; `torchvision:NAME` and the like are kinds of their own."""
     module, _, name = spec.rpartition(":")
-    is_module = module.endswith(".py") or (_DOTTED.fullmatch(module) is not None and module not in _OTHER_KINDS)
-    return is_module and name.isidentifier()
+    dotted = _DOTTED.fullmatch(module) is not None and module not in _OTHER_KINDS
+    return (module.endswith(".py") or dotted) and name.isidentifier()
 
 
 def fingerprint(spec: str, weights: Path | None) -> str:

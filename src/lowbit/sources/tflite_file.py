@@ -1,16 +1,17 @@
 """`x.tflite`: a float file of LiteRT, also with weights in half precision."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+import numpy.typing as npt
 
 from lowbit.core import digest
-from lowbit.core.adapter import Floats
 from lowbit.core.errors import BadInput
 from lowbit.core.text import said
-from lowbit.sources._batches import parts
-from lowbit.sources._edge import Loaded, Predict, SourceInfo, SourceRequest, refuse_weights, versions
+from lowbit.sources._edge import Loaded, SourceInfo, SourceRequest, refuse_weights, versions
+
+if TYPE_CHECKING:
+    from lowbit.sources._batches import Run
 
 INFO = SourceInfo(
     name="tflite",
@@ -37,24 +38,22 @@ def fingerprint(spec: str, weights: Path | None) -> str:
 
 def load(request: SourceRequest) -> Loaded:
     """Read the file; the source is the same file in LiteRT's interpreter."""
-    from lowbit.sources._float import write_float
-    from lowbit.sources._litert_graph import adapted_graph
+    from lowbit.formats.litert.to_onnx import read_float
+    from lowbit.graph.check import check_graph
+    from lowbit.sources._exported import from_graph
 
     versions(INFO)
     path, source_digest = Path(request.spec), fingerprint(request.spec, request.weights)
-    adapted = adapted_graph(path, request)
-    model = write_float(
-        adapted.model,
-        request,
-        name=path.stem,
-        source_digest=source_digest,
-        notes=adapted.notes,
-    )
-    return Loaded(model, _predict(path, adapted.layout, request.threads))
+    graph = check_graph(read_float(path, request.spec), request.spec)
+
+    def opened(_: tuple[str, ...]) -> tuple["Run", tuple[str, ...]]:
+        return _run(path, request.threads), ()
+
+    return from_graph(graph, request, opened, name=path.stem, source_digest=source_digest)
 
 
-def _predict(path: Path, layout: str, threads: int) -> Predict:
-    """Images float32 [N, C, H, W] → scores float32 [N, K], given to the interpreter as the file takes them."""
+def _run(path: Path, threads: int) -> "Run":
+    """The file as it is: as many images as it takes, in the layout and type that it takes → its scores."""
     from ai_edge_litert.interpreter import Interpreter
 
     try:
@@ -64,16 +63,10 @@ def _predict(path: Path, layout: str, threads: int) -> Predict:
         raise BadInput(f"{path}: LiteRT cannot open it: {said(error)}; convert it again") from error
     (source,), (target,) = interpreter.get_input_details(), interpreter.get_output_details()
 
-    def predict(images: Floats) -> Floats:
-        if layout == "NHWC":
-            images = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
-        if layout == "NHW":
-            images = images[:, 0]
-        scores = []
-        for part, real in parts(images.astype(source["dtype"]), int(source["shape"][0])):
-            interpreter.set_tensor(source["index"], part)
-            interpreter.invoke()
-            scores.append(interpreter.get_tensor(target["index"]).reshape(len(part), -1)[:real])
-        return np.concatenate(scores).astype(np.float32, copy=False)
+    def run(images: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        interpreter.set_tensor(source["index"], images.astype(source["dtype"]))
+        interpreter.invoke()
+        scores: npt.NDArray[Any] = interpreter.get_tensor(target["index"])
+        return scores.reshape(len(images), -1)
 
-    return predict
+    return run

@@ -2,6 +2,8 @@
 
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import onnx
@@ -19,14 +21,27 @@ OPSET = 20
 
 
 def load_module(
-    module: nn.Module, request: SourceRequest, *, name: str, source_digest: str, random_weights: bool = False
+    module: nn.Module,
+    request: SourceRequest,
+    *,
+    name: str,
+    source_digest: str,
+    random_weights: bool = False,
+    notes: tuple[str, ...] = (),
+    class_names: tuple[str, ...] = (),
 ) -> Loaded:
     """Export `module`, in float32 and evaluation mode, and write the float graph; the source is the module itself."""
     module = module.float().eval().requires_grad_(requires_grad=False)
     _plain_pools(module)
     check_module(module, request)
     model = write_float(
-        export(module, request), request, name=name, source_digest=source_digest, random_weights=random_weights
+        export(module, request),
+        request,
+        name=name,
+        source_digest=source_digest,
+        random_weights=random_weights,
+        notes=notes,
+        class_names=class_names,
     )
     return Loaded(model, predict_with(module))
 
@@ -34,12 +49,8 @@ def load_module(
 def export(module: nn.Module, request: SourceRequest) -> onnx.ModelProto:
     """The module as an ONNX graph with a free batch size; BadInput, with torch's words, when torch cannot export it."""
     example = torch.zeros(2, *request.sample_shape)  # 2: an axis of 1 would be taken for a fixed one
-    levels = {name: logging.getLogger(name).level for name in ("torch", "onnxscript", "torch.onnx")}
-    for logger in levels:
-        logging.getLogger(logger).setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet():
             program = torch.onnx.export(
                 module,
                 (example,),
@@ -56,11 +67,23 @@ def export(module: nn.Module, request: SourceRequest) -> onnx.ModelProto:
             f"{request.spec}: torch cannot export it to ONNX with a free batch size: {kind_and_said(error)}; "
             "write its forward without data-dependent control flow, or export it yourself and give the .onnx file"
         ) from error
+    assert program is not None  # with dynamo=True a program always comes back
+    return check_graph(program.model_proto, request.spec)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the warnings, and the messages below errors, that torch's exporters write about every network."""
+    levels = {name: logging.getLogger(name).level for name in ("torch", "onnxscript", "torch.onnx")}
+    for logger in levels:
+        logging.getLogger(logger).setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         for logger, level in levels.items():
             logging.getLogger(logger).setLevel(level)
-    assert program is not None  # with dynamo=True a program always comes back
-    return check_graph(program.model_proto, request.spec)
 
 
 def predict_with(module: nn.Module) -> Predict:

@@ -1,9 +1,11 @@
 """torchvision beside a torch that its compiled part was not built for."""
 
 import ctypes
+import importlib
 import importlib.util
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -25,3 +27,9 @@ def declare_torchvision_operators() -> None:
                     torch.library.define(
                         f"torchvision::{operator}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
                     )
+
+
+def import_transformers() -> Any:
+    """transformers, which imports torchvision where that is installed."""
+    declare_torchvision_operators()
+    return importlib.import_module("transformers")

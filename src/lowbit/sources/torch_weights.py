@@ -31,6 +31,14 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return weights
 
 
+def check_plain(path: Path) -> None:
+    """BadInput unless the weights that a model brings along are tensors alone, which no code is needed to read."""
+    try:
+        read_weights(path)
+    except BadInput as error:
+        raise BadInput(str(error).removeprefix("--weights ")) from error
+
+
 def put_weights(module: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
     """Load `weights` into `module`; BadInput naming what is missing, left over, or of another shape."""
     own = module.state_dict()

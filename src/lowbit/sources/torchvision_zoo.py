@@ -14,7 +14,7 @@ INFO = SourceInfo(
     stable=True,
 )
 
-_CODE = Path(__file__).with_name("torch_zoo.py")
+_CODE = [Path(__file__).with_name(name) for name in ("torch_zoo.py", "torch_random.py")]
 
 
 def claims(spec: str) -> bool:
@@ -24,7 +24,7 @@ def claims(spec: str) -> bool:
 
 def fingerprint(spec: str, weights: Path | None) -> str:
     """Digest of the name, the weights and the packages; of the code that draws random weights where there are none."""
-    return digest.of_value([spec, versions(INFO), digest_weights(weights) or digest.of_files([_CODE])])
+    return digest.of_value([spec, versions(INFO), digest_weights(weights) or digest.of_files(_CODE)])
 
 
 def load(request: SourceRequest) -> Loaded:

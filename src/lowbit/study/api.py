@@ -26,6 +26,7 @@ def compare(
     input_size: str | int | None = None,
     weights: str | Path | None = None,
     trust: bool = False,
+    download: bool = False,
     labels: str | Path | None = None,
     among: Among = "model",
     threshold: float | None = None,
@@ -63,13 +64,15 @@ def compare(
     Jobs that an earlier call finished in `out` are not repeated. Raises BadInput for what the caller must change;
     whatever else goes wrong is a row with its reason.
 
-    - model: x.onnx, x.tflite, x.keras, x.h5, the folder of a SavedModel, digits-cnn, file.py:name, package.module:name,
-      torchvision:NAME or keras:NAME
+    - model: x.onnx, x.tflite, x.keras, x.h5, the folder of a SavedModel, x.pt2 (torch.export), x.pt (TorchScript),
+      digits-cnn, file.py:name, package.module:name, torchvision:NAME, keras:NAME, timm:NAME, hf:ORG/NAME, or a folder
+      with Hugging Face's or timm's config.json
     - data: digits, a folder with one folder per class, a parquet file or folder, or an .npz file
     - preprocess: a preset's name or a YAML file; None: the model's own, where it has one
     - input_size: (height and width) as "224x192", or 224 for a square, of a model that leaves them free
-    - weights: a file of weights for a model in Python code, or a network of torchvision or Keras
+    - weights: a file of weights for a model in Python code, or a network of torchvision, timm or Keras
     - trust: whether code that a model file brings along may run (Keras' Lambda layers, layers of one's own)
+    - download: whether hf:ORG/NAME may be fetched from the network; otherwise it is read from the cache on this disk
     - labels: a file that maps the data's classes to the model's outputs
     - among: whether a prediction is the argmax over the outputs of the "model" or over the classes of the "data"
     - threshold: of a model with one output for two classes; None: 0.5 for a probability, 0 for a logit
@@ -114,6 +117,7 @@ def compare(
         input_size=input_size,
         weights=weights,
         trust=trust,
+        download=download,
         labels=labels,
         among=among,
         threshold=threshold,
@@ -144,6 +148,7 @@ def compare(
         min_agreement=min_agreement,
         time_limit=time_limit,
         out=out,
+        listener=progress,
     )
     return run_study(request, progress)
 
@@ -158,6 +163,7 @@ def quantize(
     input_size: str | int | None = None,
     weights: str | Path | None = None,
     trust: bool = False,
+    download: bool = False,
     rounding: Rounding | None = None,
     range: RangeMethod | None = None,  # noqa: A002 - the command line's word
     symmetric: bool | None = None,
@@ -178,7 +184,7 @@ def quantize(
     The plan and the manifest are written beside `out`. Raises BadInput for what the caller must change. For the options
     of quantization, None leaves the choice to the engine.
 
-    - model, data, preprocess, input_size, weights, trust: as for `compare`; labels are not needed
+    - model, data, preprocess, input_size, weights, trust, download: as for `compare`; labels are not needed
     - recipe: weights of N bits and activations of M bits, as wNaM (w8a8, w4a8, w2a4 …)
     - rounding: how weights are rounded
     - range: how activation ranges are chosen from calibration
@@ -204,6 +210,7 @@ def quantize(
         input_size=input_size,
         weights=weights,
         trust=trust,
+        download=download,
         rounding=rounding,
         range=range,
         symmetric=symmetric,
@@ -217,6 +224,7 @@ def quantize(
         threads=threads,
         time_limit=time_limit,
         cache=cache,
+        listener=progress,
     )
     return run_quantize(request, progress)
 

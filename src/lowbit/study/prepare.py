@@ -11,7 +11,7 @@ from lowbit.core.outcome import Accuracy
 from lowbit.core.samples import Samples
 from lowbit.data.cache import open_samples
 from lowbit.data.datasets import open_dataset
-from lowbit.data.labels import output_index
+from lowbit.data.labels import index_by_name, output_index
 from lowbit.measure.accuracy import Scoring
 from lowbit.measure.stats import above_chance
 from lowbit.sources import find as sources
@@ -76,10 +76,7 @@ def prepare(work: Work, request: StudyRequest) -> Inputs:
     samples, model = samples_and_model(work)
     model = replace(model, random_weights=model.random_weights or request.random_weights)
     calibration, evaluation = open_samples(samples, "calibration"), open_samples(samples, "evaluation")
-    if model.random_weights and request.labels is None and len(evaluation.class_names) <= model.outputs:
-        outputs = tuple(range(len(evaluation.class_names)))  # no accuracy is printed, so that any output will do
-    else:
-        outputs = output_index(evaluation.class_names, model.outputs, request.labels)
+    outputs, model = _outputs(request, model, evaluation.class_names)
     task = Scoring(outputs, request.among, model.probabilities, _threshold(request, model))
     key = keys.reference_key(model, evaluation, asked.preprocess, task, asked.threads, work.executor.host)
     reference = work.store.reference(key)
@@ -101,6 +98,21 @@ def images_a_call(input_shape: tuple[int, int, int]) -> int:
     """
     channels, height, width = input_shape
     return max(1, min(_MOST_IMAGES, _LARGEST_CALL // (channels * height * width)))
+
+
+def _outputs(request: StudyRequest, model: FloatModel, names: tuple[str, ...]) -> tuple[tuple[int, ...], FloatModel]:
+    """For each class of the data the model's output that stands for it, and the model with a note of how it was found.
+
+    By the user's file; by the names that both give their classes; else by place.
+    """
+    if model.random_weights and request.labels is None and len(names) <= model.outputs:
+        return tuple(range(len(names))), model  # no accuracy is printed, so that any output will do
+    if request.labels is None and model.class_names:
+        found = index_by_name(names, model.class_names)
+        if found is not None:
+            note = "the data's classes are matched with the model's outputs by name"
+            return found, replace(model, notes=(*model.notes, note))
+    return output_index(names, model.outputs, request.labels), model
 
 
 def _threshold(request: StudyRequest, model: FloatModel) -> float | None:

@@ -14,7 +14,9 @@ from lowbit.data.preprocess import parse
 from lowbit.measure.host import facts
 from lowbit.quant.plan.scheme import widths
 from lowbit.sources.find import find
+from lowbit.study.about_model import fetch, own_preprocess
 from lowbit.study.ask import StudyRequest
+from lowbit.study.execute.local import Listener
 from lowbit.study.pace import seconds_of
 from lowbit.study.quantize import QuantizeRequest
 from lowbit.study.sweep import listed, one_or_all, sweep
@@ -28,6 +30,7 @@ def compare_request(
     input_size: str | int | None = None,
     weights: str | Path | None = None,
     trust: bool = False,
+    download: bool = False,
     labels: str | Path | None = None,
     among: Among = "model",
     threshold: float | None = None,
@@ -58,8 +61,12 @@ def compare_request(
     min_agreement: float = 90.0,
     time_limit: float = 3600.0,
     out: str | Path | None = None,
+    listener: Listener = lambda _: None,
 ) -> StudyRequest:
-    """The request for these arguments of `compare`. Raises BadInput for what they contradict."""
+    """The request for these arguments of `compare`. Raises BadInput for what they contradict.
+
+    A model that must be fetched, or asked for its preprocessing, is: `listener` hears of it.
+    """
     if timing and rounds < 1:
         raise BadInput(f"--rounds {rounds}: expected 1 or more; --no-timing leaves speed and memory out")
     model, data = str(model), str(data)
@@ -73,6 +80,7 @@ def compare_request(
         "input_size": input_size,
         "weights": weights,
         "trust": trust,
+        "download": download,
         "labels": labels,
         "among": among,
         "threshold": threshold,
@@ -118,7 +126,7 @@ def compare_request(
         model=model,
         data=data,
         out=Path(out) if out is not None else Path(_default_folder(model, data)),
-        preprocess=_preprocess(model, preprocess),
+        preprocess=_preprocess(model, preprocess, download, listener),
         input_size=_size(input_size),
         weights=None if weights is None else Path(weights),
         trust=trust,
@@ -155,6 +163,7 @@ def quantize_request(
     input_size: str | int | None = None,
     weights: str | Path | None = None,
     trust: bool = False,
+    download: bool = False,
     layers: Mapping[str, str] | None = None,
     plan: str | Path | None = None,
     calibration_samples: int = 1024,
@@ -162,16 +171,20 @@ def quantize_request(
     threads: int | None = None,
     time_limit: float = 3600.0,
     cache: str | Path | None = None,
+    listener: Listener = lambda _: None,
     **scheme: object,
 ) -> QuantizeRequest:
-    """The request for these arguments of `quantize`. `scheme`: fields of `Scheme`, None for the engine's choice."""
+    """The request for these arguments of `quantize`. `scheme`: fields of `Scheme`, None for the engine's choice.
+
+    A model that must be fetched, or asked for its preprocessing, is: `listener` hears of it.
+    """
     options = {key: value for key, value in scheme.items() if value is not None}
     if layers:
         options["overrides"] = [_override(pattern, text) for pattern, text in layers.items()]
     return QuantizeRequest(
         model=str(model),
         data=str(data),
-        preprocess=_preprocess(str(model), preprocess),
+        preprocess=_preprocess(str(model), preprocess, download, listener),
         input_size=_size(input_size),
         recipe=recipe,
         out=None if out is None else Path(out),
@@ -193,8 +206,16 @@ def _override(pattern: str, text: str) -> dict[str, object]:
     return {"pattern": pattern, "weight_bits": weight_bits, "activation_bits": activation_bits}
 
 
-def _preprocess(model: str, given: str | Path | None) -> Preprocess:
-    named = given if given is not None else find(model).INFO.preprocess_of(model)
+def _preprocess(model: str, given: str | Path | None, download: bool, listener: Listener) -> Preprocess:
+    """What the user says, or what such models, or this very model, are made for."""
+    if download:
+        fetch(model, listener)
+    if given is not None:
+        return parse(str(given))
+    source = find(model)
+    if source.INFO.own_preprocess:
+        return own_preprocess(model, listener)
+    named = source.INFO.preprocess_of(model)
     if named is None:
         raise BadInput(
             f"--preprocess is missing: nobody can know how pictures must be prepared for {model}; "
@@ -223,7 +244,7 @@ _DEFAULTS: dict[str, object] = {
 
 def _default_folder(model: str, data: str) -> str:
     """The default folder's name: model and data, such as digits-cnn-digits."""
-    name = model.rpartition(":")[2] if ":" in model else Path(model).stem
+    name = Path(model.rpartition(":")[2]).name if ":" in model else Path(model).stem
     return f"{name}-{Path(data).stem if Path(data).suffix else Path(data).name}"
 
 

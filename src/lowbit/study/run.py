@@ -174,8 +174,8 @@ def _parts(
             raise opened.bad(where, "has no data; expected `data` here or under `defaults`")
         data = options.pop("data")
         try:
-            sources.find(model).fingerprint(model, None)
             asked = compare_request(model, data, out=request.out, **options)
+            sources.find(model).fingerprint(model, None)
             asked = replace(asked, random_weights=entry.random_weights and asked.weights is None)
             found.append(PlannedPart(entry, where, asked, planned(asked), notes))
         except BadInput as error:

@@ -72,6 +72,34 @@ class SamplesJob:
 
 
 @dataclass(frozen=True, slots=True)
+class DownloadJob:
+    """Fetch the model `spec` from the network into the user's own cache: the only job that may use the network."""
+
+    KIND: ClassVar[str] = "download"
+
+    spec: str
+
+    @property
+    def result_type(self) -> type[Nothing]:
+        """Nothing."""
+        return Nothing
+
+
+@dataclass(frozen=True, slots=True)
+class PreprocessJob:
+    """Ask the model `spec` how pictures are prepared for it. The result is a Preprocess."""
+
+    KIND: ClassVar[str] = "preprocess"
+
+    spec: str
+
+    @property
+    def result_type(self) -> type[Preprocess]:
+        """Preprocess."""
+        return Preprocess
+
+
+@dataclass(frozen=True, slots=True)
 class ModelJob:
     """Turn the user's model into `out`/float.onnx and compare it with its source. The result is a FloatModel.
 
@@ -410,6 +438,6 @@ KINDS: dict[str, type[Any]] = {
     cls.KIND: cls
     for cls in (
         SamplesJob, ModelJob, BuildJob, PlanJob, InspectJob, ProfileJob, PeakJob, VerifyJob, AccuracyJob, PrecisionJob,
-        SpeedJob, FactsJob, ScoresJob, LayersJob,
+        SpeedJob, FactsJob, ScoresJob, LayersJob, DownloadJob, PreprocessJob,
     )
 }  # fmt: skip
