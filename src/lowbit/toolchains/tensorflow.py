@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from lowbit.toolchains._tensorflow_twin import Twin
 
 _EPOCHS = 3  # where --epochs does not say otherwise
-_TRAINED = ("tensorflow-model-optimization",)
 
 INFO = ToolchainInfo(
     name="tensorflow",
@@ -73,7 +72,7 @@ INFO = ToolchainInfo(
             "integer",
             {"types": "int8", "trained": True},
             on_request=True,
-            packages=_TRAINED,
+            packages=("tensorflow-model-optimization",),
             epochs=_EPOCHS,
             control="int8-qat-control",
         ),
@@ -84,7 +83,6 @@ INFO = ToolchainInfo(
             "integer",
             {"types": "int8", "calibrate": True},
             on_request=True,
-            packages=_TRAINED,
             epochs=_EPOCHS,
         ),
     ),
@@ -95,7 +93,7 @@ INFO = ToolchainInfo(
         "int8-keras": "Keras' own quantize('int8') covers Dense, EinsumDense and Embedding, not convolutions, and its "
         "int8 products are no operators of TFLite",
     },
-    families=("int8-qat",),
+    families=("int8-integer-only-uint8", "int8-qat"),
 )
 
 
