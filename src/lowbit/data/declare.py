@@ -26,19 +26,19 @@ from lowbit.core.errors import BadInput
 from lowbit.core.preprocess import Channels, Crop, CropRounding, Interpolation, Preprocess, Resize
 from lowbit.core.text import said
 
-PRESETS = {
-    preset.name: preset
-    for preset in (
-        Preprocess("imagenet", resize=256, crop=224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
-        Preprocess("imagenet-tf", resize=256, crop=224, mean=(0.5,), std=(0.5,)),
-        Preprocess("cifar10", mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 0.2616)),
-        Preprocess("unit"),
-        Preprocess("raw", scale=1.0),
-        Preprocess("keras-tf", mean=(0.5,), std=(0.5,)),
-        Preprocess("keras-caffe", scale=1.0, mean=(103.939, 116.779, 123.68), channels="bgr"),
-        Preprocess("keras-torch", mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
-    )
-}
+_GENERAL = (
+    Preprocess("imagenet", resize=256, crop=224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
+    Preprocess("imagenet-tf", resize=256, crop=224, mean=(0.5,), std=(0.5,)),
+    Preprocess("cifar10", mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 0.2616)),
+    Preprocess("unit"),
+    Preprocess("raw", scale=1.0),
+)
+_OF_KERAS = (  # the modes of its `preprocess_input`, which leave the size to others
+    Preprocess("keras-tf", mean=(0.5,), std=(0.5,)),
+    Preprocess("keras-caffe", scale=1.0, mean=(103.939, 116.779, 123.68), channels="bgr"),
+    Preprocess("keras-torch", mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
+)
+PRESETS = {preset.name: preset for preset in (*_GENERAL, *_OF_KERAS)}
 _NO_SIDE = ("none", "null", "~")  # the last two are YAML's words for it
 _SIDES = ("resize", "crop")  # keys whose two values are height and width
 _LARGEST_SIDE = 8192  # pixels; more is a slip of the finger, and would fill the memory before anyone is told
@@ -66,14 +66,14 @@ def parse(text: str) -> Preprocess:
 
 
 def named(preprocess: Preprocess) -> Preprocess:
-    """The same preprocessing under the shortest name that `parse` reads back.
+    """The same preprocessing under the shortest name that `parse` reads back and that is no framework's.
 
     >>> named(Preprocess("", resize=248, crop=224, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))).name
     'imagenet-tf,resize=248'
     """
     mean, std = (values[:1] if len(set(values)) == 1 else tuple(values) for values in (preprocess.mean, preprocess.std))
     plain = replace(preprocess, mean=mean, std=std)
-    return replace(plain, name=min((_canonical(preset, plain) for preset in PRESETS.values()), key=len))
+    return replace(plain, name=min((_canonical(preset, plain) for preset in _GENERAL), key=len))
 
 
 def _pairs(parts: Iterable[str], text: str) -> Iterable[tuple[str, str]]:
