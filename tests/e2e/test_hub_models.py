@@ -57,9 +57,9 @@ def test_a_folder_brings_its_preprocessing_and_its_names(project: Path) -> None:
     assert "preprocessor_config.json says: imagenet-tf,resize=32x32,crop=none" in said
     assert "matched with the model's outputs by name" in said
     assert all(row["status"] == "measured" for row in rows(project)), rows(project)
-    study = json.loads((project / "study/study.json").read_text())
-    assert study["model"]["class_names"] == list(CLASSES.values())
-    assert study["preprocess"]["resize"] == [32, 32]
+    report = json.loads((project / "study/study.json").read_text())["report"]
+    assert report["model"]["class_names"] == list(CLASSES.values())
+    assert report["preprocess"]["resize"] == [32, 32]
 
 
 def test_the_network_is_used_only_when_it_is_allowed(project: Path) -> None:

@@ -70,10 +70,13 @@ def test_the_command_to_repeat_asks_for_the_same(asked: list[Any], options: dict
         assert first.bits == (8, 4)
 
 
-def test_every_argument_of_compare_is_in_the_command(asked: list[Any]) -> None:
+def test_every_argument_of_compare_is_in_the_command(asked: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """An argument that is added later must not be forgotten there."""
+    fetched: list[str] = []
+    monkeypatch.setattr("lowbit.study.request.fetch", lambda model, _: fetched.append(model))
     others: dict[str, Any] = {
-        "preprocess": "raw", "weights": "w.pt", "labels": "l.json", "among": "data", "calibration_samples": 7,
+        "preprocess": "raw", "weights": "w.pt", "download": True, "labels": "l.json", "among": "data",
+        "calibration_samples": 7,
         "seed": 3, "limit": 9, "toolchains": ("a",), "recipes": ("b",), "bits": (4,), "runtimes": ("c",),
         "scenario": "offline", "threads": 2, "batch_size": 5, "isa": ("avx2",), "min_duration": 0.1, "rounds": 2,
         "official": True, "timing": False, "input_size": "8x8", "threshold": 0.25, "min_agreement": 80.0,
@@ -90,6 +93,7 @@ def test_every_argument_of_compare_is_in_the_command(asked: list[Any]) -> None:
     assert named == set(others) | set(server)
     api.compare("m.onnx", "d", **others)
     assert again(asked[0].command) == others | {"model": "m.onnx", "data": "d"}
+    assert fetched == ["m.onnx"]
     api.compare("m.onnx", "d", preprocess="raw", **server)
     assert again(asked[1].command) == server | {"model": "m.onnx", "data": "d", "preprocess": "raw"}
 
