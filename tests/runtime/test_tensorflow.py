@@ -1,5 +1,7 @@
 """TensorFlow for real: every mode of its converter on the digits network, run in LiteRT and in OpenVINO."""
 
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -180,3 +182,14 @@ def test_an_operator_without_a_rule_is_named(tiny_model: FloatModel, tiny_sample
     )
     with pytest.raises(UnsupportedError, match=r"cannot carry Unheard \(node 'relu1'\) over to Keras"):
         toolchain.build(request)
+
+
+@pytest.mark.slow
+def test_a_build_loads_no_torch() -> None:
+    code = (
+        "import sys; import lowbit.worker.build; from lowbit.kerasgraph import importer;"
+        "from lowbit.toolchains import tensorflow, _tensorflow_training, _tensorflow_twin;"
+        "print('tensorflow' in sys.modules, 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "False"]
