@@ -68,6 +68,25 @@ def torchs(to: Pieces) -> str:
     return to.add("Add", scaled, to.vector())
 
 
+def keras3(to: Pieces) -> str:
+    mean, _, deviation = to.deviation("x")
+    factor = to.add("Mul", to.add("Reciprocal", deviation), to.vector())
+    moved = to.add("Mul", to.add("Neg", mean), factor)
+    return to.add("Add", to.add("Mul", "x", factor), to.add("Add", moved, to.vector()))
+
+
+def keras3_without_beta(to: Pieces) -> str:
+    mean, _, deviation = to.deviation("x")
+    factor = to.add("Reciprocal", deviation)
+    return to.add("Add", to.add("Mul", "x", factor), to.add("Mul", factor, to.add("Neg", mean)))
+
+
+def another_sign(to: Pieces) -> str:
+    mean, _, deviation = to.deviation("x")
+    factor = to.add("Reciprocal", deviation)
+    return to.add("Add", to.add("Mul", "x", factor), to.add("Mul", factor, mean))
+
+
 def keras(to: Pieces) -> str:
     mean, _, deviation = to.deviation("x")
     factor = to.add("Mul", to.add("Reciprocal", deviation), to.vector())
@@ -123,6 +142,7 @@ def scores_of(model: onnx.ModelProto) -> Any:
 @pytest.mark.parametrize(
     ("draw", "fused"),
     [
+        (keras3, True), (keras3_without_beta, True), (another_sign, False),
         (torchs, True), (keras, True), (keras_without_gamma, True), (bare, True), (scaled_alone, True),
         (another_axis, False), (another_mean, False), (another_value, False), (another_factor, False),
     ],

@@ -5,7 +5,8 @@ With m and v the mean and the variance of x over its last axis, and s = sqrt(v +
 | found                                    | by                                     |
 |------------------------------------------|----------------------------------------|
 | (x − m) / s, or times 1 / s, then γ and β | torch before operator set 17           |
-| x · (γ / s) + (β − m · (γ / s))           | Keras and TensorFlow, also without γ    |
+| x · (γ / s) + (β − m · (γ / s))           | TensorFlow, also without γ              |
+| x · (γ / s) + ((−m) · (γ / s) + β)        | Keras 3, also without γ or β            |
 
 Ba, Kiros, Hinton 2016, "Layer Normalization", equations 3 and 4. Quantizers would round the parts, which differ by
 orders of magnitude, each by itself; runtimes have one kernel for the whole.
@@ -127,11 +128,29 @@ def _fuse_factor(graph: ir.Graph, factor: ir.Value, gamma: Array | None, found: 
     if product is None or total is None or total.op_type != "Add":
         return
     rest = total.inputs[1] if total.inputs[0] is product.outputs[0] else total.inputs[0]
-    difference = _made_by(rest, "Sub")
-    beta = None if difference is None else constant(difference.inputs[0])
-    shift = None if difference is None or difference.inputs[1] is None else difference.inputs[1].producer()
-    if beta is not None and shift is not None and _is_product(shift, found.mean, factor):
+    beta = _beta(rest, factor, found)
+    if beta is not None:
         _replace(graph, total, found, gamma, beta)
+
+
+def _beta(rest: ir.Value | None, factor: ir.Value, found: _Deviation) -> Array | None:
+    """β where `rest` is β − m · factor, however it is written; zeros where there is no β."""
+    node = None if rest is None else rest.producer()
+    if node is None:
+        return None
+    if node.op_type == "Sub":
+        moved = None if node.inputs[1] is None else node.inputs[1].producer()
+        return constant(node.inputs[0]) if moved is not None and _is_product(moved, found.mean, factor) else None
+    if node.op_type == "Add":
+        shifted, beta = _computed_and_constant(node)
+        return beta if beta is not None and _beta(shifted, factor, found) is not None else None
+    minus = next((value for value in node.inputs if value is not None and _is_minus(value, found.mean)), None)
+    return np.zeros(1, np.float32) if minus is not None and _is_product(node, minus, factor) else None
+
+
+def _is_minus(value: ir.Value, other: ir.Value) -> bool:
+    node = _made_by(value, "Neg")
+    return node is not None and node.inputs[0] is other
 
 
 def _replace_scaled(graph: ir.Graph, last: ir.Node, found: _Deviation) -> None:
