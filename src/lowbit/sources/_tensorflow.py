@@ -15,10 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lowbit.core.adapter import Floats
 from lowbit.core.errors import BadInput
 from lowbit.core.text import kind_and_said, said
-from lowbit.sources._batches import parts
 from lowbit.sources._edge import Loaded, Predict, SourceRequest, free_size
 
 if TYPE_CHECKING:
@@ -208,19 +206,10 @@ def _predict(function: Function, layout: "Layout") -> Predict:
     """Images float32 [N, C, H, W] → scores float32 [N, K], given to TensorFlow as the model takes them."""
     import tensorflow as tf
 
-    batch = function.shape[0] if function.shape is not None else None
+    from lowbit.sources._batches import in_its_own_form
 
     def run(images: Any) -> Any:
         (scores,) = tf.nest.flatten(function.call(tf.cast(tf.constant(images), function.dtype)))
         return tf.cast(scores, tf.float32).numpy()
 
-    def predict(images: Floats) -> Floats:
-        if layout == "NHWC":
-            images = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
-        if layout == "NHW":
-            images = images[:, 0]
-        found = [run(part)[:real] for part, real in parts(images, batch)]
-        scores: Floats = np.concatenate(found).reshape(len(images), -1)
-        return scores
-
-    return predict
+    return in_its_own_form(run, layout, function.shape[0] if function.shape is not None else None)
