@@ -127,15 +127,15 @@ RECIPES: dict[str, tuple[Callable[[Image.Image], Floats], float]] = {
     ),
     "unit,resize=48x192,interpolation=bicubic": (lambda i: tensor(i.resize((192, 48))) / 255, 1e-6),
     "unit,resize=224x224,interpolation=nearest": (lambda i: keras(i) / 255, 1e-6),
-    "raw,resize=224x224,mean=103.939:116.779:123.68,channels=bgr,interpolation=nearest": (
+    "keras-caffe,resize=224x224,interpolation=nearest": (
         lambda i: keras(i)[::-1] - np.reshape((103.939, 116.779, 123.68), (3, 1, 1)), 1e-4,
     ),
-    "imagenet,resize=224x224,crop=none,interpolation=nearest": (
+    "keras-torch,resize=224x224,interpolation=nearest": (
         lambda i: normalized(keras(i) / 255, MEAN, STD), 1e-5,
     ),
     "raw,resize=224x224,interpolation=nearest": (keras, 0),
     "unit,resize=224x224,interpolation=linear": (lambda i: linear(i, 224, 224) / 255, STEP),
-    "unit,resize=224x224,mean=0.5,std=0.5,interpolation=linear": (
+    "keras-tf,resize=224x224,interpolation=linear": (
         lambda i: linear(i, 224, 224) / 127.5 - 1, 2 * STEP,
     ),
     "unit,resize=224x224,interpolation=linear,letterbox=0": (lambda i: padded(i, 224, 0) / 255, STEP),
