@@ -83,7 +83,8 @@ def test_what_is_wrong_is_told_with_file_line_and_key(tmp_path: Path, old: str, 
 
 
 def test_a_study_that_is_nowhere_names_those_that_come_with_lowbit() -> None:
-    with pytest.raises(BadInput, match=r"nowhere: no such file.*below-8-bits, mlperf-edge, torch-resnet34"):
+    names = "below-8-bits, digits-tflite, mlperf-edge, torch-resnet34"
+    with pytest.raises(BadInput, match=f"nowhere: no such file.*{names}"):
         open_study("nowhere")
 
 
