@@ -87,6 +87,23 @@ def another_sign(to: Pieces) -> str:
     return to.add("Add", to.add("Mul", "x", factor), to.add("Mul", factor, mean))
 
 
+def keras3_shifted_twice(to: Pieces) -> str:
+    mean, _, deviation = to.deviation("x")
+    factor = to.add("Reciprocal", deviation)
+    moved = to.add("Add", to.add("Mul", to.add("Neg", mean), factor), to.vector())
+    return to.add("Add", to.add("Mul", "x", factor), to.add("Add", moved, to.vector()))
+
+
+def factors_of_another_axis(to: Pieces) -> str:
+    """As many factors as the last axis has entries, but along the axis before: both have the same size here."""
+    x = to.add("Slice", to.add("Concat", "x", "x", axis=1), *(to.constant([each]) for each in (0, WIDTH, 1)))
+    mean, _, deviation = to.deviation(x)
+    factor = to.add("Mul", to.add("Reciprocal", deviation), to.constant(to.rng.normal(1, 0.5, (WIDTH, 1))))
+    rest = to.add("Sub", to.vector(), to.add("Mul", mean, factor))
+    whole = to.add("Add", to.add("Mul", x, factor), rest)
+    return to.add("Slice", whole, *(to.constant([each]) for each in (0, 5, 1)))
+
+
 def keras(to: Pieces) -> str:
     mean, _, deviation = to.deviation("x")
     factor = to.add("Mul", to.add("Reciprocal", deviation), to.vector())
@@ -142,7 +159,8 @@ def scores_of(model: onnx.ModelProto) -> Any:
 @pytest.mark.parametrize(
     ("draw", "fused"),
     [
-        (keras3, True), (keras3_without_beta, True), (another_sign, False),
+        (keras3, True), (keras3_without_beta, True), (keras3_shifted_twice, True), (another_sign, False),
+        (factors_of_another_axis, False),
         (torchs, True), (keras, True), (keras_without_gamma, True), (bare, True), (scaled_alone, True),
         (another_axis, False), (another_mean, False), (another_value, False), (another_factor, False),
     ],

@@ -122,6 +122,12 @@ def flat_by_rows(to: Drawing) -> str:
     return to.add("MatMul", to.add("Flatten", to.conv("x"), axis=1), to.floats(192, 5))
 
 
+def flat_behind_two_axes(to: Drawing) -> str:
+    """Of a mean [N, 1, 1, C] a Flatten makes [N, C] where it begins behind two axes; of [N, C, 1, 1] it would not."""
+    mean = to.add("ReduceMean", to.conv("x"), to.constant(np.array([1, 2])), keepdims=1)
+    return to.add("MatMul", to.add("Flatten", mean, axis=2), to.floats(4, 5))
+
+
 def pieces(to: Drawing) -> str:
     one, two = to.add("Split", to.conv("x"), results=2, axis=3, num_outputs=2).split()
     padded = to.add("Pad", to.add("Concat", two, one, axis=-1), to.constant(np.array([0, 1, 2, 0, 0, 0, 1, 0])))
@@ -159,6 +165,12 @@ def softmax(to: Drawing) -> str:
 def test_a_network_with_channels_last_needs_no_transpose(draw: Callable[[Drawing], str]) -> None:
     drawing = Drawing()
     check(drawing, draw(drawing), 0)
+
+
+def test_a_flatten_that_begins_elsewhere_keeps_its_function() -> None:
+    """Nothing is gained by moving the Transpose behind the mean, so that it stays where it is."""
+    drawing = Drawing()
+    check(drawing, flat_behind_two_axes(drawing), 1)
 
 
 def test_what_needs_channels_last_keeps_one_transpose() -> None:

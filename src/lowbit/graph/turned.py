@@ -160,8 +160,10 @@ def _flat(node: ir.Node, order: Order) -> Turned | None:
     shape = shape_of(node.inputs[0])
     if node.op_type == "Reshape":
         target = constant(node.inputs[1])
-        if target is None or (target[1:] == 0).any():
+        if target is None or (target[0 if order[0] else 1 :] == 0).any():
             return None  # a 0 means the size of that very axis
+    elif order[0] or node.attributes.get_int("axis", 1) != 1:
+        return None  # its two sides are products of the axes before and behind
     back = inverse(order)
     turned_shape = None if shape is None or len(shape) != len(order) else [shape[axis] for axis in back]
     if is_reshape(turned_shape, order):

@@ -142,8 +142,9 @@ def _beta(rest: ir.Value | None, factor: ir.Value, found: _Deviation) -> Array |
         moved = None if node.inputs[1] is None else node.inputs[1].producer()
         return constant(node.inputs[0]) if moved is not None and _is_product(moved, found.mean, factor) else None
     if node.op_type == "Add":
-        shifted, beta = _computed_and_constant(node)
-        return beta if beta is not None and _beta(shifted, factor, found) is not None else None
+        shifted, more = _computed_and_constant(node)
+        beta = None if more is None else _beta(shifted, factor, found)
+        return None if beta is None or more is None else beta + more
     minus = next((value for value in node.inputs if value is not None and _is_minus(value, found.mean)), None)
     return np.zeros(1, np.float32) if minus is not None and _is_product(node, minus, factor) else None
 
@@ -168,9 +169,14 @@ def _replace_scaled(graph: ir.Graph, last: ir.Node, found: _Deviation) -> None:
 def _vector(node: ir.Node, found: _Deviation) -> Array | None:
     """The constant operand of `node`, where it has one number an entry of the last axis, or one for all."""
     _, array = _computed_and_constant(node)
-    width = _width(found)
-    fits = array is not None and array.size in (1, width) and (array.ndim == 0 or array.shape[-1] == array.size)
-    return array if fits else None
+    return array if array is not None and _is_along_last(array, found) else None
+
+
+def _is_along_last(array: Array, found: _Deviation) -> bool:
+    """Whether a constant has one number an entry of x's last axis, or one for all, and no more axes than x."""
+    shape = shape_of(found.x)
+    plain = array.ndim == 0 or array.shape[-1] == array.size
+    return shape is not None and array.ndim <= len(shape) and array.size in (1, shape[-1]) and plain
 
 
 def _replace(
@@ -181,7 +187,7 @@ def _replace(
     beta: Array | None,
 ) -> None:
     width = _width(found)
-    if width is None or any(array is not None and array.size not in (1, width) for array in (gamma, beta)):
+    if width is None or any(array is not None and not _is_along_last(array, found) for array in (gamma, beta)):
         return
     name = last.outputs[0].name
     ones, zeros = np.ones(width, np.float32), np.zeros(width, np.float32)

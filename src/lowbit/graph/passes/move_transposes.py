@@ -10,7 +10,6 @@ Ensures: the same function with fewer Transposes, or the same graph.
 """
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -123,16 +122,21 @@ class _Region:
     opposite: list[ir.Node] = field(default_factory=list)
     reshaped: list[tuple[ir.Node, int]] = field(default_factory=list)
 
+    def readers(self) -> set[ir.Node]:
+        """All operators that read values of the region in its other order."""
+        return {*self.members, *self.ends, *self.opposite}
+
     def gain(self) -> int:
         """How many Transposes fewer there would be."""
-        kept = sum(bool(list(self.readers_outside(seed.outputs[0]))) for seed in self.seeds)
-        added = sum(bool(list(self.readers_outside(value))) for member in self.members for value in member.outputs)
+        inside = self.readers()
+        kept = sum(bool(_others_of(seed.outputs[0], inside)) for seed in self.seeds)
+        added = sum(bool(_others_of(value, inside)) for member in self.members for value in member.outputs)
         return len(self.seeds) - kept + len(self.opposite) - added
 
-    def readers_outside(self, value: ir.Value) -> Iterator[tuple[ir.Node, int]]:
-        """Who needs `value` in the order that it has now."""
-        inside = {*self.members, *self.ends, *self.opposite}
-        return ((use.node, use.idx) for use in value.uses() if use.node not in inside)
+
+def _others_of(value: ir.Value, inside: set[ir.Node]) -> list[tuple[ir.Node, int]]:
+    """Who needs `value` in the order that it has now: operators, and the operand's place."""
+    return [(use.node, use.idx) for use in value.uses() if use.node not in inside]
 
 
 def _improved(graph: ir.Graph, order: Order) -> bool:
@@ -211,7 +215,8 @@ def _joined(found: list[_Region], regions: list[_Region], region_of: dict[ir.Val
 def _carry_out(graph: ir.Graph, region: _Region, order: Order) -> None:
     """Compute the region on the values from before its seeds."""
     back = inverse(order)
-    outside = {value: list(region.readers_outside(value)) for member in region.members for value in member.outputs}
+    inside = region.readers()
+    outside = {value: _others_of(value, inside) for member in region.members for value in member.outputs}
     for node, place in region.reshaped:
         value = node.inputs[place]
         assert value is not None
@@ -221,7 +226,6 @@ def _carry_out(graph: ir.Graph, region: _Region, order: Order) -> None:
     for value in outside:
         if value.shape is not None:
             value.shape = ir.Shape([value.shape[axis] for axis in back])
-    inside = {*region.members, *region.ends, *region.opposite}
     for seed in region.seeds:
         for use in list(seed.outputs[0].uses()):
             if use.node in inside:
