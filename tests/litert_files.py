@@ -21,11 +21,11 @@ class FileWriter:
         self.model: Any = schema.ModelT()
         self.model.version, self.model.buffers = 3, [schema.BufferT()]
         self.model.operatorCodes, self.model.subgraphs = [], []
-        self.graph = self._graph()
+        self.graph = self.new_graph()
         self.image = self.tensor(shape, kind)
         self.graph.inputs = [self.image]
 
-    def _graph(self) -> Any:
+    def new_graph(self) -> Any:
         graph = self.schema.SubGraphT()
         graph.tensors, graph.operators, graph.inputs, graph.outputs = [], [], [], []
         self.model.subgraphs.append(graph)

@@ -266,7 +266,7 @@ def test_an_operator_that_the_file_explains(tmp_path: Path) -> None:
     options = ("StableHLOCompositeOptions", values)
     scale = to.tensor((6,), "FLOAT32", floats(6))
     (made,) = to.add("STABLEHLO_COMPOSITE", [to.image, scale], [X], options)
-    to.graph = to._graph()
+    to.graph = to.new_graph()
     inner = to.graph
     inner.inputs = [to.tensor(X), to.tensor((6,))]
     (product,) = to.add("MUL", inner.inputs, [X], ("MulOptions", {}))

@@ -315,7 +315,7 @@ def test_each_network_brings_the_numbers_of_its_own_preprocess_input(keras: Any)
 def test_an_unknown_network_is_told_the_nearest() -> None:
     with pytest.raises(BadInput, match=r"keras:resnet-50: .*did you mean .*ResNet50"):
         find("keras:resnet-50").fingerprint("keras:resnet-50", None)
-    assert find("keras:VGG16").INFO.preprocess_of("keras:VGG16") == "keras-caffe,resize=224x224"
+    assert find("keras:VGG16").INFO.default_for("keras:VGG16") == "keras-caffe,resize=224x224"
 
 
 def test_an_image_size_that_a_network_cannot_take(keras: Any, tmp_path: Path) -> None:
@@ -381,7 +381,7 @@ def test_files_that_are_no_weights(tf: Any, tmp_path: Path, name: str, content: 
     ],
 )
 def test_random_networks_at_full_size(keras: Any, tmp_path: Path, name: str) -> None:
-    own = parse(str(find("keras:").INFO.preprocess_of(f"keras:{name}")))
+    own = parse(str(find("keras:").INFO.default_for(f"keras:{name}")))
     side = 224
     asked = asked_for(
         f"keras:{name}", tmp_path, shape=(3, side, side), preprocess=own.name.split(",")[0], outputs=10, count=24

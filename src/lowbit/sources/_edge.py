@@ -46,8 +46,8 @@ class SourceInfo:
     own_preprocess: bool = False
     downloads: bool = False
 
-    def preprocess_of(self, spec: str) -> str | None:
-        """The preprocessing that the model `spec` is made for; None where it is not known."""
+    def default_for(self, spec: str) -> str | None:
+        """The preprocessing that models like `spec` are made for; None where it is not known."""
         default = self.default_preprocess
         return default(spec) if callable(default) else default
 

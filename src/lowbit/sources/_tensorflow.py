@@ -17,12 +17,12 @@ import numpy as np
 
 from lowbit.core.errors import BadInput
 from lowbit.core.text import kind_and_said, said
-from lowbit.sources._edge import Loaded, Predict, SourceRequest, free_size
+from lowbit.sources._edge import Loaded, SourceRequest, free_size
 
 if TYPE_CHECKING:
     import onnx
 
-    from lowbit.graph.adapt import Layout
+    from lowbit.sources._batches import Run
 
 _NEEDS_OTHERS = (1, 2)  # the converter's codes for operators of TensorFlow, and for those of nobody
 _CHANNELS = (1, 3, 4)
@@ -79,26 +79,22 @@ def load_function(
     BadInput for a model that is no classifier of one image, that takes other numbers than preprocessing makes, or that
     TensorFlow cannot write with LiteRT's own operators.
     """
-    from lowbit.graph.adapt import adapt
     from lowbit.graph.check import check_graph
-    from lowbit.sources._float import write_float
+    from lowbit.sources._exported import from_graph
 
     shape = _fixed_shape(function, request)
     if function.dtype in _WHOLE:
         _check_whole_pixels(function, request)
         notes = (*notes, f"the model takes {function.dtype} pixels: the float graph takes the same numbers as float32")
-    graph = check_graph(_converted(function, shape, request), request.spec)
-    own_batch = function.shape is not None and function.shape[0] is not None
-    adapted = adapt(graph, request.spec, request.sample_shape, own_batch=own_batch)
-    model = write_float(
-        adapted.model,
+    return from_graph(
+        check_graph(_converted(function, shape, request), request.spec),
         request,
+        lambda _: (_run(function), notes),
         name=name,
         source_digest=source_digest,
         random_weights=random_weights,
-        notes=(*notes, *adapted.notes),
+        own_batch=function.shape is not None and function.shape[0] is not None,
     )
-    return Loaded(model, _predict(function, adapted.layout))
 
 
 def _described(function: Function) -> str:
@@ -202,14 +198,12 @@ def _check_outputs(outputs: Any, spec: str) -> None:
         raise BadInput(f"{spec}: gives {found[0].dtype.name} numbers, expected float scores [N, classes]; give those")
 
 
-def _predict(function: Function, layout: "Layout") -> Predict:
-    """Images float32 [N, C, H, W] → scores float32 [N, K], given to TensorFlow as the model takes them."""
+def _run(function: Function) -> "Run":
+    """The model as it is: images in its own layout → its scores."""
     import tensorflow as tf
-
-    from lowbit.sources._batches import in_its_own_form
 
     def run(images: Any) -> Any:
         (scores,) = tf.nest.flatten(function.call(tf.cast(tf.constant(images), function.dtype)))
         return tf.cast(scores, tf.float32).numpy()
 
-    return in_its_own_form(run, layout, function.shape[0] if function.shape is not None else None)
+    return run

@@ -215,7 +215,7 @@ def _preprocess(model: str, given: str | Path | None, download: bool, listener: 
     source = find(model)
     if source.INFO.own_preprocess:
         return own_preprocess(model, listener)
-    named = source.INFO.preprocess_of(model)
+    named = source.INFO.default_for(model)
     if named is None:
         raise BadInput(
             f"--preprocess is missing: nobody can know how pictures must be prepared for {model}; "

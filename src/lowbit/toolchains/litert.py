@@ -5,14 +5,13 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from lowbit.core.adapter import BuildRequest, Built, ToolchainInfo
 from lowbit.core.digest import of_value
 from lowbit.core.discover import versions
 from lowbit.core.files import aside
 from lowbit.core.recipe import Recipe
 from lowbit.core.refusal import vendor_call
+from lowbit.formats.litert.metadata import with_metadata
 from lowbit.toolchains._edge import Calibration, metadata
 
 INFO = ToolchainInfo(
@@ -66,7 +65,7 @@ def build(request: BuildRequest) -> Built:
     if request.recipe.options:
         content = _quantize(content, request, calibration)
     main = request.out / "model.tflite"
-    main.write_bytes(_with_metadata(content, metadata(request.preprocess)))
+    main.write_bytes(with_metadata(content, metadata(request.preprocess)))
     return Built(main=main, calibration_s=calibration.seconds or None)
 
 
@@ -168,19 +167,3 @@ def _ranges(recipe: Any, request: BuildRequest, calibration: Calibration) -> Any
         with _refused(request):
             observer.calibrate({signature: [{name: image}]}, recipe)
     return observer.get_model_qsvs()
-
-
-def _with_metadata(content: bytes, entries: dict[str, str]) -> bytes:
-    """The same file with `entries` in TFLite's metadata: each a name and a buffer of UTF-8."""
-    from ai_edge_litert import schema_py_generated as schema
-    from ai_edge_litert.tools import flatbuffer_utils
-
-    model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
-    model.metadata = model.metadata or []
-    for key, text in entries.items():
-        entry, buffer = schema.MetadataT(), schema.BufferT()
-        entry.name, entry.buffer = key, len(model.buffers)
-        buffer.data = np.frombuffer(text.encode(), np.uint8)
-        model.buffers.append(buffer)
-        model.metadata.append(entry)
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))

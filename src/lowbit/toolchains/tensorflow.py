@@ -12,8 +12,9 @@ from lowbit.core.adapter import BuildRequest, Built, ToolchainInfo
 from lowbit.core.errors import UnsupportedError
 from lowbit.core.recipe import Recipe
 from lowbit.core.refusal import vendor_call
+from lowbit.formats.litert.metadata import with_metadata
 from lowbit.toolchains._edge import Calibration, metadata
-from lowbit.toolchains._tflite import check_file, with_metadata
+from lowbit.toolchains._tflite import check_file
 
 if TYPE_CHECKING:
     from lowbit.toolchains._tensorflow_twin import Twin
@@ -116,11 +117,11 @@ def build(request: BuildRequest) -> Built:
         notes += told
     calibration = Calibration(request, request.batch_size)
     content = _convert(request, twin, calibration)
-    check_file(content, recipe, weights)
-    if request.model.probabilities and recipe.claim == "integer":
-        notes.append(_GRID)
     main = request.out / "model.tflite"
     main.write_bytes(with_metadata(content, metadata(request.preprocess)))
+    check_file(main, recipe, weights)
+    if request.model.probabilities and recipe.claim == "integer":
+        notes.append(_GRID)
     return Built(main=main, calibration_s=calibration.seconds or None, notes=tuple(notes))
 
 

@@ -13,7 +13,7 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
-class StoredOutcome:
+class _StoredOutcome:
     """An Outcome as it is stored. `data` is the result as plain JSON."""
 
     end: End
@@ -37,12 +37,12 @@ def load_job(path: Path, study: Path) -> Job[Any]:
 def save_outcome(path: Path, outcome: Outcome[Any]) -> None:
     """Write how a job ended, without the path of its log."""
     data = {} if outcome.value is None else to_plain(outcome.value)
-    save_json(path, StoredOutcome(outcome.end, outcome.reason, outcome.remedy, data))
+    save_json(path, _StoredOutcome(outcome.end, outcome.reason, outcome.remedy, data))
 
 
 def load_outcome(path: Path, result_type: type[Result], log: str | None = None) -> Outcome[Result]:
     """Read what `save_outcome` wrote. Raises FileNotFoundError, and DamagedFile where it cannot be read."""
-    stored = load_json(StoredOutcome, path)
+    stored = load_json(_StoredOutcome, path)
     value = None
     if stored.end == "done":
         try:

@@ -6,7 +6,6 @@ cancels, `graph.clean` leaves out. Weights in half precision become float32. The
 
 from pathlib import Path
 
-import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
@@ -98,6 +97,9 @@ def _inner(operator: LiteRTOperator) -> int | None:
 
 def _write(to: Builder, content: LiteRTContent, operators: tuple[LiteRTOperator, ...], where: str) -> None:
     for number, operator in enumerate(operators):
+        if operator.kind == _WIDENED and (numbers := to.constant(operator.inputs[0])) is not None:
+            to.is_const(operator.outputs[0], numbers)
+            continue
         try:
             results = _results(to, content, operator, where)
         except Unreadable as error:
@@ -114,11 +116,7 @@ def _results(to: Builder, content: LiteRTContent, operator: LiteRTOperator, wher
     if inner is not None:
         return _explained(to, content, content.graphs[inner], operator, where)
     if operator.kind == _WIDENED:
-        numbers = to.constant(operator.inputs[0])
-        if numbers is None:
-            return [to.value(operator.inputs[0])]
-        to.is_const(operator.outputs[0], numbers.astype(np.float32))
-        return [to.array(numbers)]
+        return [to.value(operator.inputs[0])]
     if operator.kind in shapes.SEVERAL:
         return shapes.SEVERAL[operator.kind](to, operator)
     return [_RULES[operator.kind](to, operator)]
