@@ -37,8 +37,8 @@ def check(layer: Any, x: torch.Tensor) -> None:
     if places is None:
         places = torch.randint(count, (len(x), 5), generator=generator)
     found = columns(layer, x, places)
-    assert found.shape == (*matrix.shape[::2], places.numel())
-    sums = matrix @ found.numpy().astype(np.float64)  # [G, O, P]
+    assert found.shape == (places.numel(), *matrix.shape[::2])
+    sums = matrix @ found.numpy().astype(np.float64).transpose(1, 2, 0)  # [G, O, P]
     if rows:
         wanted = result[places[0]].T.numpy()
     else:

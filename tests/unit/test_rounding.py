@@ -48,7 +48,8 @@ def moments(f: np.ndarray, q: np.ndarray, *sizes: int) -> Moments:
     """Fed with the columns in pieces of `sizes`, then the rest."""
     seen, start = Moments(f.shape[0], f.shape[1]), 0
     for size in (*sizes, f.shape[2]):
-        seen.update(f[:, :, start : start + size], q[:, :, start : start + size])
+        piece = slice(start, start + size)
+        seen.update(f[:, :, piece].transpose(2, 0, 1), q[:, :, piece].transpose(2, 0, 1))
         start += size
     return seen
 
@@ -130,11 +131,11 @@ def test_many_rows_are_cut_into_blocks() -> None:
 def test_columns_that_do_not_fit_are_refused() -> None:
     f, q = columns(1, 4, 10)
     seen = Moments(1, 4)
-    with pytest.raises(BadInput, match=r"expected twice \[1, 4, columns\]"):
-        seen.update(f, q[:, :3])
+    with pytest.raises(BadInput, match=r"expected twice \[columns, 1, 4\]"):
+        seen.update(f.transpose(2, 0, 1), q[:, :3].transpose(2, 0, 1))
     q[0, 2, 3] = np.nan
     with pytest.raises(BadInput, match="not finite"):
-        seen.update(f, q)
+        seen.update(f.transpose(2, 0, 1), q.transpose(2, 0, 1))
 
 
 # ------------------------------------------------------------------------------------------------ scales

@@ -7,7 +7,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
-from torch.nn import functional
 
 Doubles = npt.NDArray[np.float64]
 
@@ -47,50 +46,40 @@ def places_of(layer: Any, x: torch.Tensor) -> int:
 
 
 def columns(layer: Any, x: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-    """[G, K, P'] of x [N, …]: for each sample the output positions `places` [N, P] (of a Gemm [1, P]: rows of x)."""
+    """[P', G, K] of x [N, …]: for each sample the output positions `places` [N, P] (of a Gemm [1, P]: rows of x)."""
     if not isinstance(layer, _CONVOLUTIONS + _TRANSPOSED):
-        return x[places[0]].T[None]
-    window = _Window.of(layer, x)
-    n, channels = window.x.shape[:2]
-    index = torch.zeros((*places.shape, 1), dtype=torch.int64)
+        return x[places[0]][:, None]
+    n, channels = x.shape[:2]
+    inside = torch.ones((*places.shape, 1), dtype=torch.bool)  # [N, P, taps]
+    index = torch.arange(n)[:, None, None] * math.prod(x.shape[2:])  # of a pixel, over all samples
     rest = places
-    for axis in reversed(range(len(window.outputs))):
-        at = rest % window.outputs[axis] * window.strides[axis]
-        rest = rest // window.outputs[axis]
-        step = math.prod(window.x.shape[2 + axis + 1 :])
-        index = index + (at * step)[..., None]
-    index = (index + window.offsets).reshape(n, 1, -1)  # [N, 1, P·taps]
-    taken = window.x.reshape(n, channels, -1).gather(2, index.expand(n, channels, -1))
-    taps = window.offsets.numel()
-    by_channel = taken.reshape(n, channels, -1, taps).permute(1, 3, 0, 2)  # [C, taps, N, P]
-    groups = groups_of(layer)
-    return by_channel.reshape(groups, channels // groups * taps, -1)
+    for axis, size in reversed(list(enumerate(_output_sizes(layer, x)))):
+        at, reads = _read_along(layer, axis, rest % size)
+        rest = rest // size
+        reads &= (at >= 0) & (at < x.shape[2 + axis])
+        step = math.prod(x.shape[3 + axis :])
+        index = (index[..., None, :] + (at * step)[..., None]).flatten(2)  # taps of later axes vary fastest
+        inside = (inside[..., None, :] & reads[..., None]).flatten(2)
+    pixels = x.movedim(1, -1).reshape(-1, channels)  # no copy where the channels of a pixel lie side by side
+    taken = pixels.index_select(0, index.where(inside, 0).flatten())
+    taken[~inside.flatten()] = 0
+    taps, groups = index.shape[2], groups_of(layer)
+    by_channel = taken.reshape(-1, taps, channels).transpose(1, 2)
+    return by_channel.reshape(-1, groups, channels // groups * taps)
 
 
-class _Window:
-    """A convolution's input as it slides over it: padded x, and where the taps of a window lie from its first one."""
+def _read_along(layer: Any, axis: int, out: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Which places of x the taps of a kernel read along an axis for the output places `out` [N, P]: [N, P, taps].
 
-    def __init__(self, x: torch.Tensor, offsets: torch.Tensor, strides: list[int], outputs: list[int]) -> None:
-        self.x, self.offsets, self.strides, self.outputs = x, offsets, strides, outputs
-
-    @classmethod
-    def of(cls, layer: Any, x: torch.Tensor) -> "_Window":
-        outputs = _output_sizes(layer, x)
-        kernel, dilation = list(layer.kernel_size), list(layer.dilation)
-        if isinstance(layer, _TRANSPOSED):
-            x = _stuffed(layer, x, outputs)
-            strides = [1] * len(kernel)
-        else:
-            x = functional.pad(x, [amount for side in reversed(list(layer.padding)) for amount in (side, side)])
-            strides = list(layer.stride)
-        offsets = torch.zeros(1, dtype=torch.int64)
-        for axis, taps in enumerate(kernel):
-            step = math.prod(x.shape[2 + axis + 1 :]) * dilation[axis]
-            along = torch.arange(taps)
-            if isinstance(layer, _TRANSPOSED):
-                along = taps - 1 - along  # the kernel is turned round
-            offsets = (offsets[:, None] + along * step).reshape(-1)
-        return cls(x, offsets, strides, outputs)
+    Beside them, which taps read at all: those of a transposed convolution with strides meet only some places.
+    """
+    stride, padding = layer.stride[axis], layer.padding[axis]
+    taps = torch.arange(layer.kernel_size[axis]) * layer.dilation[axis]
+    if isinstance(layer, _TRANSPOSED):
+        at = out[..., None] + padding - taps
+        return at // stride, at % stride == 0
+    at = out[..., None] * stride - padding + taps
+    return at, torch.ones_like(at, dtype=torch.bool)
 
 
 def _output_sizes(layer: Any, x: torch.Tensor) -> list[int]:
@@ -103,19 +92,3 @@ def _output_sizes(layer: Any, x: torch.Tensor) -> list[int]:
         else:
             sizes.append((size + 2 * layer.padding[axis] - reach - 1) // layer.stride[axis] + 1)
     return sizes
-
-
-def _stuffed(layer: Any, x: torch.Tensor, outputs: list[int]) -> torch.Tensor:
-    """x with zeros between its entries and around them, so that a transposed convolution slides over it by ones."""
-    sizes = [out + d * (k - 1) for out, d, k in zip(outputs, layer.dilation, layer.kernel_size, strict=True)]
-    stuffed = x.new_zeros((*x.shape[:2], *sizes))
-    sources, targets = [slice(None)] * 2, [slice(None)] * 2
-    for axis, size in enumerate(x.shape[2:]):
-        first = layer.dilation[axis] * (layer.kernel_size[axis] - 1) - layer.padding[axis]
-        stride = layer.stride[axis]
-        kept = [i for i in range(size) if 0 <= first + i * stride < sizes[axis]]
-        sources.append(slice(kept[0], kept[-1] + 1))
-        begin = first + kept[0] * stride
-        targets.append(slice(begin, begin + (len(kept) - 1) * stride + 1, stride))
-    stuffed[tuple(targets)] = x[tuple(sources)]
-    return stuffed

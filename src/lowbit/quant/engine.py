@@ -30,7 +30,7 @@ from lowbit.quant.ranges.observe import Images, chunk_size, observe_ranges
 from lowbit.quant.rounding.closed_form import closed_form
 from lowbit.quant.rounding.nearest import nearest
 from lowbit.quant.rounding.scales import Doubles, Rounded
-from lowbit.quant.simulate import Simulator
+from lowbit.quant.simulate import Simulator, channels_last
 from lowbit.quant.walk import Walk, layer_calls
 from lowbit.torchgraph.importer import import_graph
 
@@ -242,6 +242,6 @@ def _put(runner: Simulator, call: fx.Node, layer: QuantizedLayer) -> None:
     assert layer.bias is not None
     assert layer.bias_scale is not None
     weight = layer.weight.qparams.dequantize(layer.weight.codes)
-    module.weight = nn.Parameter(torch.from_numpy(weight), requires_grad=False)
+    module.weight = nn.Parameter(channels_last(torch.from_numpy(weight)), requires_grad=False)
     bias = (layer.bias * layer.bias_scale.astype(np.float64)).astype(np.float32)
     module.bias = nn.Parameter(torch.from_numpy(bias), requires_grad=False)

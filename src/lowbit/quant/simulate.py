@@ -23,6 +23,22 @@ def fake_quantize(x: torch.Tensor, qparams: QParams) -> torch.Tensor:
     return codes.clamp_(qparams.format.lowest - zero_point, qparams.format.highest - zero_point).mul_(scale)
 
 
+def channels_last(x: torch.Tensor) -> torch.Tensor:
+    """x [N, C, H, W] with the channels of a pixel side by side in memory: convolutions take a half to a tenth of the
+    time, depthwise ones above all. Other shapes as they are.
+    """
+    return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
+
+
+def in_memory_order(x: torch.Tensor) -> torch.Tensor:
+    """x with its axes in the order in which its numbers lie in memory, the first axis kept, so that reading them all
+    in turn, or flattening x, moves nothing.
+    """
+    if x.ndim == 4 and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last):
+        return x.permute(0, 2, 3, 1)
+    return x
+
+
 class Simulator:
     """An imported module and the quantizers of its values; without quantizers it runs in float.
 
@@ -39,7 +55,7 @@ class Simulator:
         product: Mapping[str, QParams] | None = None,
         narrow: frozenset[str] = frozenset(),
     ) -> None:
-        self.module = module
+        self.module: fx.GraphModule = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # its stub lacks it
         self.nodes = list(module.graph.nodes)
         self.position = {node: index for index, node in enumerate(self.nodes)}
         self._main, self._product, self._narrow = main or {}, product or {}, narrow
@@ -71,7 +87,7 @@ class Simulator:
 
     def start(self, images: torch.Tensor) -> Env:
         """The environment before the first node."""
-        return {next(node for node in self.nodes if node.op == "placeholder"): images}
+        return {next(node for node in self.nodes if node.op == "placeholder"): channels_last(images)}
 
     def reads(self, node: fx.Node, env: Env) -> torch.Tensor:
         """The first argument of `node` as it reads it."""

@@ -1,6 +1,5 @@
 """The walk: statistics of one layer after another, from the float run and the run quantized so far, side by side."""
 
-import pickle
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +13,12 @@ from lowbit.quant.columns import columns, groups_of, places_of, to_matrix
 from lowbit.quant.parallel import in_order
 from lowbit.quant.ranges.observe import LARGEST_CHUNK, LARGEST_TENSOR, Images, chunk_size
 from lowbit.quant.rounding.moments import Moments
+from lowbit.quant.scratch import load_tensors, save_tensors
 from lowbit.quant.simulate import Env, Simulator
 
 SAMPLES = 1024  # images at most; more change nothing (docs/engine.md)
 COLUMNS = 16_384  # of a layer, over all images
+_SMALL, _COLUMNS_OF_SMALL = 32, 4096  # rows of a problem that fewer columns settle, such as a depthwise layer's
 _COLUMNS_AT_A_TIME = 2048
 _HELD_OUT = 0.2  # the share of images that ridges are chosen on
 
@@ -98,8 +99,7 @@ class Walk:
             return self.floats.start(chunk.images), self.simulated.start(chunk.images)
         stored = []
         for first in range(chunk.first, chunk.first + chunk.size, self._size):
-            with self._file(first).open("rb") as file:
-                stored.append(pickle.load(file))
+            stored.append(load_tensors(self._file(first)))
         runs = (self.floats, self.simulated)
         f, q = (_joined(runner, envs) for runner, envs in zip(runs, zip(*stored, strict=True), strict=True))
         return f, q
@@ -108,16 +108,16 @@ class Walk:
         written = _indexed(self.floats, env_f), _indexed(self.simulated, env_q)
         by_image = all(isinstance(x, torch.Tensor) and len(x) == chunk.size > 1 for x in env_f.values())
         self._joinable = self._joinable and by_image
-        with self._file(chunk.first).open("wb") as file:
-            pickle.dump(written, file, protocol=5)
+        save_tensors(written, self._file(chunk.first))
 
     def _file(self, first: int) -> Path:
         return self._scratch / f"images-{first}"
 
-    def _places(self, layer: nn.Module, x: torch.Tensor, chunk: "_Chunk", stop: int) -> torch.Tensor:
+    def _places(self, layer: Any, x: torch.Tensor, chunk: "_Chunk", stop: int) -> torch.Tensor:
         """Random output positions [N, P] of x's samples; of a Gemm rows of x, [1, P]."""
         generator = torch.Generator().manual_seed((self._seed * 1_000_003 + stop) * 1_000_003 + chunk.first)
-        wanted = -(-COLUMNS // self._count)
+        few = layer.weight[0].numel() <= _SMALL
+        wanted = -(-(_COLUMNS_OF_SMALL if few else COLUMNS) // self._count)
         places = places_of(layer, x)
         if isinstance(layer, nn.Linear):
             return torch.randperm(len(x), generator=generator)[: wanted * chunk.size][None]
@@ -160,17 +160,15 @@ class _Chunk:
 
 
 def _indexed(runner: Simulator, env: Env) -> dict[int, Any]:
-    """`env` as something to write: positions instead of nodes, NumPy arrays instead of tensors."""
-    return {runner.position[n]: x.numpy() if isinstance(x, torch.Tensor) else x for n, x in env.items()}
+    """`env` as something to write: positions instead of nodes."""
+    return {runner.position[node]: value for node, value in env.items()}
 
 
 def _joined(runner: Simulator, stored: Sequence[dict[int, Any]]) -> Env:
-    """What `_indexed` wrote, of one chunk or several as one."""
+    """What `_indexed` gave, of one chunk or several as one."""
     if len(stored) == 1:
-        pairs = stored[0].items()
-    else:
-        pairs = {i: np.concatenate([each[i] for each in stored]) for i in stored[0]}.items()
-    return {runner.nodes[i]: torch.from_numpy(x) if isinstance(x, np.ndarray) else x for i, x in pairs}
+        return {runner.nodes[position]: value for position, value in stored[0].items()}
+    return {runner.nodes[position]: torch.cat([chunk[position] for chunk in stored]) for position in stored[0]}
 
 
 class _Gathered:
@@ -181,15 +179,15 @@ class _Gathered:
         self._waiting: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def add(self, f: torch.Tensor, q: torch.Tensor) -> None:
-        """Take in [G, K, P] of both runs."""
+        """Take in [P, G, K] of both runs."""
         self._waiting.append((f, q))
-        if sum(f.shape[2] for f, _ in self._waiting) >= _COLUMNS_AT_A_TIME:
+        if sum(len(f) for f, _ in self._waiting) >= _COLUMNS_AT_A_TIME:
             self.moments()
 
     def moments(self) -> Moments:
         """Of all columns so far."""
         if self._waiting:
-            f, q = (torch.cat(parts, dim=2).numpy() for parts in zip(*self._waiting, strict=True))
+            f, q = (torch.cat(parts).numpy() for parts in zip(*self._waiting, strict=True))
             self._moments.update(f, q)
             self._waiting.clear()
         return self._moments

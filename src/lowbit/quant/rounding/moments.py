@@ -56,33 +56,34 @@ class Moments:
         size = rows if rows <= LARGEST_WHOLE else _BLOCK
         self.groups, self.rows, self.count = groups, rows, 0
         self.blocks = tuple(slice(start, min(start + size, rows)) for start in range(0, rows, size))
-        self._about_d = self._about_q = np.zeros((groups, rows, 1), np.float32)
+        self._about_d = self._about_q = np.zeros((groups, rows), np.float32)
         self._sum_d, self._sum_q = np.zeros((groups, rows)), np.zeros((groups, rows))
         sizes = [block.stop - block.start for block in self.blocks]
         self._qq = [np.zeros((groups, size, size)) for size in sizes]
         self._dq = [np.zeros((groups, size, size)) for size in sizes]
 
     def update(self, f: Floats, q: Floats) -> None:
-        """Add P columns: f, q [G, K, P]. BadInput where they are not finite."""
-        if f.shape != q.shape or f.shape[:2] != (self.groups, self.rows):
-            raise BadInput(f"columns {f.shape} and {q.shape}: expected twice [{self.groups}, {self.rows}, columns]")
-        if f.shape[2] == 0:
+        """Add P columns: f, q [P, G, K]. BadInput where they are not finite."""
+        if f.shape != q.shape or f.shape[1:] != (self.groups, self.rows):
+            raise BadInput(f"columns {f.shape} and {q.shape}: expected twice [columns, {self.groups}, {self.rows}]")
+        if len(f) == 0:
             return
         d = f - q
         if self.count == 0:
-            self._about_d, self._about_q = d.mean(axis=2, keepdims=True), q.mean(axis=2, keepdims=True)
+            self._about_d, self._about_q = d.mean(axis=0), q.mean(axis=0)
         d -= self._about_d
         q = q - self._about_q
-        sum_d, sum_q = d.sum(axis=2, dtype=np.float64), q.sum(axis=2, dtype=np.float64)
+        sum_d, sum_q = d.sum(axis=0, dtype=np.float64), q.sum(axis=0, dtype=np.float64)
         if not (np.isfinite(sum_d).all() and np.isfinite(sum_q).all()):
             raise BadInput("a layer's inputs are not finite: look for NaN or infinity in the images or the model")
-        self.count += f.shape[2]
+        self.count += len(f)
         self._sum_d += sum_d
         self._sum_q += sum_q
+        by_group_d, by_group_q = d.transpose(1, 2, 0), q.transpose(1, 2, 0)
         for block, qq, dq in zip(self.blocks, self._qq, self._dq, strict=True):
-            turned = q[:, block].swapaxes(1, 2)
-            qq += q[:, block] @ turned
-            dq += d[:, block] @ turned
+            turned = by_group_q[:, block].swapaxes(1, 2)
+            qq += by_group_q[:, block] @ turned
+            dq += by_group_d[:, block] @ turned
 
     def of(self, block: int) -> Statistics:
         """The statistics of the rows `blocks[block]`."""
@@ -90,8 +91,8 @@ class Moments:
         off_d, off_q = self._sum_d[:, rows] / count, self._sum_q[:, rows] / count
         return Statistics(
             self.count,
-            off_d + self._about_d[:, rows, 0],
-            off_q + self._about_q[:, rows, 0],
+            off_d + self._about_d[:, rows],
+            off_q + self._about_q[:, rows],
             self._qq[block] / count - off_q[:, :, None] * off_q[:, None],
             self._dq[block] / count - off_d[:, :, None] * off_q[:, None],
         )
