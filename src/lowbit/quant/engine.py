@@ -85,9 +85,9 @@ def _calibrated(
 ) -> tuple[Simulator, QuantPlan, Images]:
     """The float network with even channels, the plan with ranges, and the images that are fit for calibration."""
     observed = observe_ranges(floats, model, plan, images, workers=workers)
-    note = ""
+    notes = [said] if (said := observed.coverage.note(plan)) else []
     if observed.outlying:
-        note = (
+        notes.append(
             f"{len(observed.outlying)} of {images.count} calibration images are left out: somewhere in the network "
             f"their numbers are up to {observed.times:.0f} times as large as those of the others, and will be cut off"
         )
@@ -98,7 +98,7 @@ def _calibrated(
     if even or observed.outlying:
         observed = observe_ranges(floats, model, plan, images, workers=workers)
     found = observed.plan
-    return floats, replace(found, notes=(*found.notes, note)) if note else found, images
+    return floats, replace(found, notes=(*found.notes, *notes)), images
 
 
 def simulator(model: QuantizedModel) -> Simulator:

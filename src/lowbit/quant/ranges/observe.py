@@ -12,6 +12,7 @@ import torch
 from lowbit.graph.values import constant
 from lowbit.quant.parallel import in_order
 from lowbit.quant.plan.plan import QuantPlan, RangeMethod, TensorPlan
+from lowbit.quant.ranges.coverage import Coverage, coverage
 from lowbit.quant.ranges.observers import Observers
 from lowbit.quant.ranges.origins import Origins, origins
 from lowbit.quant.ranges.outlying import outlying_images
@@ -29,11 +30,13 @@ class Observed:
     - plan: with limits
     - outlying: numbers of images that lie far beyond all others somewhere in the network
     - times: how many times as far as the others, at most
+    - coverage: how many of the network's outputs are the highest for some image
     """
 
     plan: QuantPlan
     outlying: tuple[int, ...]
     times: float
+    coverage: Coverage
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,21 +85,24 @@ def observe_ranges(
         if array is not None:
             observers.observe(name, torch.from_numpy(array.astype(np.float32)))
 
-    def look(chunk: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Tensor → the largest magnitude of each image."""
+    def look(chunk: torch.Tensor) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        """Tensor → the largest magnitude of each image; and the network's result."""
         found, largest = pool.get(), dict[str, torch.Tensor]()
 
         def seen(name: str, x: torch.Tensor) -> None:
             if name in needed.methods:
                 largest[name] = found.observe(name, x, len(chunk))
 
+        env = runner.start(chunk)
         try:
-            runner.run(runner.start(chunk), 0, len(runner.nodes), seen)
+            runner.run(env, 0, len(runner.nodes), seen)
         finally:
             pool.put(found)
-        return largest
+        result = env[runner.nodes[-1]]
+        return largest, result if isinstance(result, torch.Tensor) else result[0]
 
-    parts = list(in_order(look, images.chunks(chunk_size(runner, images)), workers))
+    looked = list(in_order(look, images.chunks(chunk_size(runner, images)), workers))
+    parts = [largest for largest, _ in looked]
     outlying, times = outlying_images({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
     for _ in range(workers):
         observers.merge(pool.get())
@@ -113,7 +119,7 @@ def observe_ranges(
             groups.setdefault(tensor.group, []).append(tensor)
     found = {group: limits(tensors) for group, tensors in groups.items()}
     tensors = (replace(tensor, limits=found.get(tensor.group, tensor.limits)) for tensor in plan.tensors)
-    return Observed(replace(plan, tensors=tuple(tensors)), outlying, times)
+    return Observed(replace(plan, tensors=tuple(tensors)), outlying, times, coverage(result for _, result in looked))
 
 
 @dataclass(frozen=True, slots=True)
