@@ -51,6 +51,14 @@ def test_code_in_a_file_is_refused_in_one_line_and_run_with_trust(project: Path)
     assert len(json.loads(trusted.stdout)["layers"]) == 2
 
 
+def test_profile_names_layers_by_a_model_with_code_where_it_is_trusted(project: Path) -> None:
+    words = ("profile", "tiny.onnx", "--data", "data.npz", "--preprocess", "raw", "--model", "code.keras")
+    done = lowbit(*words, "--trust", "--json", cwd=project)
+    assert done.returncode == 0, done.stderr
+    (found,) = json.loads(done.stdout)
+    assert [layer["macs"] for layer in found["layers"]] == [8 * 3 * 9 * 64, 4 * 8]  # of code.keras
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_the_shared_resnet8_is_the_same_in_every_runtime(shared: Path, tmp_path: Path) -> None:

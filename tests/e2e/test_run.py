@@ -72,10 +72,13 @@ def test_a_study_file_is_measured_once_and_shows_published_figures_beside_ours(p
     again = lowbit("run", "nets.yaml", "--gate", cwd=project)
     assert again.returncode == 1  # a claim is not held
     assert finished(project) == before, "a second run measured something again"
-    for words in ("The first network", "A tiny network stands for it", "published figures", "not held", "table 2"):
+    lacking = "not measured: other was not given (--with)"
+    notes = ("A tiny network stands for it", lacking)
+    for words in ("The first network", "published figures", "not held", "table 2", *notes):
         assert words in again.stdout
     page = (project / "nets" / "report.html").read_text()
     assert "The first network" in page and "900.00 MB" in page and "not held" in page
+    assert lacking in page and "1 model ·" in page
     drawn = lowbit("report", "nets", cwd=project)
     assert drawn.returncode == 0 and "published figures" in drawn.stdout
     why = lowbit("report", "nets", "--why", "one: null/fp32@null", cwd=project)

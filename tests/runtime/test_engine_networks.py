@@ -3,7 +3,6 @@
 Random weights, made to vary. The table stands in docs/networks.md; `LOWBIT_WRITE_DOCS=1` writes it anew.
 """
 
-import os
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,10 +29,10 @@ from lowbit.worker import samples as samples_job
 from lowbit.worker.jobs import ModelJob, SamplesJob
 from lowbit.worker.verify import verify_artifact
 from tests.quantized import REDUCED
+from tests.runtime.networks_page import Table
 
 pytestmark = pytest.mark.slow
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "networks.md"
 NETWORKS = (
     "alexnet", "vgg19", "resnet50", "densenet121", "squeezenet1_0", "shufflenet_v2_x1_0", "mobilenet_v3_large",
     "efficientnet_b0", "regnet_y_400mf", "convnext_tiny", "vit_b_16", "swin_t",
@@ -78,7 +77,7 @@ def test_network(name: str, samples: Path, tmp_path: Path) -> None:
         assert each.largest <= 1, where
         assert each.equal >= 0.999, where
     assert all(entry.why for entry in seen[0].plan.floats), "every operator left in float has a reason"
-    _note(name, seen)
+    Table(_HEAD, NETWORKS).note(name, [_row(name, seen)])
 
 
 def _carry_out(widths: str, model: FloatModel, calibration: Samples, folder: Path) -> list[Seen]:
@@ -104,19 +103,8 @@ def _carry_out(widths: str, model: FloatModel, calibration: Samples, folder: Pat
     return found
 
 
-def _note(name: str, seen: list[Seen]) -> None:
-    """The network's row stands in docs/networks.md, or is written there."""
-    row = _row(name, seen)
-    lines = PAGE.read_text().splitlines() if PAGE.exists() else []
-    if os.environ.get("LOWBIT_WRITE_DOCS"):
-        rows = {line.split()[1]: line for line in lines[len(_HEAD) :]} | {name: row}
-        PAGE.write_text("\n".join([*_HEAD, *(rows[other] for other in NETWORKS if other in rows)]) + "\n")
-        return
-    assert row in lines, f"docs/networks.md says something else; expected:\n{row}"
-
-
 _HEAD = (
-    "# Torchvision's networks through the engine",
+    "## Torchvision's networks through the engine",
     "",
     "Random weights, seeded and made to vary; w8a8 and w4a8, each as ONNX (ONNX Runtime and OpenVINO) and as OpenVINO",
     "IR. Every layer, alone and on equal input codes, gives at least 99.9 % of the codes of the integer reference;",

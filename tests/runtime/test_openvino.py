@@ -146,6 +146,40 @@ def test_tflite_agrees_with_litert(name: str, shared: Path) -> None:
     assert (scores[0].argmax(1) == scores[1].argmax(1)).all()
 
 
+@pytest.mark.parametrize("before", [(), ("transpose",), ("reshape",)])
+@pytest.mark.parametrize("behind", [(), ("transpose",), ("reshape",), ("unsqueeze", "squeeze")])
+def test_scales_of_an_integer_border_are_found_behind_what_moves(
+    tmp_path: Path, before: tuple[str, ...], behind: tuple[str, ...]
+) -> None:
+    """OpenVINO writes some .tflite files' integer scores as FakeQuantize → Convert → Transpose → Result."""
+    ops = ov.opset13
+    move = {
+        "transpose": lambda x: ops.transpose(x, np.arange(len(x.shape))),
+        "reshape": lambda x: ops.reshape(x, list(x.shape), special_zero=False),
+        "unsqueeze": lambda x: ops.unsqueeze(x, 1),
+        "squeeze": lambda x: ops.squeeze(x, 1),
+    }
+
+    def grid(x: ov.Node, *limits: float) -> ov.Node:
+        return ops.fake_quantize(x, *(np.float32(limit) for limit in limits), levels=256)
+
+    weight = np.random.default_rng(0).normal(0, 0.1, (3 * 8 * 8, 4)).astype(np.float32)
+    image = x = ops.parameter([2, 3, 8, 8], ov.Type.i8)
+    for name in before:
+        x = move[name](x)
+    x = grid(ops.convert(x, "f32"), -128, 127, 0, 1)
+    x = ops.matmul(ops.reshape(x, [2, -1], special_zero=False), weight, False, False)
+    x = ops.convert(grid(x, -4, 4, -128, 127), "i8")
+    for name in behind:
+        x = move[name](x)
+    ov.save_model(ov.Model([x], [image]), tmp_path / "net.xml", compress_to_fp16=False)
+    images = np.random.default_rng(1).random((2, 3, 8, 8)).astype(np.float32)
+    artifact = Artifact(tmp_path / "net.xml", "openvino-ir", "", (3, 8, 8), 4, batch_size=2)
+    with runtime.open_session(artifact, SessionOptions(1, 2)) as session:
+        scores = session.predict(images)
+    np.testing.assert_allclose(scores, images.reshape(2, -1) @ weight, atol=8 / 255 / 2 + 0.02)
+
+
 def test_depthwise_convolutions_run_on_integers(tmp_path: Path) -> None:
     """NNCF mistakes a kernel's column for a channel where a Reshape stands before grouped weights."""
     rng = np.random.default_rng(0)

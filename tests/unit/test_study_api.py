@@ -2,23 +2,29 @@
 
 import inspect
 import shlex
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lowbit.cli.main import parser
+from lowbit.core.study_file import Options
+from lowbit.data.preprocess import parse
 from lowbit.study import api
 from lowbit.study.ask import StudyRequest
+from lowbit.study.profiling import ProfileRequest
 from lowbit.study.quantize import QuantizeRequest
+from lowbit.study.request import compare_request
 
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What `compare` and `quantize` would carry out."""
+    """What `compare`, `quantize` and `profile` would carry out."""
     requests: list[Any] = []
     monkeypatch.setattr(api, "run_study", lambda request, _: requests.append(request))
     monkeypatch.setattr(api, "run_quantize", lambda request, _: requests.append(request))
+    monkeypatch.setattr(api, "run_profile", lambda request, _: requests.append(request))
     return requests
 
 
@@ -112,3 +118,20 @@ def test_every_argument_of_quantize_arrives(asked: list[Any]) -> None:
     found = (request.weights, request.calibration_samples, request.seed, request.threads, request.time_limit_s)
     assert found == (Path("w.pt"), 7, 3, 1, 9.0)
     assert (request.cache, request.trust) == (Path("c"), True)
+
+
+def test_every_argument_of_profile_arrives(asked: list[Any]) -> None:
+    api.profile(
+        "a.onnx", Path("b.onnx"), data="d", runtimes=["r"], preprocess="raw", model=Path("m.keras"), trust=True,
+        threads=2, batch_size=4, runs=60, time_limit=9.0,
+    )  # fmt: skip
+    paths = (Path("a.onnx"), Path("b.onnx"))
+    assert asked == [ProfileRequest(paths, "d", ("r",), parse("raw"), "m.keras", 2, 4, 60, 9.0, trust=True)]
+
+
+def test_a_study_file_can_say_whatever_compare_takes() -> None:
+    """But for what belongs to the whole run: its folder, its budget, and who listens."""
+    named = {
+        name for name, each in inspect.signature(compare_request).parameters.items() if each.kind is each.KEYWORD_ONLY
+    }
+    assert {each.name for each in fields(Options)} == {"data"} | (named - {"out", "budget", "listener"})

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from lowbit.core import discover
 from lowbit.core.errors import BadInput
 from lowbit.core.figure import Figure, Selector, limit_of
 from lowbit.core.row import Row
@@ -80,6 +81,32 @@ def test_what_is_wrong_is_told_with_file_line_and_key(tmp_path: Path, old: str, 
         opened(tmp_path, TEXT.replace(old, new))
     assert f"study.yaml, line {line}: " in str(error.value)
     assert said in str(error.value)
+
+
+def test_code_of_a_model_is_trusted_where_its_entry_says_so(tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(TEXT.replace("    model: $net", "    model: $net\n    trust: true"))
+    _, parts, _ = planned_run(RunRequest(str(tmp_path / "study.yaml"), tmp_path / "out", {}))
+    assert [(part.entry.name, part.request.inputs.trust) for part in parts] == [
+        ("one", True), ("one", True), ("two", False),
+    ]  # fmt: skip
+
+
+def test_models_of_a_package_that_is_not_installed_are_left_out_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = discover.versions
+    monkeypatch.setattr(discover, "versions", lambda names: installed([name for name in names if name != "tensorflow"]))
+    given = {"mobilenetv2": str(tmp_path / "tiny.onnx"), "pictures": "digits"}
+    tiny_model(tmp_path / "tiny.onnx")
+    _, parts, untried = planned_run(RunRequest("mlperf-edge", tmp_path / "out", given))
+    assert untried == {"mobilenetv2-keras": "tensorflow is not installed: pip install 'lowbit[tensorflow]'"}
+    assert {part.entry.name for part in parts} == {"mobilenetv2", "densenet121", "vgg19"}
+    (tmp_path / "study.yaml").write_text(TEXT.replace("otherwise: digits-cnn", "otherwise: 'keras:MobileNetV2'"))
+    _, parts, untried = planned_run(RunRequest(str(tmp_path / "study.yaml"), tmp_path / "out", {}))
+    assert (list(untried), {part.entry.name for part in parts}) == (["one"], {"two"})
+    monkeypatch.setattr(discover, "versions", lambda _: {})
+    with pytest.raises(BadInput, match=r"no model can be measured: .* not installed: pip install"):
+        planned_run(RunRequest(str(tmp_path / "study.yaml"), tmp_path / "out", {}))
 
 
 def test_a_study_that_is_nowhere_names_those_that_come_with_lowbit() -> None:

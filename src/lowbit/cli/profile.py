@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from lowbit.cli.values import number, whole
+from lowbit.cli.values import TRUST, number, whole
 
 _WIDE = 180  # columns of the table where no terminal limits them
 
@@ -30,6 +30,7 @@ def add_to(commands: Any) -> None:
     add("--runtime", metavar="R[,R]", default="", help="the runtime, or one for each artifact (what it was made for)")
     add("--preprocess", metavar="NAME[,key=value…]", help="as in `lowbit compare` (what the artifact's manifest says)")
     add("--model", metavar="MODEL", help="the float model, to name the layers (that of the artifact's study)")
+    add("--trust", action="store_true", help=TRUST)
     add("--threads", type=whole, default=1, metavar="N", help="threads of the session (1)")
     add("--batch-size", type=whole, metavar="N", help="images in a run (the file's own, or 1)")
     add("--runs", type=whole, default=50, metavar="N", help="how many runs are timed (50)")
@@ -56,6 +57,7 @@ def run(options: argparse.Namespace) -> int:
             runtimes=names(options.runtime),
             preprocess=options.preprocess,
             model=options.model,
+            trust=options.trust,
             threads=options.threads,
             batch_size=options.batch_size,
             runs=options.runs,

@@ -99,8 +99,8 @@ class SectionReport:
     """A model of a study file.
 
     - name, title: of the model in the file
-    - notes: what was used in place of something that was not given
-    - parts: one report a set of cells that were measured alike
+    - notes: what was used in place of something that was not given, or why the model was not measured
+    - parts: one report a set of cells that were measured alike; empty: it was not measured
     """
 
     name: str

@@ -16,6 +16,7 @@ class Options:
     preprocess: str | None = None
     input_size: str | None = None
     weights: str | None = None
+    trust: bool | None = None
     download: bool | None = None
     labels: str | None = None
     among: Among | None = None

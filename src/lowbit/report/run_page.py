@@ -45,7 +45,7 @@ def _asset(name: str) -> str:
 def _heading(run: RunReport, first: Report) -> Markup:
     counted = sum(len(part.rows) for section in run.sections for part in section.parts)
     conditions = [
-        words.count(len(run.sections), "model"),
+        words.count(sum(1 for section in run.sections if section.parts), "model"),
         words.count(counted, "cell"),
         first.host.cpu,
         words.moment(first.created),

@@ -209,8 +209,11 @@ def _channels_last(model: Any, artifact: Artifact) -> bool:
     return is_channels_last(sizes, artifact.input_shape)
 
 
+_MOVES = ("Reshape", "Squeeze", "Transpose", "Unsqueeze")  # the numbers are the same behind them
+
+
 def _input_grid(model: Any) -> _IntegerPort | None:
-    """Scale and zero point of an integer input, which is read as Parameter → [Transpose] → Convert → FakeQuantize.
+    """Scale and zero point of an integer input, read as Parameter → Convert → FakeQuantize, moves between them.
 
     The FakeQuantize maps integers (inputs 1, 2: lowest, highest) to real values (inputs 3, 4).
     """
@@ -218,18 +221,18 @@ def _input_grid(model: Any) -> _IntegerPort | None:
     if port.get_element_type().is_real():
         return None
     node = port.get_node()
-    while node.get_type_name() in ("Parameter", "Transpose", "Convert"):
+    while node.get_type_name() in ("Parameter", "Convert", *_MOVES):
         node = next(iter(node.output(0).get_target_inputs())).get_node()
     return _grid(port, node, integers=(1, 2), reals=(3, 4))
 
 
 def _output_grid(model: Any) -> _IntegerPort | None:
-    """Scale and zero point of an integer output, which is written as FakeQuantize → Convert → Result."""
+    """Scale and zero point of an integer output, written as FakeQuantize → Convert → Result, moves between them."""
     port = model.output(0)
     if port.get_element_type().is_real():
         return None
     node = port.get_node()
-    while node.get_type_name() in ("Result", "Convert"):
+    while node.get_type_name() in ("Result", "Convert", *_MOVES):
         node = node.input_value(0).get_node()
     return _grid(port, node, integers=(3, 4), reals=(1, 2))
 

@@ -14,6 +14,7 @@ from lowbit.core.samples import Samples
 
 Predict = Callable[[Floats], Floats]
 
+SAY_TRUST = "say --trust (in a study file: trust: true)"
 TOLERANCE = 1e-3  # of the largest score: other kernels sum in another order, another function differs by far more
 HALF_TOLERANCE = (
     3e-2  # the same for a source that rounds every tensor to half precision, which the float graph does not

@@ -10,6 +10,7 @@ from typing import Any
 
 from lowbit.core.errors import BadInput
 from lowbit.core.text import said
+from lowbit.sources._edge import SAY_TRUST
 
 _CODE = ("Lambda", "__lambda__", "ClassMethod")
 _NAMING = ("TFOpLambda", "SlicingOpLambda")  # Keras 2: a layer that calls a function of TensorFlow by its name
@@ -81,13 +82,13 @@ def refuse_code(file: KerasFile) -> None:
     """BadInput where reading the file would run code that is no part of Keras."""
     if file.code:
         raise BadInput(
-            f"{file.path}: brings code of its own along ({_some(file.code)}), which would be run; say --trust where "
-            "you know who made it, or write the layer with keras.ops and save the model again"
+            f"{file.path}: brings code of its own along ({_some(file.code)}), which would be run; {SAY_TRUST} "
+            "where you know who made it, or write the layer with keras.ops and save the model again"
         )
     if file.strangers:
         raise BadInput(
             f"{file.path}: has classes that are no part of Keras ({_some(file.strangers)}), and a file does not hold "
-            "their code; give file.py:name, a function that imports them and returns the model, or say --trust where "
+            f"their code; give file.py:name, a function that imports them and returns the model, or {SAY_TRUST} where "
             "Python can import them from an installed package or from beside the file"
         )
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from lowbit.core import digest
 from lowbit.core.errors import BadInput
 from lowbit.core.text import said
-from lowbit.sources._edge import Loaded, SourceInfo, SourceRequest, refuse_weights, versions
+from lowbit.sources._edge import SAY_TRUST, Loaded, SourceInfo, SourceRequest, refuse_weights, versions
 
 if TYPE_CHECKING:
     from lowbit.sources._tensorflow import Function
@@ -82,8 +82,8 @@ def _refuse_code(folder: Path) -> None:
     code = sorted(found & set(_CODE))
     if code:
         raise BadInput(
-            f"{folder}: its operators {', '.join(code)} run Python, or read or write files; say --trust where you "
-            "know who made it, or export the classifier alone"
+            f"{folder}: its operators {', '.join(code)} run Python, or read or write files; {SAY_TRUST} where "
+            "you know who made it, or export the classifier alone"
         )
 
 

@@ -235,6 +235,7 @@ def profile(
     runtimes: Sequence[str] = (),
     preprocess: str | Path | None = None,
     model: str | Path | None = None,
+    trust: bool = False,
     threads: int = 1,
     batch_size: int | None = None,
     runs: int = 50,
@@ -251,6 +252,7 @@ def profile(
     - runtimes: one name for all artifacts, or one for each; empty: the one that each was made for
     - preprocess: as for `compare`; None: as the artifact's manifest says
     - model: the float model, with whose layers the operators are matched; None: the one in the artifact's study, if any
+    - trust: whether code that the float model's file brings along may run
     - threads: of each session
     - batch_size: images in a run; None: the file's own, or 1
     - runs: how many runs are timed, 50 or more
@@ -263,6 +265,7 @@ def profile(
         runtimes=tuple(runtimes),
         preprocess=None if preprocess is None else parse(str(preprocess)),
         model=None if model is None else str(model),
+        trust=trust,
         threads=threads,
         batch_size=batch_size,
         runs=runs,

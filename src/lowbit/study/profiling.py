@@ -41,6 +41,7 @@ class ProfileRequest:
     - batch_size: images in a run; None: the file's own, or 1
     - runs: how many runs are timed
     - time_limit_s: seconds that each child process may take
+    - trust: whether code that the float model's file brings along may run
     """
 
     artifacts: tuple[Path, ...]
@@ -52,6 +53,7 @@ class ProfileRequest:
     batch_size: int | None = None
     runs: int = _FEWEST_RUNS
     time_limit_s: float = 3600.0
+    trust: bool = False
 
     def __post_init__(self) -> None:
         count = len(self.artifacts)
@@ -136,6 +138,7 @@ def _profiled(chosen: _Chosen, place: int, request: ProfileRequest, store: Store
         labelled=False,
         structure_only=True,
         threads=request.threads,
+        trust=request.trust,
     )
     name = f"{chosen.file.name}@{chosen.runtime}"
     work = Work(asked, store, executor)

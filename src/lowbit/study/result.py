@@ -84,8 +84,8 @@ class Section:
 
     - name: of the model in the file
     - title: of the section
-    - notes: what was used in place of something that was not given
-    - parts: results of the sets of cells that were measured alike
+    - notes: what was used in place of something that was not given, or why the model was not measured
+    - parts: results of the sets of cells that were measured alike; empty: it was not measured
     """
 
     name: str
@@ -234,7 +234,7 @@ def operators_of(result: StudyResult, row_name: str) -> tuple[OpPrecision, ...]:
 def operators_in(result: RunResult, named: str) -> tuple[str, tuple[OpPrecision, ...]]:
     """The row of "model: row" and its operators. BadInput lists the models, or the rows that have such a list."""
     model, _, row = named.partition(": ")
-    sections = {each.name: each for each in result.sections}
+    sections = {each.name: each for each in result.sections if each.parts}
     if model not in sections or not row:
         raise BadInput(f"{named!r}: expected MODEL: ROW, where the models are {', '.join(sections)}")
     parts = sections[model].parts

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lowbit.core.errors import BadInput
+from lowbit.core.discover import require
+from lowbit.core.errors import BadInput, MissingPackage
 from lowbit.core.figure import Claim, Figure, Selector
 from lowbit.core.row import Row
 from lowbit.core.study_file import Entry, Options, Part
@@ -70,21 +71,27 @@ def run(request: RunRequest, listener: Listener = lambda _: None) -> RunResult:
     Raises BadInput for what the user must change, with the file's line where it is something in the file.
     """
     opened, parts, untried = planned_run(request)
-    sections: dict[str, Section] = {}
+    models = opened.study.models
+    sections = {
+        each.name: Section(each.name, each.title or each.name, (f"not measured: {untried[each.name]}",), ())
+        for each in models
+        if each.name in untried
+    }
     with locked(request.out.resolve()) as store:
         for each in _shared_out(parts, request.budget_s):
             entry = each.entry
             found = _measure(opened, each, replace(store, section=entry.name), listener)
             section = sections.get(entry.name, Section(entry.name, entry.title or entry.name, each.notes, ()))
             sections[entry.name] = replace(section, parts=(*section.parts, found))
+            there = tuple(sections[each.name] for each in models if each.name in sections)
             result = RunResult(
                 folder=store.folder,
                 title=opened.study.title,
                 about=opened.study.about,
                 source=opened.study.source,
                 command=request.command,
-                sections=tuple(sections.values()),
-                claims=_claims(opened.study.published, tuple(sections.values()), untried),
+                sections=there,
+                claims=_claims(opened.study.published, there, untried),
             )
             save_run(result)  # after every part, so that an interrupted run leaves a page
     return result
@@ -97,18 +104,20 @@ def planned_run(request: RunRequest) -> tuple[Opened, list[PlannedPart], dict[st
     """
     opened = open_study(request.study)
     values, left_out = _needs(opened, request.given)
+    untried = _models_left_out(opened, left_out, values)
     parts = [
         each
         for index, entry in enumerate(opened.study.models)
-        if not left_out & _names_in(opened.study.defaults, entry)
+        if entry.name not in untried
         for each in _parts(opened, request, entry, f"models[{index}]", values)
     ]
     if not parts:
         wanted = ", ".join(
             f"--with {each.name}=… ({each.what})" for each in opened.study.needs if each.name in left_out
         )
-        raise BadInput(f"{opened.path}: every model needs what is not given: {wanted}")
-    untried = _models_left_out(opened, left_out)
+        if wanted:
+            raise BadInput(f"{opened.path}: every model needs what is not given: {wanted}")
+        raise BadInput(f"{opened.path}: no model can be measured: {'; '.join(dict.fromkeys(untried.values()))}")
     for index, figure in enumerate(opened.study.published):
         _check_names_cells(opened, f"published[{index}]", figure, parts, untried)
     return opened, parts, untried
@@ -134,13 +143,21 @@ def _names_in(defaults: Options, entry: Entry) -> set[str]:
     return {text[1:] for text in texts if text and text.startswith("$")}
 
 
-def _models_left_out(opened: Opened, left_out: set[str]) -> dict[str, str]:
-    """Name of a model that is not measured → why."""
+def _models_left_out(opened: Opened, left_out: set[str], values: Mapping[str, str]) -> dict[str, str]:
+    """Name of a model that is not measured → why: something is not given, or a package that loads it not installed."""
     reasons = {}
-    for entry in opened.study.models:
+    for index, entry in enumerate(opened.study.models):
         lacking = left_out & _names_in(opened.study.defaults, entry)
         if lacking:
             reasons[entry.name] = f"{', '.join(sorted(lacking))} was not given (--with)"
+            continue
+        place = f"models[{index}].model"
+        try:
+            require(sources.find(_value(opened, place, entry.model, values)).INFO)
+        except MissingPackage as error:
+            reasons[entry.name] = str(error)
+        except BadInput as error:
+            raise opened.bad(place, str(error)) from error
     return reasons
 
 
@@ -248,8 +265,9 @@ def _measure(opened: Opened, part: PlannedPart, store: Store, listener: Listener
 
 
 def _claims(published: Sequence[Figure], sections: Sequence[Section], untried: Mapping[str, str]) -> tuple[Claim, ...]:
-    rows: dict[str, tuple[Row, ...]] = {each.name: each.rows for each in sections}
-    tops = {each.name: float_accuracy(each.parts[0].report) for each in sections}
+    tried = [each for each in sections if each.parts]
+    rows: dict[str, tuple[Row, ...]] = {each.name: each.rows for each in tried}
+    tops = {each.name: float_accuracy(each.parts[0].report) for each in tried}
     found = []
     for figure in published:
         asked = {selector.model or "" for selector in (figure.of, figure.over) if selector is not None}
