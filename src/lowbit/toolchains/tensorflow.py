@@ -19,6 +19,7 @@ from lowbit.toolchains._tflite import check_file
 if TYPE_CHECKING:
     from lowbit.toolchains._tensorflow_twin import Twin
 
+_TRAINING = ("tensorflow-model-optimization", "keras")  # of the control too: it is trained from the same model
 _EPOCHS = 3  # where --epochs does not say otherwise
 
 INFO = ToolchainInfo(
@@ -73,7 +74,7 @@ INFO = ToolchainInfo(
             "integer",
             {"types": "int8", "trained": True},
             on_request=True,
-            packages=("tensorflow-model-optimization",),
+            packages=_TRAINING,
             epochs=_EPOCHS,
             control="int8-qat-control",
         ),
@@ -84,6 +85,7 @@ INFO = ToolchainInfo(
             "integer",
             {"types": "int8", "calibrate": True},
             on_request=True,
+            packages=_TRAINING,
             epochs=_EPOCHS,
         ),
     ),
@@ -103,9 +105,9 @@ def build(request: BuildRequest) -> Built:
 
     Raises UnsupportedError for an operator that the twin lacks, and in the converter's words where it refuses.
     """
-    from lowbit.toolchains._tensorflow_twin import make_twin, use_threads
+    from lowbit.toolchains._tensorflow_twin import begin, make_twin
 
-    use_threads(request.threads)
+    begin(request.threads)
     recipe, notes = request.recipe, []
     twin = make_twin(request, request.batch_size)
     twin.check(request)
@@ -113,7 +115,7 @@ def build(request: BuildRequest) -> Built:
     if recipe.epochs is not None:
         from lowbit.toolchains._tensorflow_training import train
 
-        twin, told = train(request, twin)
+        twin, told = train(request)
         notes += told
     calibration = Calibration(request, request.batch_size)
     content = _convert(request, twin, calibration)
