@@ -119,6 +119,11 @@ def test_only_calibrated_recipes_report_seconds(build: Builder) -> None:
         assert build(name).calibration_s, name
 
 
+def test_the_control_calibrates_with_some_of_what_it_was_trained_on(build: Builder) -> None:
+    assert build("int8-qat-control").calibration_samples == 512
+    assert build("int8-static").calibration_samples == len(build.calibration) == 1_347
+
+
 def test_a_trained_recipe_says_on_what(build: Builder) -> None:
     for name in TRAINED:
         told = "trained for 1 epoch on the 1,347 labelled calibration images: the Keras twin of the float graph"
