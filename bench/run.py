@@ -38,6 +38,8 @@ PARTS = {
     "kernels": "Our files against our own w8a8, and against the vendors' int8",
     "loading": "Peak memory while packed weights are loaded, bytes a weight",
     "ranges": "Finding ranges, as a multiple of a float pass",
+    "calibration": "Calibration by TensorFlow's converter",
+    "frameworks": "One network of two frameworks",
 }  # file beside this one → its heading
 OWN = "What lowbit costs"
 

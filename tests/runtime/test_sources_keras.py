@@ -73,6 +73,7 @@ def test_a_file_of_keras_3(keras: Any, tmp_path: Path, suffix: str) -> None:
     found, scores = checked(asked)
     assert (found.name, found.input_shape, found.outputs) == ("net", (3, 8, 8), 4)
     assert (found.probabilities, found.random_weights) == (True, False)
+    assert found.keras_file == path
     expected = model(asked.calibration.images[:16].astype(np.float32), training=False).numpy()
     np.testing.assert_allclose(scores, expected, atol=1e-5)
     kinds = [node.op_type for node in onnx.load(found.path).graph.node]
@@ -407,7 +408,8 @@ def test_code_in_a_file_is_run_only_with_trust(keras: Any, tmp_path: Path, suffi
     asked = asked_for(lambda_layer(keras, tmp_path / f"net{suffix}"), tmp_path / "out")
     with pytest.raises(BadInput, match=r"brings code of its own along \(Lambda 'twice'\).*--trust"):
         load(asked)
-    checked(replace(asked, trust=True))
+    found, _ = checked(replace(asked, trust=True))
+    assert found.keras_file is None  # nobody reads it again without asking
 
 
 def test_an_old_lambda_is_not_run_by_keras_2_either(tf: Any, tmp_path: Path) -> None:

@@ -119,9 +119,15 @@ def test_only_calibrated_recipes_report_seconds(build: Builder) -> None:
         assert build(name).calibration_s, name
 
 
+def test_the_control_calibrates_with_some_of_what_it_was_trained_on(build: Builder) -> None:
+    assert build("int8-qat-control").calibration_samples == 512
+    assert build("int8-static").calibration_samples == len(build.calibration) == 1_347
+
+
 def test_a_trained_recipe_says_on_what(build: Builder) -> None:
     for name in TRAINED:
-        assert build(name).notes[0] == "trained for 1 epoch on the 1,347 labelled calibration images"
+        told = "trained for 1 epoch on the 1,347 labelled calibration images: the Keras twin of the float graph"
+        assert build(name).notes[0] == told
     assert len(build("int8-qat").notes) == 1  # all of it is trained for quantization
 
 
@@ -188,7 +194,7 @@ def test_an_operator_without_a_rule_is_named(tiny_model: FloatModel, tiny_sample
 def test_a_build_loads_no_torch() -> None:
     code = (
         "import sys; import lowbit.worker.build; from lowbit.kerasgraph import importer;"
-        "from lowbit.toolchains import tensorflow, _tensorflow_training, _tensorflow_twin;"
+        "from lowbit.toolchains import tensorflow, _tensorflow_trainee, _tensorflow_training, _tensorflow_twin;"
         "print('tensorflow' in sys.modules, 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -206,6 +206,22 @@ def test_memory_does_not_grow_with_the_pictures(tmp_path: Path, kind: str) -> No
     assert int(out) < 50e6
 
 
+def test_memory_does_not_grow_with_the_pictures_that_are_read(tmp_path: Path) -> None:
+    """40 MB of them, of which no more than one part stays in memory; what is read is right all the same."""
+    count, side = 520, 160
+    images = np.random.default_rng(0).integers(0, 256, (count, side, side, 3), np.uint8)
+    np.savez(tmp_path / "d.npz", x=images, y=np.arange(count) % 2)
+    make(tmp_path / "d.npz", tmp_path / "s", "raw", calibration_samples=2)
+    samples = open_samples(tmp_path / "s", "evaluation")
+    file = str((tmp_path / "s" / "evaluation" / "images.npy").resolve())
+    most, sums = 0, []
+    for batch in batches(samples, parse("raw"), 50):
+        sums.append(batch.sum(dtype=np.float64))
+        most = max(most, sum(each.rss for each in psutil.Process().memory_maps() if each.path == file))
+    assert sum(sums) == samples.images.sum(dtype=np.int64)
+    assert 4e6 < most < 30e6
+
+
 @pytest.fixture(scope="module")
 def slow_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """1,000 names of one large picture: minutes of decoding."""

@@ -208,6 +208,16 @@ def test_whatever_can_change_an_artifact_changes_its_key() -> None:
     assert base == key_of(request(settings=Settings(rounds=9)), build, MODEL, SAMPLES, HOST)
 
 
+def test_the_users_own_keras_file_is_in_the_key_of_what_may_start_from_it() -> None:
+    own = replace(MODEL, keras_file=Path("m.h5"))
+    of = [
+        key_of(request(), BUILDS[1], model, SAMPLES, HOST)
+        for model in (MODEL, own, replace(own, source_digest="s2"), replace(MODEL, source_digest="s2"))
+    ]
+    assert of[0] == of[3]
+    assert len(set(of)) == 3
+
+
 def test_a_setting_changes_the_keys_of_what_it_can_change_and_no_others() -> None:
     made = Manifest(
         "k", "tool", INT16, "onnx", "m.onnx", ("m.onnx",), ("a",), {}, Preprocess("unit"), "m", "d1", 8, None, {}, "e1",

@@ -124,6 +124,7 @@ class Built:
 
     - main: the artifact's main file, inside `out`
     - calibration_s: seconds spent on calibration; None where the recipe needs none
+    - calibration_samples: how many samples calibrated it, where not all did; None: all
     - notes: sentences for the user
     - beside: files in `out` that explain the artifact and need not be shipped
     - verifiable: whether `evidence` holds what is needed to verify the file
@@ -141,6 +142,7 @@ class Built:
     batch_size: int | None = None
     dynamic: bool = False
     probabilities: bool | None = None
+    calibration_samples: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,8 @@ class FloatModel:
       for what was taken from the source beside its numbers: preprocessing, names of the classes
     - layer_macs: the layers that multiply, in the graph's order; executed operators are matched with them
     - class_names: what the model calls its outputs, in their order; empty where it does not say
+    - keras_file: the user's file of a Keras model, as the user named it, which can be read without running code of its
+      own; None where the source is of another kind. Of all that is made, only what is trained starts from it.
     """
 
     path: Path
@@ -49,3 +51,4 @@ class FloatModel:
     notes: tuple[str, ...] = ()
     layer_macs: tuple[LayerMacs, ...] = ()
     class_names: tuple[str, ...] = ()
+    keras_file: Path | None = None

@@ -1,6 +1,7 @@
 """The sample cache: pictures decoded and resized once, in parallel, and memory-mapped by everyone afterwards."""
 
 import math
+import mmap
 import os
 import sys
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from lowbit.data.picture import Dataset, Picture
 from lowbit.data.preprocess import to_input
 from lowbit.data.split import Split, split
 
+_MOST_MAPPED = 2**24  # bytes of pictures that are read before their pages are let go
 _PICTURES_A_PROCESS = 250  # fewer are decoded before another process has started
 
 
@@ -97,9 +99,25 @@ def note_of(folder: Path) -> str:
 
 
 def batches(samples: Samples, preprocess: Preprocess, size: int) -> Iterator[npt.NDArray[np.float32]]:
-    """All samples in order as float32 [size, C, H, W]; the last batch holds what is left."""
+    """All samples in order as float32 [size, C, H, W]; the last batch holds what is left.
+
+    Memory does not grow with the number of pictures, though their file is mapped.
+    """
+    mapped = 0
     for start in range(0, len(samples), size):
-        yield to_input(samples.images[start : start + size], preprocess)
+        images = samples.images[start : start + size]
+        yield to_input(images, preprocess)
+        mapped += images.nbytes
+        if mapped > _MOST_MAPPED:
+            _let_go(samples.images)
+            mapped = 0
+
+
+def _let_go(images: npt.NDArray[np.uint8]) -> None:
+    """Take the pages of a file that is mapped for reading out of this process's memory; the system may keep them."""
+    mapping = getattr(images, "_mmap", None)  # NumPy has no public name for it
+    if sys.platform == "linux" and mapping is not None and not images.flags.writeable:
+        mapping.madvise(mmap.MADV_DONTNEED)
 
 
 def _first(chosen: Split) -> Iterator[Picture]:

@@ -55,6 +55,11 @@ class KerasFile:
     code: tuple[str, ...]
     strangers: tuple[Stranger, ...]
 
+    @property
+    def needs_trust(self) -> bool:
+        """Whether reading the model runs code that is no part of Keras."""
+        return bool(self.code or self.strangers)
+
 
 def read_keras_file(path: Path) -> KerasFile:
     """Read the description of the network in `path`, a .keras or HDF5 file, without Keras.

@@ -1,5 +1,6 @@
 """`x.keras`, `x.h5`: a model that Keras saved, of Keras 2 or 3."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from lowbit.core import digest
@@ -34,7 +35,11 @@ def fingerprint(spec: str, weights: Path | None) -> str:
 
 
 def load(request: SourceRequest) -> Loaded:
-    """Read the file and convert the model; the source is the model as Keras runs it."""
+    """Read the file and convert the model; the source is the model as Keras runs it.
+
+    What is trained later may start from the file itself, unless reading it runs code that came with it.
+    """
+    from lowbit.sources._keras_config import read_keras_file
     from lowbit.sources._keras_load import load_file
     from lowbit.sources._keras_model import load_keras
     from lowbit.sources._tensorflow import start
@@ -43,4 +48,5 @@ def load(request: SourceRequest) -> Loaded:
     start(request.threads, request.seed)
     model = load_file(path, trust=request.trust)
     source_digest = fingerprint(request.spec, request.weights)
-    return load_keras(model, request, name=path.stem, source_digest=source_digest)
+    loaded = load_keras(model, request, name=path.stem, source_digest=source_digest)
+    return replace(loaded, model=replace(loaded.model, keras_file=None if read_keras_file(path).needs_trust else path))

@@ -54,14 +54,16 @@ def build_key(
 ) -> str:
     """Key of an artifact: graph, calibration images, recipe, its packages, and instruction sets (reduce_range).
 
-    The recipe of a given file holds the digest of its contents. classes: of a recipe that trains.
+    The recipe of a given file holds the digest of its contents. classes: of a recipe that trains. The user's own file
+    counts where a recipe may start from it.
     """
     batch = batch_size if build.fixes_batch else None
+    own_file = "" if model.keras_file is None else model.source_digest
     return digest.of_value(
         [
             exact_version(), "build", model.digest, model.name, calibration.digest, asked.preprocess,
             build.toolchain.name, build.recipe, build.versions, batch,
-            asked.threads, asked.seed, host.isa, classes,
+            asked.threads, asked.seed, host.isa, classes, own_file,
         ]
     )  # fmt: skip
 

@@ -5,7 +5,6 @@ the same order, optimizer and number of epochs. The control is quantized after t
 """
 
 import itertools
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -14,9 +13,11 @@ import numpy.typing as npt
 
 from lowbit.core.adapter import BuildRequest, Floats
 from lowbit.core.errors import BadInput, UnsupportedError
+from lowbit.core.model import FloatModel
 from lowbit.core.refusal import vendor_call
 from lowbit.data.preprocess import to_input
-from lowbit.toolchains._tensorflow_twin import Twin, make_twin, traced
+from lowbit.toolchains._tensorflow_trainee import trainee
+from lowbit.toolchains._tensorflow_twin import Twin, traced
 
 _BATCH = 32
 _RATE = 1e-4  # Adam's, falling to 0 along half a cosine
@@ -24,8 +25,8 @@ _DECAY = 0.999  # of tensorflow-model-optimization's moving averages of ranges
 _PASSES = 8  # over as many batches, to begin the ranges
 
 
-def train(request: BuildRequest, twin: Twin) -> tuple[Twin, list[str]]:
-    """The twin after training on the labelled calibration pictures, and sentences for the user.
+def train(request: BuildRequest) -> tuple[Twin, list[str]]:
+    """What is made of the model by training on the labelled calibration pictures, and sentences for the user.
 
     Raises BadInput where the labels are none of the model's outputs, and UnsupportedError where
     tensorflow-model-optimization refuses the model.
@@ -33,31 +34,23 @@ def train(request: BuildRequest, twin: Twin) -> tuple[Twin, list[str]]:
     import tf_keras
 
     epochs, count = request.recipe.epochs or 0, len(request.calibration)
-    targets = _targets(request)
-    aware = bool(request.recipe.options.get("trained"))
+    targets, what = _targets(request), trainee(request)
     size = min(_BATCH, count)
     tf_keras.utils.set_random_seed(request.seed)
-    student = make_twin(request, size)
+    student, shipped = what.make(size), what.make(request.batch_size).model
+    model = student.model
     passes = f"{epochs} epoch{'s' if epochs > 1 else ''}"
-    notes = [f"trained for {passes} on the {count:,} labelled calibration images"]
-    model, shipped = student.model, _again(request, twin)
-    if aware:
-        model, left = _aware(request, model)
-        shipped, _ = _aware(request, shipped)
+    notes = [f"trained for {passes} on the {count:,} labelled calibration images: {what.name}"]
+    if request.recipe.options.get("trained"):
+        model, left = what.aware(model)
+        shipped, _ = what.aware(shipped)
         if left:
             notes.append(f"not trained for quantization, and left in float: {left}")
         some = itertools.islice(_batches(request, targets, size, 0), _PASSES)
-        _begin_ranges(model, [student.fed(images) for images, _ in some])
+        begin_ranges(model, [student.fed(images) for images, _ in some])
     _fit(request, model, student, targets, size, epochs)
     shipped.set_weights(model.get_weights())
-    return traced(shipped, request.model.input_shape, twin.batch_size), notes
-
-
-def _again(request: BuildRequest, twin: Twin) -> Any:
-    """Another model of the float graph for the twin's batch size: it gets the trained weights and is converted."""
-    from lowbit.kerasgraph.importer import import_graph
-
-    return import_graph(request.model.path, twin.batch_size)
+    return traced(shipped, request.model.input_shape, request.batch_size), notes
 
 
 def _targets(request: BuildRequest) -> npt.NDArray[np.int64]:
@@ -84,6 +77,17 @@ def _batches(
         yield to_input(request.calibration.images[chosen], request.preprocess), targets[chosen]
 
 
+def loss_of(model: FloatModel) -> Any:
+    """The cross-entropy of the right outputs.
+
+    Behind a Softmax Keras computes it from what the Softmax reads: from rounded probabilities no gradient would reach
+    a picture whose right output has a probability near 0.
+    """
+    import tf_keras
+
+    return tf_keras.losses.SparseCategoricalCrossentropy(from_logits=not model.probabilities)
+
+
 def _fit(
     request: BuildRequest, model: Any, student: Twin, targets: npt.NDArray[np.int64], size: int, epochs: int
 ) -> None:
@@ -92,48 +96,15 @@ def _fit(
 
     steps = max(1, epochs * (len(targets) // size))
     rate = tf_keras.optimizers.schedules.CosineDecay(_RATE, steps)
-    loss = tf_keras.losses.SparseCategoricalCrossentropy(from_logits=not request.model.probabilities)
     with vendor_call("Keras cannot train the model", request.model.path):
-        model.compile(tf_keras.optimizers.Adam(rate), loss)
+        model.compile(tf_keras.optimizers.Adam(rate), loss_of(request.model))
     for epoch in range(epochs):
         for images, answers in _batches(request, targets, size, epoch):
             with vendor_call("Keras cannot train the model", request.model.path):
                 model.train_on_batch(student.fed(images), answers)
 
 
-def _aware(request: BuildRequest, model: Any) -> tuple[Any, str]:
-    """The model with fake quantizers, and in words the layers that have none.
-
-    As a whole, or by layer where tensorflow-model-optimization does not know some: it knows a BatchNormalization only
-    behind a convolution, where the float graph has it folded.
-    """
-    import tensorflow_model_optimization as tfmot
-    import tf_keras
-
-    from lowbit.kerasgraph.operation import Operation
-
-    keras = tfmot.quantization.keras
-    registry = keras.default_8bit.Default8BitQuantizeRegistry()
-    left: Counter[str] = Counter()
-
-    def annotated(layer: Any) -> Any:
-        if registry.supports(layer):
-            return keras.quantize_annotate_layer(layer)
-        if not isinstance(layer, tf_keras.layers.InputLayer):
-            left[type(layer).__name__] += 1
-        return layer
-
-    with (
-        vendor_call("tensorflow-model-optimization refuses the model", request.model.path),
-        keras.quantize_scope({"Operation": Operation}),
-    ):
-        marked = tf_keras.models.clone_model(model, clone_function=annotated)
-        marked.set_weights(model.get_weights())
-        quantized = keras.quantize_apply(marked)
-    return quantized, ", ".join(f"{count} {name}" for name, count in sorted(left.items()))
-
-
-def _begin_ranges(model: Any, batches: Sequence[Floats]) -> None:
+def begin_ranges(model: Any, batches: Sequence[Floats]) -> None:
     """Let the ranges of activations begin at those of real pictures.
 
     tensorflow-model-optimization begins at −6 to 6 and moves by a thousandth of the way in each step, so that a short

@@ -76,11 +76,8 @@ class Twin:
 
 def make_twin(request: BuildRequest, batch_size: int) -> Twin:
     """The twin of the float graph for batches of `batch_size` images."""
-    import tf_keras
-
     from lowbit.kerasgraph.importer import import_graph
 
-    tf_keras.backend.clear_session()  # layers of an earlier build would make names, and so files, differ
     return traced(import_graph(request.model.path, batch_size), request.model.input_shape, batch_size)
 
 
@@ -94,10 +91,15 @@ def traced(model: Any, input_shape: tuple[int, int, int], batch_size: int) -> Tw
     return Twin(model, function, batch_size, channels_last=shape != input_shape)
 
 
-def use_threads(threads: int) -> None:
-    """Let TensorFlow use as many threads. It takes no other number once it has computed something."""
-    import tensorflow as tf
+def begin(threads: int) -> None:
+    """Let TensorFlow use as many threads, and number its layers from 0.
 
+    It takes no other number of threads once it has computed something.
+    """
+    import tensorflow as tf
+    import tf_keras
+
+    tf_keras.backend.clear_session()  # layers of an earlier build would make names, and so files, differ
     with contextlib.suppress(RuntimeError):
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(1)

@@ -19,6 +19,8 @@ from lowbit.toolchains._tflite import check_file
 if TYPE_CHECKING:
     from lowbit.toolchains._tensorflow_twin import Twin
 
+_MOST_OF_THE_TRAINED = 512  # images of all that the control was trained on, to calibrate it: more only widen its ranges
+_TRAINING = ("tensorflow-model-optimization", "keras")  # of the control too: it is trained from the same model
 _EPOCHS = 3  # where --epochs does not say otherwise
 
 INFO = ToolchainInfo(
@@ -73,7 +75,7 @@ INFO = ToolchainInfo(
             "integer",
             {"types": "int8", "trained": True},
             on_request=True,
-            packages=("tensorflow-model-optimization",),
+            packages=_TRAINING,
             epochs=_EPOCHS,
             control="int8-qat-control",
         ),
@@ -82,8 +84,9 @@ INFO = ToolchainInfo(
             8,
             8,
             "integer",
-            {"types": "int8", "calibrate": True},
+            {"types": "int8", "calibrate": True, "most": _MOST_OF_THE_TRAINED},
             on_request=True,
+            packages=_TRAINING,
             epochs=_EPOCHS,
         ),
     ),
@@ -103,9 +106,9 @@ def build(request: BuildRequest) -> Built:
 
     Raises UnsupportedError for an operator that the twin lacks, and in the converter's words where it refuses.
     """
-    from lowbit.toolchains._tensorflow_twin import make_twin, use_threads
+    from lowbit.toolchains._tensorflow_twin import begin, make_twin
 
-    use_threads(request.threads)
+    begin(request.threads)
     recipe, notes = request.recipe, []
     twin = make_twin(request, request.batch_size)
     twin.check(request)
@@ -113,16 +116,21 @@ def build(request: BuildRequest) -> Built:
     if recipe.epochs is not None:
         from lowbit.toolchains._tensorflow_training import train
 
-        twin, told = train(request, twin)
+        twin, told = train(request)
         notes += told
-    calibration = Calibration(request, request.batch_size)
+    calibration = Calibration(request, request.batch_size, recipe.options.get("most"))
     content = _convert(request, twin, calibration)
     main = request.out / "model.tflite"
     main.write_bytes(with_metadata(content, metadata(request.preprocess)))
     check_file(main, recipe, weights)
     if request.model.probabilities and recipe.claim == "integer":
         notes.append(_GRID)
-    return Built(main=main, calibration_s=calibration.seconds or None, notes=tuple(notes))
+    return Built(
+        main=main,
+        calibration_s=calibration.seconds or None,
+        notes=tuple(notes),
+        calibration_samples=calibration.count,
+    )
 
 
 _GRID = "its Softmax or Sigmoid is quantized too: scores lie on a grid of 1/256, and small ones may tie"

@@ -48,6 +48,7 @@ def run(job: BuildJob) -> Manifest:
             )
         total_s = time.perf_counter() - start
         files = sorted(path for path in folder.rglob("*") if path.is_file() and path not in built.beside)
+        calibrated = len(calibration) if built.calibration_samples is None else built.calibration_samples
         notes = (job.recipe.note, *built.notes) if job.recipe.note else built.notes
         manifest = Manifest(
             key=job.key,
@@ -61,7 +62,7 @@ def run(job: BuildJob) -> Manifest:
             preprocess=job.preprocess,
             model=job.model.name,
             model_digest=job.model.digest,
-            calibration_samples=len(calibration) if built.calibration_s is not None else 0,
+            calibration_samples=calibrated if built.calibration_s is not None else 0,
             batch_size=built.batch_size or (job.batch_size if info.fixes_batch(job.recipe) else None),
             versions=used,
             digest=digest.of_files(files),
