@@ -142,6 +142,41 @@ def test_a_gate_by_channel_costs_no_transpose(tmp_path: Path) -> None:
     assert "Multiply" in kinds
 
 
+@pytest.mark.parametrize(
+    "normalization",
+    [
+        node("LayerNormalization", "c g h"),
+        node("InstanceNormalization", "c i j"),
+        node("MeanVarianceNormalization", "c"),
+    ],
+    ids=lambda each: each.op_type,
+)
+def test_a_normalization_runs_with_16_bits(normalization: onnx.NodeProto, tmp_path: Path) -> None:
+    """LiteRT has no SQUARED_DIFFERENCE of 16 bits, which the converter makes of the square of a difference."""
+    from ai_edge_litert.interpreter import Interpreter
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    case = convolutions(normalization, g=floats(8), h=floats(8, seed=1), i=floats(4), j=floats(4, seed=1))
+    x = case.images(IMAGES)
+    model = check(case, tmp_path)
+    wanted = tf.TensorSpec(model.inputs[0].shape, tf.float32)
+    function = tf.function(lambda t: model(t, training=False)).get_concrete_function(wanted)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([convert_variables_to_constants_v2(function)])
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: [[fed(model, x)]]
+    sets = tf.lite.OpsSet
+    converter.target_spec.supported_ops = [
+        sets.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
+        sets.TFLITE_BUILTINS,
+    ]
+    interpreter = Interpreter(model_content=converter.convert(), num_threads=1)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], fed(model, x))
+    interpreter.invoke()
+    found = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+    np.testing.assert_allclose(found, case.expected(x)[0], atol=0.03)
+
+
 # --- what becomes one layer -------------------------------------------------------------------------------------------
 
 

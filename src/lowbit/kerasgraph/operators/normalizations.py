@@ -26,15 +26,19 @@ def batch_norm(b: Builder, op: ImportedOp) -> Value:
     return Tensor(b.layer(layer, x.value, weights=parameters), x.axes)
 
 
-def _statistics(t: Any, axes: Sequence[int]) -> tuple[Any, Any]:
-    """Mean and variance over `axes`, which keep the size 1."""
-    mean = tf.reduce_mean(t, axes, keepdims=True)
-    return mean, tf.reduce_mean(tf.math.squared_difference(t, mean), axes, keepdims=True)
+def _centred(t: Any, axes: Sequence[int]) -> tuple[Any, Any]:
+    """t − mean and the variance, over `axes`, which keep the size 1 in the variance.
+
+    The square is written as a product: LiteRT cannot run SQUARED_DIFFERENCE with 16 bits, and the converter makes one
+    of tf.square and of tf.math.squared_difference.
+    """
+    centred = t - tf.reduce_mean(t, axes, keepdims=True)
+    return centred, tf.reduce_mean(centred * centred, axes, keepdims=True)
 
 
 def _normalized(t: Any, axes: Sequence[int], epsilon: float) -> Any:
-    mean, variance = _statistics(t, axes)
-    return (t - mean) * tf.math.rsqrt(variance + epsilon)
+    centred, variance = _centred(t, axes)
+    return centred * tf.math.rsqrt(variance + epsilon)
 
 
 def _scaled(scale: Array, bias: Array | None, axes: tuple[int, ...]) -> tuple[Array, Array]:
@@ -54,7 +58,7 @@ def layer_norm(b: Builder, op: ImportedOp) -> Value | tuple[Value, ...]:
     if op.n_outputs == 1:
         return y
     mean = b.each(lambda t: tf.reduce_mean(t, axes, keepdims=True), x)
-    return y, mean, b.each(lambda t: tf.math.rsqrt(_statistics(t, axes)[1] + epsilon), x)
+    return y, mean, b.each(lambda t: tf.math.rsqrt(_centred(t, axes)[1] + epsilon), x)
 
 
 def rms_norm(b: Builder, op: ImportedOp) -> Value:
@@ -138,8 +142,8 @@ def mean_variance(b: Builder, op: ImportedOp) -> Value:
     axes = [x.axes[axis] for axis in op.attribute("axes", [0, 2, 3])]
 
     def run(t: Any) -> Any:
-        mean, variance = _statistics(t, axes)
-        return (t - mean) / (tf.sqrt(variance) + 1e-9)
+        centred, variance = _centred(t, axes)
+        return centred / (tf.sqrt(variance) + 1e-9)
 
     return b.each(run, x)
 
