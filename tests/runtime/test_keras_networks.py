@@ -41,11 +41,11 @@ if find_spec("tensorflow") is None:  # not imported here: torch and TensorFlow s
 
 CALIBRATION, COMPARED, BATCH, SIDE = 32, 32, 8, 224
 FEW = 8  # pictures that files answer whose kernels are many times slower
-FEWER = {"InceptionV3": 16}
+FEWER = {"InceptionV3": 16, "ConvNeXtTiny": 8}
 """Large network → pictures to calibrate with. To save time, our engine rounds its weights to nearest, too."""
 CONVERTED = ("fp32", "fp16", "int8-dynamic", "int8-static", "int8-integer-only", "int16x8")
 OWN = ("w8a8", "w4a8")
-NETWORKS = ("MobileNetV2", "MobileNetV3Small", "EfficientNetB0", "InceptionV3", "ResNet50")
+NETWORKS = ("MobileNetV2", "MobileNetV3Small", "EfficientNetB0", "InceptionV3", "ResNet50", "ConvNeXtTiny")
 
 
 @dataclass(frozen=True, slots=True)
