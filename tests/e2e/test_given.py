@@ -263,6 +263,7 @@ def channels_last_in_half(source: Path, target: Path) -> None:
     onnx.save(model, target)
 
 
+@pytest.mark.slow
 def test_files_that_end_or_begin_otherwise_are_compared_in_the_float_models_terms(project: Path) -> None:
     with_softmax(project / "theirs.onnx", project / "squashed.onnx")
     channels_last_in_half(project / "tiny.onnx", project / "last.onnx")

@@ -312,6 +312,7 @@ def test_two_formats_of_one_name_keep_their_own_plans_and_manifests(quantized_pr
         assert "no manifest" not in looked.stdout
 
 
+@pytest.mark.slow
 def test_a_dry_run_decodes_two_pictures_and_takes_a_network_with_random_weights(project: Path) -> None:
     words = ("--data", "data.npz", "--preprocess", "unit,resize=32,crop=32", "--recipe", "w4a8", "--cache", "dry")
     done = command("quantize", "torchvision:squeezenet1_1", *words, "--dry-run", cwd=project)

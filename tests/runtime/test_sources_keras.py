@@ -113,6 +113,7 @@ def test_mixed_precision_is_made_float32(keras: Any, tmp_path: Path) -> None:
     assert any("computes in float16" in note for note in found.notes)
 
 
+@pytest.mark.slow
 def test_a_file_gives_the_same_bytes_in_every_process(keras: Any, tmp_path: Path) -> None:
     network(keras).save(tmp_path / "net.keras")
     here = load(asked_for(tmp_path / "net.keras", tmp_path / "here")).model.path.read_bytes()
@@ -324,6 +325,7 @@ def test_an_image_size_that_a_network_cannot_take(keras: Any, tmp_path: Path) ->
         load(asked_for("keras:InceptionV3", tmp_path, shape=(3, 32, 32)))
 
 
+@pytest.mark.slow
 def test_random_networks_tell_images_apart_and_follow_the_seed(keras: Any, tmp_path: Path) -> None:
     asked = asked_for("keras:MobileNetV3Small", tmp_path / "first", shape=(3, 32, 32), outputs=10)
     found, scores = checked(asked)
