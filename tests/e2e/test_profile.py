@@ -72,7 +72,6 @@ def test_bad_input_is_one_line_with_status_2(project: Path, words: tuple[str, ..
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.slow
 def test_compare_profiles_what_it_times_and_does_it_once(tmp_path: Path, project: Path) -> None:
     for name in ("tiny.onnx", "data.npz"):
         (tmp_path / name).write_bytes((project / name).read_bytes())

@@ -28,7 +28,6 @@ def rounds(project: Path) -> set[Path]:
     return set((project / "study" / "cells").glob("*/*-round-1.json"))
 
 
-@pytest.mark.slow
 def test_a_killed_sweep_goes_on_and_a_wider_one_measures_only_what_is_new(project: Path) -> None:
     command = subprocess.Popen(
         [sys.executable, "-m", "lowbit", *WORDS, "--batch-size", "1,4"],

@@ -17,6 +17,7 @@ Doubles = npt.NDArray[np.float64]
 
 _LARGEST_BIAS = 2**30  # half of int32's range: the other half is for the sum of products
 _FINE_BIAS = 2**20  # of a layer of zeros, which has no sum of products
+_ROUNDED = 1 + 2**-22  # times as wide, so that a scale and its product, rounded to float32, are not too small
 
 
 def constants_of(model: ir.Model, plan: QuantPlan) -> Iterator[tuple[ir.Node, ir.Value]]:
@@ -66,7 +67,7 @@ def widened(weight: QTensor, bias: Doubles, reads: QParams) -> tuple[QTensor, in
     old, real = weight.qparams, weight.qparams.dequantize(weight.codes)
     scale, dead = _bias_scale(weight, len(bias), reads).astype(np.float64), not real.any()
     factor = np.abs(bias) / ((_FINE_BIAS if dead else _LARGEST_BIAS) * scale)
-    factor = np.where(bias == 0, 1.0, factor) if dead else np.maximum(factor, 1.0)
+    factor = np.where(bias == 0, 1.0, factor) if dead else np.where(factor > 1, factor * _ROUNDED, 1.0)
     if old.scale.ndim == 0:
         factor = np.full_like(factor, factor.max())
     if (factor == 1).all():

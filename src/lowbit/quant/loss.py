@@ -48,7 +48,7 @@ def activation_loss(floats: Simulator, quantized: Simulator, images: Images, siz
     count = min(IMAGES, images.count)
 
     def look(chunk: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return _scores(floats, chunk), _scores(quantized, chunk)
+        return floats.scores(chunk), quantized.scores(chunk)
 
     chunks = (chunk for chunk, _ in zip(images.chunks(size), range(-(-count // size)), strict=False))
     pairs = list(in_order(look, chunks, workers))
@@ -57,9 +57,3 @@ def activation_loss(floats: Simulator, quantized: Simulator, images: Images, siz
     ratio = float(signal.square().sum() / (found - wanted).square().sum())
     changed = int((wanted.argmax(1) != found.argmax(1)).sum())
     return ActivationLoss(count, changed, 10 * math.log10(ratio) if 0 < ratio < math.inf else math.inf)
-
-
-def _scores(runner: Simulator, images: torch.Tensor) -> torch.Tensor:
-    """The scores [N, …] of a network, its first output."""
-    found: torch.Tensor | tuple[torch.Tensor, ...] = runner.outputs(images)
-    return (found if isinstance(found, torch.Tensor) else found[0]).flatten(1)

@@ -103,6 +103,14 @@ class Simulator:
         result: torch.Tensor = env[self.nodes[-1]]
         return result
 
+    def scores(self, images: torch.Tensor, seen: Seen | None = None) -> torch.Tensor:
+        """The scores [N, outputs] of a classifier, its first result; `seen` as for `run`."""
+        env = self.start(images)
+        self.run(env, 0, len(self.nodes), seen)
+        found = env[self.nodes[-1]]
+        first: torch.Tensor = found if isinstance(found, torch.Tensor) else found[0]
+        return first.flatten(1)
+
     def _call(self, node: fx.Node, env: Env) -> Any:
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda read: self._narrowed(node, read, env))
         if node.op == "call_module":

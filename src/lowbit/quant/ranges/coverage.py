@@ -12,8 +12,10 @@ _LITTLE = 0.5  # share of the outputs
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """- seen: how many outputs are the highest of all for at least one image
-    - outputs: how many there are
+    """Which answers calibration images get from the float network.
+
+    - seen: how many outputs are the highest of all for at least one image
+    - outputs: how many outputs the network has
     """
 
     seen: int
@@ -36,11 +38,10 @@ class Coverage:
         )
 
 
-def coverage(results: Iterable[torch.Tensor]) -> Coverage:
-    """Of the network's results, scores [N, outputs] each."""
+def coverage(chunks: Iterable[torch.Tensor]) -> Coverage:
+    """Of scores [N, outputs], chunk by chunk."""
     seen, outputs = set[int](), 0
-    for scores in results:
-        by_image = scores.flatten(1)
-        outputs = by_image.shape[1]
-        seen.update(by_image.argmax(1).tolist())
+    for scores in chunks:
+        outputs = scores.shape[1]
+        seen.update(scores.argmax(1).tolist())
     return Coverage(len(seen), outputs)

@@ -86,20 +86,17 @@ def observe_ranges(
             observers.observe(name, torch.from_numpy(array.astype(np.float32)))
 
     def look(chunk: torch.Tensor) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-        """Tensor → the largest magnitude of each image; and the network's result."""
+        """Tensor → the largest magnitude of each image; and the network's scores."""
         found, largest = pool.get(), dict[str, torch.Tensor]()
 
         def seen(name: str, x: torch.Tensor) -> None:
             if name in needed.methods:
                 largest[name] = found.observe(name, x, len(chunk))
 
-        env = runner.start(chunk)
         try:
-            runner.run(env, 0, len(runner.nodes), seen)
+            return largest, runner.scores(chunk, seen)
         finally:
             pool.put(found)
-        result = env[runner.nodes[-1]]
-        return largest, result if isinstance(result, torch.Tensor) else result[0]
 
     looked = list(in_order(look, images.chunks(chunk_size(runner, images)), workers))
     parts = [largest for largest, _ in looked]
@@ -119,7 +116,7 @@ def observe_ranges(
             groups.setdefault(tensor.group, []).append(tensor)
     found = {group: limits(tensors) for group, tensors in groups.items()}
     tensors = (replace(tensor, limits=found.get(tensor.group, tensor.limits)) for tensor in plan.tensors)
-    return Observed(replace(plan, tensors=tuple(tensors)), outlying, times, coverage(result for _, result in looked))
+    return Observed(replace(plan, tensors=tuple(tensors)), outlying, times, coverage(scores for _, scores in looked))
 
 
 @dataclass(frozen=True, slots=True)
