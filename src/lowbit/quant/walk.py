@@ -13,7 +13,6 @@ from lowbit.quant.columns import columns, groups_of, places_of, to_matrix
 from lowbit.quant.parallel import in_order
 from lowbit.quant.ranges.observe import LARGEST_CHUNK, LARGEST_TENSOR, Images, chunk_size
 from lowbit.quant.rounding.moments import Moments
-from lowbit.quant.scratch import load_tensors, save_tensors
 from lowbit.quant.simulate import Env, Simulator
 
 SAMPLES = 1024  # images at most; more change nothing (docs/engine.md)
@@ -38,6 +37,7 @@ class Walk:
     ) -> None:
         self.floats, self.simulated, self._workers = floats, simulated, workers
         self._images, self._seed, self._scratch = images, seed, scratch
+        torch.serialization.set_crc32_options(False)  # sums of files that nobody else reads cost twice their writing
         self._count = min(images.count, SAMPLES)
         self._size = chunk_size(floats, images)
         self._joinable = True
@@ -99,7 +99,7 @@ class Walk:
             return self.floats.start(chunk.images), self.simulated.start(chunk.images)
         stored = []
         for first in range(chunk.first, chunk.first + chunk.size, self._size):
-            stored.append(load_tensors(self._file(first)))
+            stored.append(torch.load(self._file(first), weights_only=False))
         runs = (self.floats, self.simulated)
         f, q = (_joined(runner, envs) for runner, envs in zip(runs, zip(*stored, strict=True), strict=True))
         return f, q
@@ -108,7 +108,10 @@ class Walk:
         written = _indexed(self.floats, env_f), _indexed(self.simulated, env_q)
         by_image = all(isinstance(x, torch.Tensor) and len(x) == chunk.size > 1 for x in env_f.values())
         self._joinable = self._joinable and by_image
-        save_tensors(written, self._file(chunk.first))
+        path = self._file(chunk.first)
+        with path.open("r+b" if path.exists() else "wb") as file:  # new pages would cost more than what is written
+            torch.save(written, file)
+            file.truncate()
 
     def _file(self, first: int) -> Path:
         return self._scratch / f"images-{first}"
@@ -160,8 +163,13 @@ class _Chunk:
 
 
 def _indexed(runner: Simulator, env: Env) -> dict[int, Any]:
-    """`env` as something to write: positions instead of nodes."""
-    return {runner.position[node]: value for node, value in env.items()}
+    """`env` as something to write: positions instead of nodes, and no tensor that would take a larger one along."""
+    return {runner.position[node]: _alone(x) if isinstance(x, torch.Tensor) else x for node, x in env.items()}
+
+
+def _alone(x: torch.Tensor) -> torch.Tensor:
+    """x, copied where it is a part of a larger tensor."""
+    return x if x.untyped_storage().nbytes() == x.numel() * x.element_size() else x.clone()
 
 
 def _joined(runner: Simulator, stored: Sequence[dict[int, Any]]) -> Env:
