@@ -44,24 +44,22 @@ WARM = 10
 PARTS_COUNT = 2_000
 
 
-def prepare(folder: Path) -> None:
-    """Decode all training pictures, and write the float graph."""
-    workers = os.cpu_count() or 1
-    data = folder / "data"
+def training_pictures(data: Path) -> Path:
+    """Make the folder `data` of CIFAR-10 with all its training pictures, and return it."""
     data.mkdir()
     for shard in ("test", "train-00000"):  # links in the folder of all shards, which a copy of it may not have kept
         (data / f"{shard}.parquet").symlink_to(DATA / "cifar10" / f"{shard}.parquet")
     for number in range(1, 5):
         (data / f"train-0000{number}.parquet").symlink_to(DATA / "cifar10-50k" / f"train-0000{number}.parquet")
+    return data
+
+
+def prepare(folder: Path) -> None:
+    """Decode all training pictures, and write the float graph."""
     make_samples(
-        open_dataset(str(data)),
-        RAW,
-        calibration_samples=MANY,
-        seed=0,
-        limit=0,
-        out=folder / "pictures",
-        workers=workers,
-    )
+        open_dataset(str(training_pictures(folder / "data"))), RAW, calibration_samples=MANY, seed=0, limit=0,
+        out=folder / "pictures", workers=os.cpu_count() or 1,
+    )  # fmt: skip
     (folder / "model").mkdir()
     pictures = open_samples(folder / "pictures", "calibration")
     request = SourceRequest(str(MODEL), None, (3, 32, 32), 10, pictures, RAW, folder / "model")

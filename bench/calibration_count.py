@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from calibration import SHARED, STATIC, training_pictures
 
 from lowbit.core.adapter import BuildRequest, SessionOptions
 from lowbit.core.artifact import Artifact
@@ -28,18 +29,22 @@ from lowbit.sources.find import find
 from lowbit.toolchains import tensorflow as toolchain
 from lowbit.worker.model import float_artifact
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
-STATIC = next(recipe for recipe in toolchain.INFO.recipes if recipe.name == "int8-static")
-
 Answers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Network:
-    """A network, its data, and the numbers of pictures that are tried; `limit`: how many it is evaluated on."""
+    """- model: its file
+    - data: what it is evaluated on and calibrated with; None: CIFAR-10 with all its training pictures
+    - preprocess, shape: how pictures become its input (C, H, W)
+    - counts: the numbers of calibration pictures that are tried
+    - seeds: how many draws of them
+    - labels: which output a class of the data is
+    - limit: how many pictures it is evaluated on; None: all
+    """
 
     model: Path
-    data: Path
+    data: Path | None
     preprocess: str
     shape: tuple[int, int, int]
     counts: tuple[int, ...]
@@ -50,7 +55,7 @@ class Network:
 
 NETWORKS = {
     "resnet8": Network(
-        SHARED / "models" / "pretrainedResnet.h5", SHARED / "data" / "cifar10-50k", "raw", (3, 32, 32),
+        SHARED / "models" / "pretrainedResnet.h5", None, "raw", (3, 32, 32),
         (10, 32, 100, 320, 1_000, 3_200, 10_000), 3,
     ),
     "mobilenetv2": Network(
@@ -80,15 +85,13 @@ def int8_answers(network: Network, model: FloatModel, some: Samples, evaluation:
 def try_seed(network: Network, seed: int, folder: Path) -> dict[int, tuple[float, float]]:
     """Pictures → percent right, and percent of float's answers."""
     preprocess, most = parse(network.preprocess), max(network.counts)
-    dataset = open_dataset(str(network.data))
+    dataset = open_dataset(str(network.data or training_pictures(folder / "data")))
     make_samples(
         dataset, preprocess, calibration_samples=most, seed=seed, limit=network.limit, out=folder / "pictures",
         workers=os.cpu_count() or 1,
     )  # fmt: skip
-    every, evaluation = (
-        open_samples(folder / "pictures", "calibration"),
-        open_samples(folder / "pictures", "evaluation"),
-    )
+    every = open_samples(folder / "pictures", "calibration")
+    evaluation = open_samples(folder / "pictures", "evaluation")
     (folder / "model").mkdir()
     spec = str(network.model)
     model = find(spec).load(SourceRequest(spec, None, network.shape, 10, every, preprocess, folder / "model")).model
