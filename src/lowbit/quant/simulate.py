@@ -96,20 +96,17 @@ class Simulator:
         x: torch.Tensor = self._narrowed(node, argument, env)
         return x
 
-    def outputs(self, images: torch.Tensor) -> torch.Tensor:
-        """The module's result on images [N, C, H, W]."""
+    def outputs(self, images: torch.Tensor, seen: Seen | None = None) -> torch.Tensor:
+        """The module's result on images [N, C, H, W]; `seen` as for `run`."""
         env = self.start(images)
-        self.run(env, 0, len(self.nodes))
+        self.run(env, 0, len(self.nodes), seen)
         result: torch.Tensor = env[self.nodes[-1]]
         return result
 
     def scores(self, images: torch.Tensor, seen: Seen | None = None) -> torch.Tensor:
-        """The scores [N, outputs] of a classifier, its first result; `seen` as for `run`."""
-        env = self.start(images)
-        self.run(env, 0, len(self.nodes), seen)
-        found = env[self.nodes[-1]]
-        first: torch.Tensor = found if isinstance(found, torch.Tensor) else found[0]
-        return first.flatten(1)
+        """The scores [N, outputs] of a classifier, its first result."""
+        found: torch.Tensor | tuple[torch.Tensor, ...] = self.outputs(images, seen)
+        return (found if isinstance(found, torch.Tensor) else found[0]).flatten(1)
 
     def _call(self, node: fx.Node, env: Env) -> Any:
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda read: self._narrowed(node, read, env))
