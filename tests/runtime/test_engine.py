@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 import pytest
+import torch
 
 from lowbit.formats.onnx.write import export_onnx
 from lowbit.quant import walk
@@ -129,6 +130,13 @@ def test_nothing_is_left_in_the_scratch_folder(tmp_path: Path) -> None:
     model = residual().prepared(tmp_path)
     quantize(model, plan_for(model, "digest", "w4a8", {}), images(pictures(10)), scratch=scratch)
     assert not list(scratch.iterdir())
+
+
+def test_settings_of_torch_are_as_they_were(tmp_path: Path) -> None:
+    settings = torch.serialization.get_crc32_options, torch.get_num_threads, torch.are_deterministic_algorithms_enabled
+    before = [setting() for setting in settings]
+    residual().quantized(tmp_path, "w4a8", pictures(10))
+    assert [setting() for setting in settings] == before
 
 
 def test_progress_names_each_layer_once(tmp_path: Path) -> None:

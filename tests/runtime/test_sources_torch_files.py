@@ -285,6 +285,16 @@ def test_a_pickled_module_is_refused(tmp_path: Path, old: bool) -> None:
         find(str(path))
 
 
+def test_a_file_without_checksums_is_no_shorter(tmp_path: Path) -> None:
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(made().state_dict(), tmp_path / "m.pt")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    with pytest.raises(BadInput, match="holds weights without the network they belong to"):
+        find(str(tmp_path / "m.pt"))
+
+
 def test_a_file_under_the_other_ending_is_told_its_own(tmp_path: Path) -> None:
     torch.jit.save(torch.jit.script(made()), tmp_path / "m.pt2")
     with pytest.raises(BadInput, match=r"is a TorchScript file.*ending \.pt"):

@@ -37,7 +37,6 @@ class Walk:
     ) -> None:
         self.floats, self.simulated, self._workers = floats, simulated, workers
         self._images, self._seed, self._scratch = images, seed, scratch
-        torch.serialization.set_crc32_options(False)  # sums of files that nobody else reads cost twice their writing
         self._count = min(images.count, SAMPLES)
         self._size = chunk_size(floats, images)
         self._joinable = True
@@ -110,7 +109,7 @@ class Walk:
         self._joinable = self._joinable and by_image
         path = self._file(chunk.first)
         with path.open("r+b" if path.exists() else "wb") as file:  # new pages would cost more than what is written
-            torch.save(written, file)
+            torch.save(written, file, _use_new_zipfile_serialization=False)  # sums of a zip cost twice its writing
             file.truncate()
 
     def _file(self, first: int) -> Path:

@@ -1,6 +1,8 @@
 """What a file that torch wrote holds, found by looking into it: nothing is unpickled, and torch is not imported."""
 
+import io
 import pickletools
+import struct
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,6 +12,7 @@ from typing import IO, Literal
 Kind = Literal["torchscript", "exported", "weights", "objects", "cut-short", "unknown"]
 
 _ZIP = b"PK\x03\x04"
+_LENGTHS_AT = 26  # of a record's header: two bytes each for the lengths of its name and of what follows the name
 _PICKLES = 5  # an old file of torch.save is as many pickles in a row: three about itself, the object, its storages
 _OF_WEIGHTS = ("torch", "torch._utils", "torch.serialization", "torch.storage", "torch._tensor", "torch.nn.parameter")
 _PLAIN = ("collections.OrderedDict", "collections.defaultdict")
@@ -47,11 +50,18 @@ def _of_zip(file: IO[bytes]) -> TorchFile:
             if "archive_format" in inner or "serialized_exported_program.json" in archive.namelist():
                 return TorchFile("exported")
             if "data.pkl" in inner:
-                with archive.open(inner["data.pkl"]) as pickled:
-                    return _of_pickles(pickled, 1)
+                return _of_pickles(_record(file, archive.getinfo(inner["data.pkl"])), 1)
     except (zipfile.BadZipFile, EOFError, OSError):
         return TorchFile("cut-short")
     return TorchFile("unknown")
+
+
+def _record(file: IO[bytes], record: zipfile.ZipInfo) -> IO[bytes]:
+    """A record's bytes, which torch never compresses. Its checksum is not asked: torch can be told to write none."""
+    file.seek(record.header_offset + _LENGTHS_AT)
+    name, extra = struct.unpack("<HH", file.read(4))
+    file.seek(name + extra, io.SEEK_CUR)
+    return io.BytesIO(file.read(record.file_size))
 
 
 def _of_pickles(file: IO[bytes], most: int) -> TorchFile:
