@@ -13,7 +13,8 @@ from onnx import helper, numpy_helper
 
 import lowbit
 from lowbit.core.codec import save_json
-from lowbit.core.progress import LayerProgress
+from lowbit.core.progress import BuildProgress, LayerProgress
+from lowbit.core.training import TrainingPoint, TrainingProgress
 from lowbit.measure.host import facts, int8_sums_saturate
 from lowbit.study.execute.placed import PlacedJob
 from lowbit.study.quantize import LayerWatch
@@ -228,10 +229,14 @@ def test_the_terminal_shows_the_layer_at_work(quantized_project: Path) -> None:
     assert isinstance(job, BuildJob)
     placed = PlacedJob("w4a8", job, path, path.parent)
     assert watch(placed) == "3 layers rounded, writing"  # as the engine left it
-    save_json(job.progress, LayerProgress(0, 3, "Conv_0"))
+    save_json(job.progress, BuildProgress(LayerProgress(0, 3, "Conv_0")))
     assert watch(placed) == "layer 1/3 Conv_0"
-    save_json(job.progress, LayerProgress(1, 3, "Conv_2"))
+    save_json(job.progress, BuildProgress(LayerProgress(1, 3, "Conv_2")))
     assert watch(placed).startswith("layer 2/3 Conv_2, ") and watch(placed).endswith(" s left")
+    at = TrainingProgress(640, 45_000, 0.5236, 239.6, TrainingPoint(3.2, 320, 0.49, 0.912, 0.875))
+    save_json(job.progress, BuildProgress(training=at))
+    wanted = "640 of 45,000 pictures, loss 0.524; held out: 0.490, as float 91.2 %, right 87.5 %; 240 s left"
+    assert watch(placed) == wanted
     job.progress.unlink()
     assert watch(placed) == ""
 

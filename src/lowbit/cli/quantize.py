@@ -19,7 +19,7 @@ def add_to(commands: Any) -> None:
         help="write a model with weights and activations of 8 to 2 bits, with lowbit's own engine",
         description="Quantize MODEL with lowbit's own engine, in seconds, without labels or training, into a file for "
         "ONNX Runtime and OpenVINO (.onnx), OpenVINO (.xml) or LiteRT (.tflite). Its plan and manifest are written "
-        "beside it.",
+        "beside it. With --epochs it is trained on from there, with the float network as its teacher.",
         argument_default=argparse.SUPPRESS,
     )
     command.set_defaults(run=run)
@@ -66,6 +66,15 @@ def add_to(commands: Any) -> None:
     add("--plan", metavar="FILE", help="carry out this plan instead of a recipe")
     add("--dry-run", action="store_true", default=False, help="print the plan; quantize nothing")
     add("--json", action="store_true", default=False, help="print JSON; with --dry-run a plan for --plan")
+
+    group = command.add_argument_group("training, after the closed form and from its codes")
+    add = group.add_argument
+    add("--epochs", type=whole, metavar="N", help="passes over the training images (no training)")
+    add("--train-samples", type=whole, metavar="N", help="images to train on (all there are, up to 50,000)")
+    add("--label-loss", type=number, metavar="W", help="weight of the labels beside the float network's answers (0)")
+    add("--labels", metavar="FILE", help="the model's output for each class, as in `lowbit compare`")
+    add("--budget", metavar="TIME", help="train for 90s, 20m or 2h at most")
+    add("--max-memory", metavar="BYTES", help="that training may take, as in 4GB (what the machine has free)")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -14,6 +14,7 @@ from lowbit.core.preprocess import Preprocess
 from lowbit.core.progress import LayerListener
 from lowbit.core.recipe import Recipe
 from lowbit.core.samples import Samples
+from lowbit.core.training import Training, TrainingProgress
 
 Floats = npt.NDArray[np.float32]
 Codes = npt.NDArray[Any]
@@ -101,6 +102,10 @@ class BuildRequest:
     - given: the file that the user gives, for the toolchain that takes files as they are; None for all others
     - classes: classes[label] is the model's output for a label of the calibration samples, for recipes that train;
       empty: a label is its output
+    - training: the samples to train on, the calibration samples among them; None: those alone
+    - checkpoints: a folder for this build alone, where a training that is killed goes on; not created yet, and removed
+      when the build is done. None: a training begins anew.
+    - training_progress: may be called now and then during a training
     """
 
     model: FloatModel
@@ -116,6 +121,9 @@ class BuildRequest:
     progress: LayerListener = lambda _done, _total, _layer: None
     given: Path | None = None
     classes: tuple[int, ...] = ()
+    training: Samples | None = None
+    checkpoints: Path | None = None
+    training_progress: Callable[[TrainingProgress], None] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +133,7 @@ class Built:
     - main: the artifact's main file, inside `out`
     - calibration_s: seconds spent on calibration; None where the recipe needs none
     - calibration_samples: how many samples calibrated it, where not all did; None: all
+    - training: how its training went, where it was trained by our own engine
     - notes: sentences for the user
     - beside: files in `out` that explain the artifact and need not be shipped
     - verifiable: whether `evidence` holds what is needed to verify the file
@@ -143,6 +152,7 @@ class Built:
     dynamic: bool = False
     probabilities: bool | None = None
     calibration_samples: int | None = None
+    training: Training | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from lowbit.core.preprocess import Preprocess
 from lowbit.core.recipe import Recipe
+from lowbit.core.training import Training
 from lowbit.core.verified import NotVerified, Verified
 
 MANIFEST = "manifest.json"  # in the artifact's folder
@@ -38,6 +39,7 @@ class Manifest:
       the recipe does not say so
     - probabilities: whether its scores are probabilities, where they need not be what the float model's are; None: they
       are the same
+    - training: how our own engine's training went; None where it did not train
     """
 
     key: str
@@ -65,6 +67,7 @@ class Manifest:
     not_verified: tuple[NotVerified, ...] = ()
     dynamic: bool = False
     probabilities: bool | None = None
+    training: Training | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from lowbit.core.training import TrainingProgress
+
 LayerListener = Callable[
     [int, int, str], None
 ]  # layers done, layers in all, name of the next layer (empty when all are done)
@@ -15,3 +17,11 @@ class LayerProgress:
     done: int
     total: int
     layer: str
+
+
+@dataclass(frozen=True, slots=True)
+class BuildProgress:
+    """The latest of a build: its layers, or its training once that has begun."""
+
+    layers: LayerProgress | None = None
+    training: TrainingProgress | None = None

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-Part = Literal["calibration", "evaluation"]
+Part = Literal["calibration", "evaluation", "training"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -15,7 +15,7 @@ class Samples:
     """Decoded pictures and their labels.
 
     - path: the folder that holds them
-    - part: calibration or evaluation
+    - part: calibration, evaluation or training
     - digest: of the contents
     - class_names: `class_names[label]` is the name of a label
     - images: uint8 [N, H, W, C] after resizing and cropping, memory-mapped and read-only

@@ -18,9 +18,9 @@ from lowbit.core.files import folder_aside
 from lowbit.core.preprocess import Preprocess
 from lowbit.core.samples import Part, Samples
 from lowbit.data.fill import Share, fill, fill_in_parallel
-from lowbit.data.picture import Dataset, Picture
+from lowbit.data.picture import DataPart, Dataset, Picture
 from lowbit.data.preprocess import to_input
-from lowbit.data.split import Split, split
+from lowbit.data.split import Indices, Split, split
 
 _MOST_MAPPED = 2**24  # bytes of pictures that are read before their pages are let go
 _PICTURES_A_PROCESS = 250  # fewer are decoded before another process has started
@@ -46,23 +46,31 @@ def make_samples(
     limit: int | None,
     out: Path,
     workers: int,
+    training_samples: int = 0,
 ) -> None:
     """Write `out/calibration` and `out/evaluation`, each images.npy, labels.npy and meta.json; whole or not at all.
+
+    Where `training_samples` are wanted, `out/training` too.
 
     `workers` processes decode, each its share; memory does not grow with the number of pictures. Raises BadInput for a
     picture that cannot be read, pictures of different sizes, a split that leaves nothing, and a full disk.
     """
-    chosen = split(dataset, calibration_samples=calibration_samples, seed=seed, limit=limit)
+    chosen = split(
+        dataset, calibration_samples=calibration_samples, seed=seed, limit=limit, training_samples=training_samples
+    )
     model = next(_first(chosen))
     shape = model.pixels(preprocess).shape
-    total = len(chosen.calibration) + len(chosen.evaluation)
+    total = len(chosen.calibration) + len(chosen.evaluation) + len(chosen.training)
     workers = max(1, min(workers, 1 + total // _PICTURES_A_PROCESS))
     with folder_aside(out) as folder:
         shares_of: list[list[Share]] = [[] for _ in range(workers)]
-        for part, source, indices in (
+        parts: list[tuple[Part, DataPart, Indices]] = [
             ("calibration", chosen.calibration_from, chosen.calibration),
             ("evaluation", chosen.evaluation_from, chosen.evaluation),
-        ):
+        ]
+        if len(chosen.training):
+            parts.append(("training", chosen.calibration_from, chosen.training))
+        for part, source, indices in parts:
             images = folder / part / "images.npy"
             _allocate(images, (len(indices), *shape))
             np.save(folder / part / "labels.npy", source.labels[indices])
@@ -74,8 +82,8 @@ def make_samples(
                 fill(share)
         else:
             fill_in_parallel(shares_of)
-        _describe(folder, "calibration", dataset.class_names, chosen.note)
-        _describe(folder, "evaluation", dataset.class_names)
+        for part, _, _ in parts:
+            _describe(folder, part, dataset.class_names, chosen.note if part == "calibration" else "")
 
 
 def open_samples(folder: Path, part: Part) -> Samples:
@@ -91,6 +99,11 @@ def open_samples(folder: Path, part: Part) -> Samples:
         images=np.load(home / "images.npy", mmap_mode="r"),
         labels=labels,
     )
+
+
+def has_training(folder: Path) -> bool:
+    """Whether pictures were set aside for training."""
+    return (folder / "training").is_dir()
 
 
 def note_of(folder: Path) -> str:
@@ -109,11 +122,11 @@ def batches(samples: Samples, preprocess: Preprocess, size: int) -> Iterator[npt
         yield to_input(images, preprocess)
         mapped += images.nbytes
         if mapped > _MOST_MAPPED:
-            _let_go(samples.images)
+            let_go(samples.images)
             mapped = 0
 
 
-def _let_go(images: npt.NDArray[np.uint8]) -> None:
+def let_go(images: npt.NDArray[np.uint8]) -> None:
     """Take the pages of a file that is mapped for reading out of this process's memory; the system may keep them."""
     mapping = getattr(images, "_mmap", None)  # NumPy has no public name for it
     if sys.platform == "linux" and mapping is not None and not images.flags.writeable:

@@ -20,6 +20,7 @@ class Split:
     - calibration: in the order in which they were drawn, so that its beginning is a random sample too (in a dataset of
       class folders, the classes follow one another)
     - evaluation: ascending
+    - training: from the calibration pictures' part, those first, then others
     - note: what the user should know; empty where there is nothing
     """
 
@@ -27,11 +28,17 @@ class Split:
     calibration: Indices = field(repr=False)
     evaluation_from: DataPart
     evaluation: Indices = field(repr=False)
+    training: Indices = field(default_factory=lambda: np.empty(0, np.int64), repr=False)
     note: str = ""
 
 
-def split(dataset: Dataset, *, calibration_samples: int, seed: int, limit: int | None = None) -> Split:
+def split(
+    dataset: Dataset, *, calibration_samples: int, seed: int, limit: int | None = None, training_samples: int = 0
+) -> Split:
     """Draw `calibration_samples` from `train`, else from `test`, and leave them out of it; evaluate the rest.
+
+    `training_samples`: how many pictures to train on at most, none that is evaluated: where there is no training part,
+    these are the calibration pictures.
 
     `limit`: evaluate a random part of that many pictures; 0: none, and all may calibrate. `calibration_samples` may be
     0 too: nothing is measured against labels then, and one picture is enough. Otherwise both numbers are at least 2, as
@@ -40,9 +47,11 @@ def split(dataset: Dataset, *, calibration_samples: int, seed: int, limit: int |
     if calibration_samples == 0:
         return _evaluation_only(dataset, seed, limit)
     if limit == 0:
-        return _calibration_only(dataset, calibration_samples, seed)
+        return _calibration_only(dataset, calibration_samples, seed, training_samples)
     source = dataset.train or dataset.test
-    drawn = np.random.default_rng([seed, _CALIBRATION]).permutation(len(source.labels))[:calibration_samples]
+    order = np.random.default_rng([seed, _CALIBRATION]).permutation(len(source.labels))
+    drawn = order[:calibration_samples]
+    training = (drawn if dataset.train is None else order)[:training_samples]
     note = ""
     if dataset.train is None:
         evaluation = np.setdiff1d(np.arange(len(source.labels)), drawn)
@@ -59,7 +68,7 @@ def split(dataset: Dataset, *, calibration_samples: int, seed: int, limit: int |
                 raise BadInput(f"{dataset.name}: {count} {part} picture, at least {_FEWEST} are needed; add some")
         if len(drawn) < calibration_samples:
             note = f"{calibration_samples} calibration samples were asked for; the training part has {len(drawn)}"
-    return Split(source, drawn, dataset.test, _some(evaluation, seed, limit), note)
+    return Split(source, drawn, dataset.test, _some(evaluation, seed, limit), training, note)
 
 
 def _some(evaluation: Indices, seed: int, limit: int | None) -> Indices:
@@ -77,12 +86,13 @@ def _evaluation_only(dataset: Dataset, seed: int, limit: int | None) -> Split:
     return Split(dataset.test, np.empty(0, np.int64), dataset.test, evaluation)
 
 
-def _calibration_only(dataset: Dataset, calibration_samples: int, seed: int) -> Split:
-    """The same calibration pictures as a study's, where nothing is evaluated."""
+def _calibration_only(dataset: Dataset, calibration_samples: int, seed: int, training_samples: int) -> Split:
+    """The same calibration pictures as a study's, where nothing is evaluated; all others may train."""
     source = dataset.train or dataset.test
-    drawn = np.random.default_rng([seed, _CALIBRATION]).permutation(len(source.labels))[:calibration_samples]
+    order = np.random.default_rng([seed, _CALIBRATION]).permutation(len(source.labels))
+    drawn = order[:calibration_samples]
     if len(drawn) < _FEWEST:
         raise BadInput(
             f"{dataset.name}: {len(drawn)} pictures to calibrate with, at least {_FEWEST} are needed; add some"
         )
-    return Split(source, drawn, dataset.test, np.empty(0, np.int64))
+    return Split(source, drawn, dataset.test, np.empty(0, np.int64), order[:training_samples])

@@ -29,6 +29,11 @@ def _resident(field: str) -> int:
     return int(match.group(1)) * 1024
 
 
+def resident_bytes() -> int:
+    """Memory that this process holds now."""
+    return _resident("VmRSS")
+
+
 def available_bytes() -> int:
     """Memory that can be used without swapping, as the kernel estimates it (MemAvailable in /proc/meminfo)."""
     match = re.search(r"^MemAvailable:\s+(\d+) kB$", _MEMORY.read_text(), re.MULTILINE)

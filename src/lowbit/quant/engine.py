@@ -21,7 +21,7 @@ from lowbit.graph.values import constant
 from lowbit.quant.columns import from_matrix, to_matrix
 from lowbit.quant.even_channels import even_channels
 from lowbit.quant.finish import absorbed_nodes, quantize_constants, widened, with_bias
-from lowbit.quant.formats import Format, QParams, qparams_of_range
+from lowbit.quant.formats import Floats, Format, QParams, qparams_of_range
 from lowbit.quant.loss import activation_loss
 from lowbit.quant.model import QTensor, QuantizedLayer, QuantizedModel
 from lowbit.quant.parallel import one_thread_an_operator
@@ -46,11 +46,13 @@ def quantize(
     seed: int = 0,
     scratch: Path | None = None,
     progress: LayerListener = lambda _done, _total, _name: None,
+    targets: dict[str, Floats] | None = None,
 ) -> QuantizedModel:
     """Carry out `plan` on a prepared graph. The result's plan contains the calibrated ranges.
 
-    `scratch`: the folder for temporary files (default: the system's). Raises BadInput for an empty calibration set and
-    for images that drive the network to NaN or infinity.
+    `scratch`: the folder for temporary files (default: the system's). `targets` is filled: layer → the real numbers,
+    of its weight's shape, that its codes were rounded from; training starts from them. Raises BadInput for an empty
+    calibration set and for images that drive the network to NaN or infinity.
     """
     if images.count < 1:
         raise BadInput("no calibration images: expected at least one; give more data or --calibration-samples")
@@ -61,20 +63,20 @@ def quantize(
     ):
         floats = Simulator(_imported(model, Path(folder)))
         floats, plan, images = _calibrated(model, floats, plan, images, Path(folder), workers)
-        main = _quantizers(plan, "main")
+        main = quantizers_of(plan, "main")
         draft = QuantizedModel(
             graph=model,
             plan=plan,
             layers={},
             main=main,
-            product=_quantizers(plan, "product"),
+            product=quantizers_of(plan, "product"),
             constants=quantize_constants(model, plan, main),
             absorbed=frozenset(),
         )
         simulated = _runner(draft, Path(folder))
         loss = activation_loss(floats, simulated, images, chunk_size(floats, images), workers).note
         walk = Walk(floats, simulated, images, seed, Path(folder), workers)
-        layers, notes = _round_layers(draft, walk, simulated, progress)
+        layers, notes = _round_layers(draft, walk, simulated, progress, {} if targets is None else targets)
         notes = [*([] if loss is None else [loss]), *notes]
         finished = replace(draft, layers=layers, plan=replace(plan, notes=(*plan.notes, *notes)))
     return replace(finished, absorbed=absorbed_nodes(finished))
@@ -103,13 +105,24 @@ def _calibrated(
 
 def simulator(model: QuantizedModel) -> Simulator:
     """The quantized network in float arithmetic on torch: what exported files are compared with."""
-    with tempfile.TemporaryDirectory(prefix="lowbit-") as folder:
-        runner = _runner(model, Path(folder))
+    runner = runner_of(model)
     calls = layer_calls(runner)
     for name, layer in model.layers.items():
         if name in calls:
             _put(runner, calls[name], layer)
     return runner
+
+
+def float_runner(model: ir.Model) -> Simulator:
+    """The float network of a prepared graph."""
+    with tempfile.TemporaryDirectory(prefix="lowbit-") as folder:
+        return Simulator(_imported(model, Path(folder)))
+
+
+def runner_of(model: QuantizedModel) -> Simulator:
+    """Runs the network with its quantizers and constants; its layers still have float weights."""
+    with tempfile.TemporaryDirectory(prefix="lowbit-") as folder:
+        return _runner(model, Path(folder))
 
 
 def _runner(model: QuantizedModel, folder: Path) -> Simulator:
@@ -130,7 +143,8 @@ def _imported(model: ir.Model, folder: Path, constants: Mapping[str, QTensor] | 
     return import_graph(folder / "graph.onnx")
 
 
-def _quantizers(plan: QuantPlan, role: Role) -> dict[str, QParams]:
+def quantizers_of(plan: QuantPlan, role: Role) -> dict[str, QParams]:
+    """Value → its quantizer of that role, from the plan's limits."""
     return {
         tensor.tensor: qparams_of_range(tensor.format, *tensor.limits)
         for tensor in plan.tensors
@@ -139,7 +153,11 @@ def _quantizers(plan: QuantPlan, role: Role) -> dict[str, QParams]:
 
 
 def _round_layers(
-    draft: QuantizedModel, walk: Walk, simulated: Simulator, progress: LayerListener
+    draft: QuantizedModel,
+    walk: Walk,
+    simulated: Simulator,
+    progress: LayerListener,
+    targets: dict[str, Floats],
 ) -> tuple[dict[str, QuantizedLayer], list[str]]:
     """Round every layer with weights, in the order of the walk; also returns the changes to the plan's reasons."""
     nodes = {str(node.name): node for node in draft.graph.graph}
@@ -151,7 +169,7 @@ def _round_layers(
     widened_in: dict[str, int] = {}
     for done, name in enumerate(order):
         progress(done, len(order), name)
-        layers[name], wide = _round_layer(plans[name], nodes[name], draft, walk, weights)
+        layers[name], wide = _round_layer(plans[name], nodes[name], draft, walk, weights, targets)
         if wide:
             widened_in[name] = wide
         _put(simulated, calls[name], layers[name])
@@ -170,7 +188,12 @@ def _notes(widened_in: Mapping[str, int]) -> list[str]:
 
 
 def _round_layer(
-    plan: LayerPlan, node: ir.Node, draft: QuantizedModel, walk: Walk, weights: dict[_Shared, QTensor]
+    plan: LayerPlan,
+    node: ir.Node,
+    draft: QuantizedModel,
+    walk: Walk,
+    weights: dict[_Shared, QTensor],
+    targets: dict[str, Floats],
 ) -> tuple[QuantizedLayer, int]:
     """Codes and bias of one layer, and how many channels got larger scales so that the bias fits."""
     array, bias, value = constant(node.inputs[1]), constant(node.inputs[2]), node.inputs[0]
@@ -198,6 +221,7 @@ def _round_layer(
         else:
             result = closed_form(matrix, rows, *walk.moments(plan.node), plan.format)
         rows = result.bias
+        targets[plan.node] = from_matrix(layer, result.target, array.shape).astype(np.float32)
         weight = weights[shared] = _weight(plan, layer, result, array.shape)
     weight, wide = widened(weight, rows.reshape(-1), reads)
     return with_bias(plan.node, weight, rows.reshape(-1), reads), wide

@@ -7,6 +7,7 @@ import torch
 from torch import fx, nn
 
 from lowbit.quant.formats import QParams
+from lowbit.quant.plan.plan import Role
 from lowbit.torchgraph.importer import VALUES
 
 Env = dict[fx.Node, Any]
@@ -81,13 +82,23 @@ class Simulator:
                     if seen is not None:
                         seen(name, env[node])
                     if name in self._main:
-                        env[node] = fake_quantize(env[node], self._main[name])
+                        env[node] = self.quantized(env[node], name, "main", self._main[name])
             for done in self._last_use.get(index, ()):
                 env.pop(done, None)
 
     def start(self, images: torch.Tensor) -> Env:
         """The environment before the first node."""
         return {next(node for node in self.nodes if node.op == "placeholder"): channels_last(images)}
+
+    def quantized(
+        self,
+        x: torch.Tensor,
+        name: str,  # noqa: ARG002 - these two tell a training which of its scales is meant
+        role: Role,  # noqa: ARG002
+        qparams: QParams,
+    ) -> torch.Tensor:
+        """x, the ONNX value `name`, as its quantizer of that role gives it."""
+        return fake_quantize(x, qparams)
 
     def reads(self, node: fx.Node, env: Env) -> torch.Tensor:
         """The first argument of `node` as it reads it."""
@@ -105,7 +116,13 @@ class Simulator:
 
     def scores(self, images: torch.Tensor, seen: Seen | None = None) -> torch.Tensor:
         """The scores [N, outputs] of a classifier, its first result."""
-        found: torch.Tensor | tuple[torch.Tensor, ...] = self.outputs(images, seen)
+        env = self.start(images)
+        self.run(env, 0, len(self.nodes), seen)
+        return self.scores_in(env)
+
+    def scores_in(self, env: Env) -> torch.Tensor:
+        """The scores in an environment after the last node."""
+        found: torch.Tensor | tuple[torch.Tensor, ...] = env[self.nodes[-1]]
         return (found if isinstance(found, torch.Tensor) else found[0]).flatten(1)
 
     def _call(self, node: fx.Node, env: Env) -> Any:
@@ -123,7 +140,7 @@ class Simulator:
         if reader.meta.get("onnx_node") in self._narrow:
             for name in read.meta.get(VALUES, ()):
                 if name in self._product:
-                    return fake_quantize(env[read], self._product[name])
+                    return self.quantized(env[read], name, "product", self._product[name])
         return getattr(self.module, str(read.target)) if read.op == "get_attr" else env[read]
 
     def _last_uses(self) -> dict[int, list[fx.Node]]:

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lowbit.core.artifact import Manifest
+from lowbit.core.training import Training
 from lowbit.core.verified import Verified
 from lowbit.quant.plan.plan import LayerPlan, QuantPlan, TensorPlan, float_note
 from lowbit.report import words
@@ -92,6 +93,7 @@ def quantized_text(manifest: Manifest, plan: QuantPlan, files: list[str], second
         ("bits", f"weights {manifest.recipe.weight_bits}, activations {manifest.recipe.activation_bits}"),
         ("layers", f"{len(plan.layers)}: {layers}"),
         ("time", f"{took:.1f} s, of {seconds:.1f} s with imports, data and verification"),
+        *[("training", line) for line in training_lines(manifest.training)],
         ("in float", ", ".join(f"{number} {kind}" for kind, number in sorted(floats.items())) or "nothing"),
         *[("verified", verified_text(each)) for each in manifest.verified],
         *[("not verified", f"{each.runtime}: {each.reason}") for each in manifest.not_verified],
@@ -100,6 +102,27 @@ def quantized_text(manifest: Manifest, plan: QuantPlan, files: list[str], second
     for name, text in pairs:
         grid.add_row(Text(name, style="bold"), Text(text, overflow="fold"))
     return grid
+
+
+def training_lines(training: Training | None) -> Iterator[str]:
+    """How a training went: what it saw, what it gained on the held-out pictures, and what a step cost."""
+    if training is None:
+        return
+    first, last, best = training.points[0], training.points[-1], training.points[training.best]
+    labels = " and their labels" if training.wish.label_loss else ", no labels"
+    yield (
+        f"{last.images:,} pictures seen of {training.images:,}{labels}, {last.seconds:.0f} s; a step of "
+        f"{training.batch} took {training.step_s / training.float_step_s:.2f} times a float one, and kept "
+        f"{training.kept_bytes / training.float_kept_bytes:.1f} times as much"
+    )
+    float_too = "" if training.float_accuracy is None else f" (float {100 * training.float_accuracy:.1f} %)"
+    right = [] if best.accuracy is None else [f"right {_change(first.accuracy, best.accuracy)}{float_too}"]
+    said = [f"loss {first.loss:.3f} → {best.loss:.3f}", f"as float {_change(first.agreement, best.agreement)}", *right]
+    yield f"on {training.held_out:,} held-out pictures: {', '.join(said)}"
+
+
+def _change(before: float | None, after: float) -> str:
+    return f"{100 * (before or 0):.1f} → {100 * after:.1f} %"
 
 
 def verified_text(found: Verified) -> str:

@@ -177,6 +177,12 @@ def quantize(
     threads: int | None = None,
     time_limit: float = 3600.0,
     cache: str | Path | None = None,
+    epochs: int | None = None,
+    label_loss: float | None = None,
+    train_samples: int | None = None,
+    budget: str | float | None = None,
+    max_memory: str | int | None = None,
+    labels: str | Path | None = None,
     progress: Listener = lambda _: None,
 ) -> Quantized:
     """Quantize `model` with lowbit's own engine into the file `out`: .onnx, .xml (OpenVINO IR) or .tflite.
@@ -199,6 +205,13 @@ def quantize(
     - threads: None: all cores
     - time_limit: seconds that each child process may take
     - cache: a folder that keeps samples, float graph and result for the next call
+    - epochs: passes over the training images, after the closed form and from its codes; the float network is the
+      teacher. None: no training.
+    - label_loss: weight of the labels' cross-entropy beside the distance to the float network; None: no label is read
+    - train_samples: how many images to train on, the held-out ones included; None: all there are, up to 50,000
+    - budget: seconds, or "20m", after which training ends
+    - max_memory: bytes, or "4GB", that the training process may take; None: what the machine has free
+    - labels: a file that maps the data's classes to the model's outputs, where labels are read
     - progress: called with a `Progress` as the work proceeds
     """
     request = quantize_request(
@@ -224,6 +237,12 @@ def quantize(
         threads=threads,
         time_limit=time_limit,
         cache=cache,
+        epochs=epochs,
+        label_loss=label_loss,
+        train_samples=train_samples,
+        budget=budget,
+        max_memory=max_memory,
+        labels=labels,
         listener=progress,
     )
     return run_quantize(request, progress)

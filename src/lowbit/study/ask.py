@@ -29,6 +29,7 @@ class InputsAsk:
     - seed: of every random order
     - threads: of each job
     - trust: whether code that a model file brings along may run
+    - training_samples: how many pictures to train on, at most
     """
 
     model: str
@@ -43,6 +44,7 @@ class InputsAsk:
     seed: int = 0
     threads: int = 1
     trust: bool = False
+    training_samples: int = 0
 
 
 @dataclass(frozen=True, slots=True)

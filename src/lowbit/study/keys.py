@@ -18,7 +18,7 @@ from lowbit.study.ask import InputsAsk
 
 def samples_key(asked: InputsAsk, fingerprint: str) -> str:
     """Key of the decoded images: the data's fingerprint, preprocessing and split."""
-    settings = (asked.calibration_samples, asked.seed, asked.evaluated, asked.labelled)
+    settings = (asked.calibration_samples, asked.seed, asked.evaluated, asked.labelled, asked.training_samples)
     decoders = versions(("pillow", "pyarrow", "numpy"))
     return digest.of_value([exact_version(), "samples", fingerprint, asked.preprocess, settings, decoders])
 
@@ -51,11 +51,12 @@ def build_key(
     host: Host,
     batch_size: int,
     classes: tuple[int, ...] = (),
+    training: Samples | None = None,
 ) -> str:
     """Key of an artifact: graph, calibration images, recipe, its packages, and instruction sets (reduce_range).
 
-    The recipe of a given file holds the digest of its contents. classes: of a recipe that trains. The user's own file
-    counts where a recipe may start from it.
+    The recipe of a given file holds the digest of its contents. classes, training: of a recipe that trains. The
+    user's own file counts where a recipe may start from it.
     """
     batch = batch_size if build.fixes_batch else None
     own_file = "" if model.keras_file is None else model.source_digest
@@ -64,6 +65,7 @@ def build_key(
             exact_version(), "build", model.digest, model.name, calibration.digest, asked.preprocess,
             build.toolchain.name, build.recipe, build.versions, batch,
             asked.threads, asked.seed, host.isa, classes, own_file,
+            None if training is None else training.digest,
         ]
     )  # fmt: skip
 

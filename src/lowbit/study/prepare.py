@@ -165,6 +165,7 @@ def samples_of(work: Work) -> Path:
         out=folder,
         workers=work.executor.host.cores,
         labelled=asked.labelled,
+        training_samples=asked.training_samples,
     )
     must(work, "data", PlacedJob(asked.data, job, _result(folder), work.store.logs(key), (folder,)))
     return folder

@@ -1,6 +1,7 @@
 """From the arguments of the Python API and the command line to requests, with the command that repeats a call."""
 
 import inspect
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from lowbit.core.errors import BadInput
 from lowbit.core.figures import Optimize
 from lowbit.core.preprocess import Preprocess
 from lowbit.core.settings import Among, Round, Scenario, Settings
+from lowbit.core.training import TrainingWish
 from lowbit.data.declare import PRESETS
 from lowbit.data.preprocess import parse
 from lowbit.measure.host import facts
@@ -18,7 +20,7 @@ from lowbit.study.about_model import fetch, own_preprocess
 from lowbit.study.ask import StudyRequest
 from lowbit.study.execute.local import Listener
 from lowbit.study.pace import seconds_of
-from lowbit.study.quantize import QuantizeRequest
+from lowbit.study.quantize import MOST_TRAINED, QuantizeRequest
 from lowbit.study.sweep import listed, one_or_all, sweep
 
 
@@ -171,6 +173,12 @@ def quantize_request(
     threads: int | None = None,
     time_limit: float = 3600.0,
     cache: str | Path | None = None,
+    epochs: int | None = None,
+    label_loss: float | None = None,
+    train_samples: int | None = None,
+    budget: str | float | None = None,
+    max_memory: str | int | None = None,
+    labels: str | Path | None = None,
     listener: Listener = lambda _: None,
     **scheme: object,
 ) -> QuantizeRequest:
@@ -197,7 +205,46 @@ def quantize_request(
         threads=facts().cores if threads is None else threads,
         time_limit_s=time_limit,
         cache=None if cache is None else Path(cache),
+        training=_training(epochs, label_loss, train_samples, budget, max_memory, labels),
+        training_samples=MOST_TRAINED if train_samples is None else train_samples,
+        labels=None if labels is None else Path(labels),
     )
+
+
+def _training(
+    epochs: int | None,
+    label_loss: float | None,
+    train_samples: int | None,
+    budget: str | float | None,
+    max_memory: str | int | None,
+    labels: str | Path | None,
+) -> TrainingWish | None:
+    """What these arguments say of training; BadInput where they say how, but not that there is to be any."""
+    others = {
+        "--label-loss": label_loss, "--train-samples": train_samples, "--budget": budget, "--max-memory": max_memory,
+        "--labels": labels,
+    }  # fmt: skip
+    if epochs is None:
+        given = ", ".join(name for name, value in others.items() if value is not None)
+        if given:
+            raise BadInput(f"{given}: without --epochs nothing is trained; add --epochs 1 or more")
+        return None
+    return TrainingWish(
+        epochs=epochs,
+        label_loss=0.0 if label_loss is None else label_loss,
+        budget_s=None if budget is None else seconds_of(budget),
+        max_memory=None if max_memory is None else _bytes(max_memory),
+    )
+
+
+def _bytes(text: str | int) -> int:
+    """4GB, 512 MB or a plain number of bytes. Raises BadInput."""
+    if isinstance(text, int):
+        return text
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kMG]?)B?\s*", text, re.IGNORECASE)
+    if match is None:
+        raise BadInput(f"--max-memory {text}: expected bytes, as in 4GB or 512MB")
+    return int(float(match[1]) * {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}[match[2].lower()])
 
 
 def _override(pattern: str, text: str) -> dict[str, object]:

@@ -21,6 +21,7 @@ from lowbit.core.samples import Samples
 from lowbit.core.settings import Settings
 from lowbit.core.sweep import Swept, full_name, swept_in
 from lowbit.core.verified import Verified
+from lowbit.data.cache import has_training, open_samples
 from lowbit.measure.stats import wilson
 from lowbit.study import keys
 from lowbit.study.ask import StudyRequest
@@ -143,13 +144,15 @@ def build_job(
     """
     asked, store = work.asked, work.store
     classes = classes if planned.recipe.epochs is not None else ()
-    key = keys.build_key(asked, planned, model, calibration, work.executor.host, batch_size, classes)
+    samples = calibration.path.parent
+    trained_on = open_samples(samples, "training") if planned.recipe.epochs and has_training(samples) else None
+    key = keys.build_key(asked, planned, model, calibration, work.executor.host, batch_size, classes, trained_on)
     job = BuildJob(
         key=key,
         toolchain=planned.toolchain.name,
         recipe=planned.recipe,
         model=model,
-        samples=calibration.path.parent,
+        samples=samples,
         preprocess=asked.preprocess,
         out=store.artifact(folder),
         cache=store.conversions,
@@ -160,6 +163,7 @@ def build_job(
         seed=asked.seed,
         given=planned.given,
         classes=classes,
+        checkpoints=store.checkpoints(key),
     )
     leaves = kept_files(job.out, key, job.evidence)
     return PlacedJob(

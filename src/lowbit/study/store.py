@@ -62,6 +62,10 @@ class Store:
         """Folder of what a build left for verification."""
         return self.folder / "cache" / "builds" / f"{key}-evidence"
 
+    def checkpoints(self, key: str) -> Path:
+        """Folder of an unfinished training."""
+        return self.folder / "cache" / "builds" / f"{key}-training"
+
     def verification(self, key: str) -> Path:
         """The file that says how a verification ended."""
         return self.folder / "cache" / "verified" / f"{key}.json"

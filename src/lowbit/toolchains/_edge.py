@@ -1,14 +1,18 @@
-"""Code that toolchains share: reads calibration images in batches, and makes the metadata stored inside a file."""
+"""Code that toolchains share: calibration images in batches, the right outputs, and the metadata inside a file."""
 
 import json
 from collections.abc import Iterator
 from dataclasses import replace
 from time import perf_counter
 
+import numpy as np
+import numpy.typing as npt
+
 from lowbit.core.adapter import BuildRequest, Floats
 from lowbit.core.codec import to_plain
-from lowbit.core.errors import LowbitError
+from lowbit.core.errors import BadInput, LowbitError
 from lowbit.core.preprocess import Preprocess
+from lowbit.core.samples import Samples
 from lowbit.data.cache import batches
 
 
@@ -41,6 +45,21 @@ class Calibration:
             raise LowbitError(f"calibration images cannot be read: {type(error).__name__}: {error}") from error
         finally:
             self.seconds += perf_counter() - start
+
+
+def right_outputs(samples: Samples, classes: tuple[int, ...], outputs: int) -> npt.NDArray[np.int64]:
+    """The output that is right, for each picture; of one output, whether it should lie above its threshold.
+
+    classes: the output for each label; empty: a label is its output. Raises BadInput where labels are no outputs.
+    """
+    classes = classes or tuple(range(len(samples.class_names)))
+    found = np.asarray(classes, np.int64)[samples.labels]
+    if found.size and int(found.max()) >= max(2, outputs):
+        raise BadInput(
+            f"training needs labels that are outputs of the model: the data has {len(classes)} classes, the model "
+            f"{outputs} outputs; say with --labels which output a class is"
+        )
+    return found
 
 
 def metadata(preprocess: Preprocess) -> dict[str, str]:

@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from lowbit.core.adapter import BuildRequest, Floats
-from lowbit.core.errors import BadInput, UnsupportedError
+from lowbit.core.errors import UnsupportedError
 from lowbit.core.model import FloatModel
 from lowbit.core.refusal import vendor_call
 from lowbit.data.preprocess import to_input
+from lowbit.toolchains._edge import right_outputs
 from lowbit.toolchains._tensorflow_trainee import trainee
 from lowbit.toolchains._tensorflow_twin import Twin, traced
 
@@ -55,16 +56,9 @@ def train(request: BuildRequest) -> tuple[Twin, list[str]]:
 
 def _targets(request: BuildRequest) -> npt.NDArray[np.int64]:
     """The output that is right, for each calibration picture."""
-    outputs = request.classes or tuple(range(len(request.calibration.class_names)))
     if request.model.outputs < 2:
         raise UnsupportedError("training needs an output for each class, and this model has one output for two")
-    found = np.asarray(outputs, np.int64)[request.calibration.labels]
-    if found.size and int(found.max()) >= request.model.outputs:
-        raise BadInput(
-            f"training needs labels that are outputs of the model: the data has {len(outputs)} classes, the model "
-            f"{request.model.outputs} outputs; say with --labels which output a class is"
-        )
-    return found
+    return right_outputs(request.calibration, request.classes, request.model.outputs)
 
 
 def _batches(

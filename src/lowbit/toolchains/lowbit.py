@@ -5,22 +5,27 @@ formats.
 """
 
 import fnmatch
-from dataclasses import dataclass
+import tempfile
+from contextlib import ExitStack
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from lowbit.core.adapter import BuildRequest, Built, ToolchainInfo
+from lowbit.core.adapter import BuildRequest, Built, Floats, ToolchainInfo
 from lowbit.core.artifact import PLAN
 from lowbit.core.codec import save_json
 from lowbit.core.errors import BadInput
+from lowbit.core.files import aside
 from lowbit.core.format import ONNX, OPENVINO_IR, TFLITE, FileFormat
 from lowbit.core.model import FloatModel
 from lowbit.core.recipe import Recipe
+from lowbit.core.training import Training, TrainingWish
 from lowbit.data.cache import batches
 from lowbit.measure.host import facts, int8_sums_saturate
 from lowbit.measure.imports import ImportTimer
-from lowbit.toolchains._edge import metadata
+from lowbit.measure.memory import available_bytes, resident_bytes
+from lowbit.toolchains._edge import metadata, right_outputs
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -33,6 +38,7 @@ _ACTIVATIONS = (8, 7, 6, 5, 4, 3, 2, 16)
 _SAFE = 64  # of code − zero_point: 2 · 255 · 64 < 2¹⁵
 _WHY = "this CPU has no int8 dot product, and its sums of u8 × s8 products saturate in 16 bits"
 _USUAL = ("w8a8", "w4a8", "w4a4", "w8a8-tflite")
+_TRAINING = tuple(field.name for field in fields(TrainingWish) if field.name != "epochs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,24 +99,23 @@ INFO = ToolchainInfo(
 def build(request: BuildRequest) -> Built:
     """Write `model.onnx`, `model.xml` and `.bin`, or `model.tflite`; and beside it the plan that was carried out.
 
-    Recipe options: `plan`, a plan's file; or fields of `quant.scheme.Scheme` that differ from its defaults.
+    Recipe options: `plan`, a plan's file; or fields of `quant.scheme.Scheme` that differ from its defaults. Where the
+    recipe has epochs, the fields of `core.training.TrainingWish` too.
     """
     graph, plan = plan_of(request.model, request.recipe)  # before torch is: what does not fit is told at once
     import torch
 
-    from lowbit.quant import engine
     from lowbit.quant.plan import files
-    from lowbit.quant.ranges.observe import Images
     from lowbit.quant.stored import save_quantized
 
     torch.set_num_threads(request.threads)
-    images = Images(len(request.calibration), lambda size: batches(request.calibration, request.preprocess, size))
     request.cache.mkdir(exist_ok=True, parents=True)
-    start = perf_counter()
+    start, training = perf_counter(), None
     with ImportTimer() as imports:
-        quantized = engine.quantize(
-            graph, plan, images, seed=request.seed, scratch=request.cache, progress=request.progress
-        )
+        if request.recipe.epochs is None:
+            quantized = _closed_form(graph, plan, request)
+        else:
+            quantized, training = _trained(graph, plan, request, request.recipe.epochs)
     calibration_s = perf_counter() - start - imports.seconds
     main, notes = _export(quantized, request)
     if request.evidence is not None:
@@ -122,7 +127,59 @@ def build(request: BuildRequest) -> Built:
         notes=(*files.notes_of(quantized.plan), *_range_notes(graph, quantized.plan, request.recipe), *notes),
         beside=(request.out / PLAN,),
         verifiable=request.evidence is not None,
+        training=training,
     )
+
+
+def _closed_form(
+    graph: "ir.Model", plan: "QuantPlan", request: BuildRequest, targets: dict[str, Floats] | None = None
+) -> "QuantizedModel":
+    from lowbit.quant import engine
+    from lowbit.quant.ranges.observe import Images
+
+    images = Images(len(request.calibration), lambda size: batches(request.calibration, request.preprocess, size))
+    return engine.quantize(
+        graph, plan, images, seed=request.seed, scratch=request.cache, progress=request.progress, targets=targets
+    )
+
+
+def _trained(
+    graph: "ir.Model", plan: "QuantPlan", request: BuildRequest, epochs: int
+) -> tuple["QuantizedModel", Training]:
+    """The closed form and what training makes of it; both go on from the checkpoints, where there are any."""
+    import numpy as np
+
+    from lowbit.quant.stored import load_quantized, save_quantized
+    from lowbit.training.pictures import Pictures
+    from lowbit.training.train import train
+
+    options = {name: value for name, value in request.recipe.options.items() if name in _TRAINING}
+    wish = TrainingWish(epochs, **options)
+    samples = request.calibration if request.training is None else request.training
+    answers = right_outputs(samples, request.classes, request.model.outputs) if request.classes else None
+    pictures = Pictures(samples, request.preprocess, answers, request.seed)
+    with ExitStack() as stack:
+        folder = request.checkpoints or Path(stack.enter_context(tempfile.TemporaryDirectory(dir=request.cache)))
+        begun = folder / "closed-form"
+        if not begun.exists():
+            targets: dict[str, Floats] = {}
+            begin = _closed_form(graph, plan, request, targets)
+            with aside(folder / "targets.npz") as path:
+                np.savez(path, allow_pickle=False, **targets)
+            save_quantized(begin, begun)
+        with np.load(folder / "targets.npz") as arrays:
+            targets = dict(arrays)
+        found, training = train(
+            load_quantized(begun),
+            targets,
+            pictures,
+            wish,
+            folder=folder,
+            allowed=(wish.max_memory or available_bytes() + resident_bytes()) - resident_bytes(),
+            probabilities=request.model.probabilities,
+            progress=request.training_progress,
+        )
+    return replace(found, plan=replace(found.plan, notes=(*found.plan.notes, *training_notes(training)))), training
 
 
 def plan_of(model: FloatModel, recipe: Recipe) -> tuple["ir.Model", "QuantPlan"]:
@@ -135,7 +192,7 @@ def plan_of(model: FloatModel, recipe: Recipe) -> tuple["ir.Model", "QuantPlan"]
     from lowbit.quant.prepare import prepare
 
     graph = prepare(model.path)
-    options = dict(recipe.options)
+    options = {name: value for name, value in recipe.options.items() if name not in _TRAINING}
     if "plan" not in options:
         options.setdefault("reduce_range", _may_saturate(recipe))
     plan = files.plan_for(graph, model.digest, recipe.name, options)
@@ -183,3 +240,19 @@ def _export(model: "QuantizedModel", request: BuildRequest) -> tuple[Path, tuple
 
     export_onnx(model, request.out / "model.onnx", metadata=about)
     return request.out / "model.onnx", ()
+
+
+def training_notes(training: Training) -> tuple[str, ...]:
+    """What the user should know of a training."""
+    notes = [
+        f"{training.images:,} pictures trained on and {training.held_out:,} held out: the file is the best moment by "
+        "their distance to the float network"
+    ]
+    if not training.gained:
+        notes.append("training gained nothing on the held-out pictures: the file is the closed form")
+    if training.at_a_time < training.batch:
+        notes.append(
+            f"memory does for {training.at_a_time} pictures at a time: their gradients are added up to a step of "
+            f"{training.batch}"
+        )
+    return tuple(notes)

@@ -9,9 +9,9 @@ from lowbit.core.artifact import MANIFEST, Manifest
 from lowbit.core.codec import save_json
 from lowbit.core.discover import require
 from lowbit.core.files import folder_aside
-from lowbit.core.progress import LayerProgress
+from lowbit.core.progress import BuildProgress, LayerProgress
 from lowbit.core.version import exact_version
-from lowbit.data.cache import open_samples
+from lowbit.data.cache import has_training, open_samples
 from lowbit.measure.imports import ImportTimer
 from lowbit.toolchains import find
 from lowbit.worker.doing import doing
@@ -41,9 +41,14 @@ def run(job: BuildJob) -> Manifest:
                     batch_size=job.batch_size,
                     threads=job.threads,
                     seed=job.seed,
-                    progress=lambda done, total, layer: save_json(job.progress, LayerProgress(done, total, layer)),
+                    progress=lambda done, total, layer: save_json(
+                        job.progress, BuildProgress(layers=LayerProgress(done, total, layer))
+                    ),
                     given=job.given,
                     classes=job.classes,
+                    training=open_samples(job.samples, "training") if has_training(job.samples) else None,
+                    checkpoints=job.checkpoints,
+                    training_progress=lambda at: save_json(job.progress, BuildProgress(training=at)),
                 )
             )
         total_s = time.perf_counter() - start
@@ -74,6 +79,9 @@ def run(job: BuildJob) -> Manifest:
             verifiable=built.verifiable,
             dynamic=built.dynamic,
             probabilities=built.probabilities,
+            training=built.training,
         )
         save_json(folder / MANIFEST, manifest)
+    if job.checkpoints is not None:
+        shutil.rmtree(job.checkpoints, ignore_errors=True)
     return manifest

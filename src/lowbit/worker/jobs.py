@@ -52,6 +52,7 @@ class SamplesJob:
     - limit: how many images to evaluate; None: all
     - workers: how many processes decode
     - labelled: whether the data must have labels
+    - training_samples: how many images to set aside for training, at most
     """
 
     KIND: ClassVar[str] = "samples"
@@ -64,6 +65,7 @@ class SamplesJob:
     out: Path
     workers: int
     labelled: bool = True
+    training_samples: int = 0
 
     @property
     def result_type(self) -> type[Nothing]:
@@ -143,6 +145,7 @@ class BuildJob:
     - batch_size: for formats with a fixed batch size
     - given: the file that the user gives, for the toolchain that takes files as they are
     - classes: the model's output for each label, where the recipe trains
+    - checkpoints: folder of an unfinished training; removed when the build is done
     """
 
     KIND: ClassVar[str] = "build"
@@ -162,6 +165,7 @@ class BuildJob:
     seed: int
     given: Path | None = None
     classes: tuple[int, ...] = ()
+    checkpoints: Path | None = None
 
     @property
     def result_type(self) -> type[Manifest]:

@@ -15,5 +15,6 @@ def run(job: SamplesJob) -> Nothing:
         limit=job.limit,
         out=job.out,
         workers=job.workers,
+        training_samples=job.training_samples,
     )
     return Nothing()

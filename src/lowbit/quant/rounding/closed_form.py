@@ -53,7 +53,7 @@ def closed_form(weight: Doubles, bias: Doubles, fit: Moments, held_out: Moments,
             codes[:, block] = _with_grid(target[:, block].astype(np.float64), h, scale, zero, kind)
         change = (codes[:, block] - zero) * scale - turned[:, block]
         bias += (seen.mean_d[:, None] @ turned[:, block] - seen.mean_q[:, None] @ change)[:, 0]
-    return grid.rounded(codes, bias, ridge)
+    return grid.rounded(codes, bias, target, ridge)
 
 
 def _with_grid(target: Doubles, h: Doubles, scale: Doubles, zero: Doubles, kind: Format) -> Codes:

@@ -23,13 +23,15 @@ class Rounded:
     """A layer's weights as integers: real = scale · (code − zero_point), code − zero_point within int8.
 
     codes int32 [G, O, K] in the format's range; scale float32 > 0 and zero_point int32, both [G, O, S], S = 1, or for
-    granularity `group` K / group_size; bias float64 [G, O]. ridge: λ as a multiple of the covariance's mean diagonal.
+    granularity `group` K / group_size; bias float64 [G, O]. target float32 [G, O, K]: the real numbers that were
+    rounded. ridge: λ as a multiple of the covariance's mean diagonal.
     """
 
     codes: Codes = field(repr=False)
     scale: Floats = field(repr=False)
     zero_point: Codes = field(repr=False)
     bias: Doubles = field(repr=False)
+    target: Floats = field(repr=False)
     ridge: float | None = None
 
 
@@ -47,11 +49,17 @@ class WeightGrid:
         shape = (groups, rows, outputs)
         return np.broadcast_to(spread(self.scale, shape), shape), np.broadcast_to(spread(self.zero, shape), shape)
 
-    def rounded(self, codes: npt.NDArray[np.number], bias: Doubles, ridge: float | None = None) -> Rounded:
-        """`codes` [G, K, O] and `bias` [G, O], as the engine wants them."""
+    def rounded(
+        self,
+        codes: npt.NDArray[np.number],
+        bias: Doubles,
+        target: npt.NDArray[np.floating],
+        ridge: float | None = None,
+    ) -> Rounded:
+        """`codes` [G, K, O] of `target` [G, K, O], and `bias` [G, O], as the engine wants them."""
         scale = np.ascontiguousarray(self.scale.swapaxes(1, 2), np.float32)
         zero_point, turned = (np.ascontiguousarray(each.swapaxes(1, 2), np.int32) for each in (self.zero, codes))
-        return Rounded(turned, scale, zero_point, bias, ridge)
+        return Rounded(turned, scale, zero_point, bias, np.ascontiguousarray(target.swapaxes(1, 2), np.float32), ridge)
 
 
 def nearest_codes(weight: Doubles, scale: Doubles, zero: Doubles, kind: Format) -> Doubles:

@@ -1,0 +1,274 @@
+"""Trains a quantized network to say what the float network says: on pictures, with or without labels.
+
+The closed form comes first. Training goes on from its codes, by gradients through rounding, and keeps the best moment
+by the held-out pictures' loss: the closed form itself where nothing was better.
+"""
+
+import math
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lowbit.core.errors import UnsupportedError
+from lowbit.core.files import aside
+from lowbit.core.training import Training, TrainingPoint, TrainingProgress, TrainingWish
+from lowbit.quant.engine import float_runner
+from lowbit.quant.model import QuantizedModel
+from lowbit.quant.simulate import Simulator
+from lowbit.training.cost import Cost, cost_of
+from lowbit.training.loss import Said, answers_of, distance, label_loss, power, said, watched
+from lowbit.training.pictures import Batch, Pictures
+from lowbit.training.rates import optimizer, rate
+from lowbit.training.student import Student, Targets
+
+BATCH = 64
+_POINTS = 16  # looks at the held-out pictures, the end among them
+_HELD_AT_A_TIME = 100
+_ATTEMPTS = 3  # at a smaller rate, after a loss that is no number
+_STATE, _BEST = "state.pt", "best.pt"
+
+Listener = Callable[[TrainingProgress], None]
+
+
+@dataclass(slots=True)
+class _State:
+    """What a checkpoint holds beside parameters and optimizer.
+
+    - steps: of the whole training
+    - step: how many are done
+    - points, best: as in `Training`
+    - attempts: how often the loss was no number
+    - seconds: of earlier processes, and of this one until the last point
+    - step_s: seconds of the steps since the latest point
+    """
+
+    steps: int
+    step: int = 0
+    points: list[TrainingPoint] = field(default_factory=list)
+    best: int = 0
+    attempts: int = 0
+    seconds: float = 0.0
+    step_s: list[float] = field(default_factory=list)
+
+
+def train(
+    model: QuantizedModel,
+    targets: Targets,
+    pictures: Pictures,
+    wish: TrainingWish,
+    *,
+    folder: Path,
+    allowed: int,
+    probabilities: bool = False,
+    progress: Listener = lambda _: None,
+) -> tuple[QuantizedModel, Training]:
+    """The model after training, and how that went.
+
+    - targets: what the codes of `model` were rounded from
+    - folder: holds the checkpoints; a training that was killed goes on from them, to the same result
+    - allowed: bytes of memory that training may take beside what the process has already
+    - probabilities: whether the network's scores are probabilities
+
+    Raises UnsupportedError where memory does not suffice for one picture, and where the loss is no number whatever the
+    rate.
+    """
+    return _Trainer(model, targets, pictures, wish, folder, allowed, probabilities, progress).run()
+
+
+class _Trainer:
+    def __init__(
+        self,
+        model: QuantizedModel,
+        targets: Targets,
+        pictures: Pictures,
+        wish: TrainingWish,
+        folder: Path,
+        allowed: int,
+        probabilities: bool,
+        progress: Listener,
+    ) -> None:
+        self._model, self._pictures, self._wish, self._folder = model, pictures, wish, folder
+        self._probabilities, self._progress = probabilities, progress
+        self._teacher, self._student = float_runner(model.graph), Student(model, targets)
+        with torch.no_grad():
+            pictures.look(self._teacher.scores)
+            self._values = watched(self._teacher, next(pictures.held(2)).images)
+            self._power = self._mean_power()
+        self._batch = min(BATCH, pictures.count)
+        self._cost: Cost = cost_of(self._student, self._teacher, pictures.batch(0, self._batch), self._loss, allowed)
+        self._optimizer = optimizer(self._student, self._teacher, next(pictures.held(_HELD_AT_A_TIME)).images)
+        self._state = _State(self._steps())
+
+    def run(self) -> tuple[QuantizedModel, Training]:
+        state = self._state
+        self._folder.mkdir(parents=True, exist_ok=True)
+        if (self._folder / _STATE).exists():
+            state = self._state = self._restored(self._folder / _STATE)
+        else:
+            self._look()
+        begun, points = time.perf_counter() - state.seconds, max(1, state.steps // _POINTS)
+        shown = running = 0.0
+        while state.step < state.steps:
+            start = time.perf_counter()
+            loss = self._take_step(state.step)
+            if not math.isfinite(loss):
+                state = self._state = self._back()
+                continue
+            state.step += 1
+            now = time.perf_counter()
+            state.step_s.append(now - start)
+            state.seconds = now - begun
+            running = 0.95 * running + 0.05 * loss if running else loss
+            if state.step == state.steps or (state.step % points == 0 and state.step + points <= state.steps):
+                self._look()
+            if now > shown + 1 or state.step == state.steps:
+                shown = now
+                self._show(running)
+        return self._finished()
+
+    def _finished(self) -> tuple[QuantizedModel, Training]:
+        state = self._state
+        model = self._model
+        if state.best:
+            self._set(torch.load(self._folder / _BEST))
+            model = self._student.result()
+        training = Training(
+            wish=self._wish,
+            images=self._pictures.count,
+            held_out=self._pictures.held_out,
+            batch=self._batch,
+            at_a_time=self._cost.at_a_time,
+            points=tuple(state.points),
+            best=state.best,
+            float_accuracy=self._float_accuracy(),
+            step_s=statistics.median(state.step_s),
+            float_step_s=self._cost.float_step_s,
+            kept_bytes=self._cost.kept * self._cost.at_a_time,
+            float_kept_bytes=self._cost.float_kept * self._cost.at_a_time,
+        )
+        return model, training
+
+    def _steps(self) -> int:
+        """Steps of all epochs, or as many as the budget allows: a step takes what the first one took."""
+        steps = self._wish.epochs * (self._pictures.count // self._batch)
+        if self._wish.budget_s is None:
+            return steps
+        looks = self._cost.step_s * (_POINTS + 2) * self._pictures.held_out / self._batch
+        return max(1, min(steps, int((self._wish.budget_s - looks) / self._cost.step_s)))
+
+    def _take_step(self, step: int) -> float:
+        """One step of the optimizer; its loss an image. Nothing is changed where that is no number."""
+        batch, total = self._pictures.batch(step, self._batch), 0.0
+        self._optimizer.zero_grad(set_to_none=True)
+        for some in batch.parts(self._cost.at_a_time):
+            loss = self._loss(some) / self._batch
+            total += float(loss.detach())
+            if not math.isfinite(total):
+                return total
+            loss.backward()  # type: ignore[no-untyped-call]
+        factor = rate(step, self._state.steps) / 2**self._state.attempts
+        for group in self._optimizer.param_groups:
+            group["lr"] = group["base"] * factor
+        self._optimizer.step()
+        return total
+
+    def _loss(self, batch: Batch) -> torch.Tensor:
+        """Sum of the images' losses."""
+        with torch.no_grad():
+            _, target = self._said(self._teacher, batch.images)
+        self._student.begin()
+        scores, found = self._said(self._student, batch.images)
+        loss = distance(found, target, self._power)
+        if batch.answers is not None and self._wish.label_loss:
+            loss = loss + self._wish.label_loss * label_loss(scores, batch.answers)
+        return loss
+
+    def _said(self, runner: Simulator, images: torch.Tensor) -> tuple[torch.Tensor, Said]:
+        return said(runner, images, self._values, self._probabilities)
+
+    @torch.no_grad()
+    def _mean_power(self) -> tuple[float, ...]:
+        sums = [power(self._said(self._teacher, batch.images)[1]) for batch in self._pictures.held(_HELD_AT_A_TIME)]
+        return tuple(float(sum(parts)) / self._pictures.held_out for parts in zip(*sums, strict=True))
+
+    @torch.no_grad()
+    def _look(self) -> None:
+        """A point of the curve; the best one so far is kept, and a checkpoint is written."""
+        state, count = self._state, self._pictures.held_out
+        loss, same, right, labelled = 0.0, 0, 0, False
+        self._student.begin()
+        for batch in self._pictures.held(min(_HELD_AT_A_TIME, self._cost.at_a_time)):
+            wanted, target = self._said(self._teacher, batch.images)
+            scores, found = self._said(self._student, batch.images)
+            loss += float(distance(found, target, self._power))
+            answers = answers_of(scores)
+            same += int((answers == answers_of(wanted)).sum())
+            if batch.answers is not None:
+                labelled = True
+                right += int((answers == batch.answers).sum())
+                if self._wish.label_loss:
+                    loss += self._wish.label_loss * float(label_loss(scores, batch.answers))
+        if not math.isfinite(loss):
+            loss = math.inf
+        seen = state.step * self._batch
+        point = TrainingPoint(state.seconds, seen, loss / count, same / count, right / count if labelled else None)
+        state.points.append(point)
+        if loss / count < state.points[state.best].loss:
+            state.best = len(state.points) - 1
+            with aside(self._folder / _BEST) as file:
+                torch.save([parameter.detach() for parameter in self._student.parameters()], file)
+        with aside(self._folder / _STATE) as file:
+            torch.save(
+                {
+                    "state": state,
+                    "parameters": [parameter.detach() for parameter in self._student.parameters()],
+                    "optimizer": self._optimizer.state_dict(),
+                },
+                file,
+            )
+
+    def _restored(self, path: Path) -> _State:
+        held: dict[str, Any] = torch.load(path, weights_only=False)
+        self._set(held["parameters"])
+        self._optimizer.load_state_dict(held["optimizer"])
+        state: _State = held["state"]
+        return state
+
+    @torch.no_grad()
+    def _set(self, numbers: list[torch.Tensor]) -> None:
+        for parameter, values in zip(self._student.parameters(), numbers, strict=True):
+            parameter.copy_(values)
+
+    def _back(self) -> _State:
+        """The last checkpoint, to go on from at half the rate."""
+        attempts = self._state.attempts + 1
+        if attempts > _ATTEMPTS:
+            at = self._state.step * self._batch
+            raise UnsupportedError(
+                f"training: after {at:,} images the loss is no number, at an eighth of the rate too",
+                "without --epochs the closed form is written; look at the pictures and at the model's outputs",
+            )
+        state = self._restored(self._folder / _STATE)
+        state.attempts = attempts
+        return state
+
+    def _show(self, loss: float) -> None:
+        state = self._state
+        left = statistics.median(state.step_s[-50:]) * (state.steps - state.step)
+        seen, total = state.step * self._batch, state.steps * self._batch
+        self._progress(TrainingProgress(seen, total, loss, left, state.points[-1]))
+
+    @torch.no_grad()
+    def _float_accuracy(self) -> float | None:
+        right, labelled = 0, False
+        for batch in self._pictures.held(_HELD_AT_A_TIME):
+            if batch.answers is not None:
+                labelled = True
+                scores, _ = self._said(self._teacher, batch.images)
+                right += int((answers_of(scores) == batch.answers).sum())
+        return right / self._pictures.held_out if labelled else None
