@@ -132,8 +132,8 @@ def test_the_held_out_loss_falls_and_the_file_is_its_best_moment(case: Case, tmp
     assert found.gained
     losses = [point.loss for point in found.points]
     assert losses[found.best] == min(losses) < 0.9 * losses[0]
-    assert (found.images, found.held_out, found.batch, found.at_a_time) == (1213, 134, 64, 64)
-    assert (found.points[0].images, found.points[-1].images) == (0, 3 * 18 * 64)
+    assert (found.images, found.held_out, found.batch, found.at_a_time) == (1213, 134, 8, 8)
+    assert (found.points[0].images, found.points[-1].images) == (0, 3 * 151 * 8)
     held = torch.from_numpy(to_input(case.samples.images[1213:], PREPROCESS))
     with torch.no_grad():
         answers, wanted = (runner.scores(held).argmax(1) for runner in (simulator(model), float_runner(model.graph)))
@@ -193,10 +193,10 @@ def test_gradients_are_added_up_where_memory_is_short(case: Case, tmp_path: Path
     parameters = sum(
         4 * (layer.weight.codes.size + layer.weight.qparams.scale.size) for layer in case.model.layers.values()
     )
-    few = int(cost._BESIDE * parameters * 1.2 + 10 * cost._PASSING * bytes_a_picture)
+    few = int(cost._BESIDE * parameters * 1.2 + 3 * cost._PASSING * bytes_a_picture)
     parts, after = case.train(tmp_path / "parts", 1, allowed=few)
-    assert after.batch == 64
-    assert 1 <= after.at_a_time < 20
+    assert after.batch == 8
+    assert 1 <= after.at_a_time < 8
     np.testing.assert_allclose([p.loss for p in after.points], [p.loss for p in found.points], 0.02)
     same = [np.mean(a == arrays_of(parts)[name]) for name, a in arrays_of(whole).items() if name.endswith("codes")]
     assert np.mean(same) > 0.98
@@ -221,11 +221,9 @@ def test_a_loss_that_is_no_number(case: Case, tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(training._Trainer, "_loss", loss)
     if times > 3:
-        with pytest.raises(
-            UnsupportedError, match="after 1,856 images the loss is no number, at an eighth of the rate"
-        ):
+        with pytest.raises(UnsupportedError, match="after 232 images the loss is no number, at an eighth of the rate"):
             case.train(tmp_path)
-        assert (tmp_path / "best.pt").exists(), "what there was is kept"
+        assert (tmp_path / "state.pt").exists(), "what there was is kept"
         return
     _, found = case.train(tmp_path)
     assert found.gained

@@ -11,6 +11,7 @@ from lowbit.core.row import Row
 from lowbit.core.settings import MULTI_STREAM_SAMPLES, Scenario, Settings
 from lowbit.core.study import Choice, Reference, Report
 from lowbit.core.sweep import swept_in
+from lowbit.core.training import Training, TrainingPoint, TrainingWish
 
 N_SAMPLES = 10_000
 FLOAT_CORRECT = 9173
@@ -238,6 +239,19 @@ def report() -> Report:
             tied=("nncf/int8-mixed@openvino",),
         ),
     )
+
+
+def trained() -> Report:
+    """Two of its versions were trained by our own engine, with labels."""
+    points = (
+        TrainingPoint(0.0, 0, 0.5, 0.81, 0.8),
+        TrainingPoint(30.0, 640, 0.25, 0.902, 0.88),
+        TrainingPoint(60.0, 1280, 0.3, 0.9, 0.87),
+    )
+    training = Training(TrainingWish(2, label_loss=0.2), 640, 64, 32, 32, points, 1, 0.9, 0.3, 0.2, 3000, 1000)
+    whole = report()
+    found = (replace(row, training=training) if row.recipe == "int8-static" else row for row in whole.rows)
+    return replace(whole, rows=tuple(found))
 
 
 def random_weights() -> Report:

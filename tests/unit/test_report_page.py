@@ -43,10 +43,10 @@ class Parsed(HTMLParser):
         (self.scripts if self.stack and self.stack[-1] == "script" else self.text).append(data)
 
 
-REPORTS = [example.report(), example.random_weights(), example.nothing_measured()]
+REPORTS = [example.report(), example.random_weights(), example.nothing_measured(), example.trained()]
 
 
-@pytest.mark.parametrize("report", REPORTS, ids=["report", "random", "nothing"])
+@pytest.mark.parametrize("report", REPORTS, ids=["report", "random", "nothing", "trained"])
 def test_every_tag_is_closed_and_the_data_is_json(report: Report) -> None:
     parsed = Parsed(page(report))
     assert len(json.loads(parsed.scripts[0])) == len(report.rows)
@@ -171,3 +171,14 @@ def test_what_the_float_graph_does_otherwise_than_the_model_is_said() -> None:
     base = example.report()
     noted = replace(base, model=replace(base.model, notes=("the model takes images as [N, H, W, C]",)))
     assert "the model takes images as [N, H, W, C]" in page(noted)
+
+
+def test_a_training_is_drawn_once_a_version_and_told_in_a_table() -> None:
+    assert "What training gained" not in page(example.report())
+    report = example.trained()
+    versions = {(row.toolchain, row.recipe) for row in report.rows if row.training is not None}
+    drawn = page(report)
+    section = drawn[drawn.index('id="training"') : drawn.index("</section>", drawn.index('id="training"'))]
+    assert section.count('class="mark ') == section.count("0.500 → 0.250") == len(versions) > 1
+    for said in ("81.0 → 90.2 %", "80.0 → 88.0 %", "1,280 of 640", "1.50×", "3.0×"):
+        assert said in section, said

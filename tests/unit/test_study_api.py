@@ -10,6 +10,7 @@ import pytest
 
 from lowbit.cli.main import parser
 from lowbit.core.study_file import Options
+from lowbit.core.training import TrainingWish
 from lowbit.data.preprocess import parse
 from lowbit.study import api
 from lowbit.study.ask import StudyRequest
@@ -87,7 +88,7 @@ def test_every_argument_of_compare_is_in_the_command(asked: list[Any], monkeypat
         "scenario": "offline", "threads": 2, "batch_size": 5, "isa": ("avx2",), "min_duration": 0.1, "rounds": 2,
         "official": True, "timing": False, "input_size": "8x8", "threshold": 0.25, "min_agreement": 80.0,
         "optimize": "size", "max_drop": 2.5, "time_limit": 60.0, "out": "s", "rules": "v2.1", "target_latency": 20.0,
-        "given": ["a, b.onnx", "c.tflite"], "epochs": 4, "trust": True,
+        "given": ["a, b.onnx", "c.tflite"], "epochs": 4, "trust": True, "train_samples": 900,
     }  # fmt: skip
     server: dict[str, Any] = {  # not offline, not official, and timed
         "scenario": "server", "target_qps": 50.0, "budget": "20m", "profile": True,
@@ -108,10 +109,13 @@ def test_every_argument_of_quantize_arrives(asked: list[Any]) -> None:
     api.quantize(
         "m.onnx", "d", "o.onnx", recipe="w4a8", preprocess="raw", weights="w.pt", rounding="nearest", range="mse",
         symmetric=False, group_size=32, ends=4, layers={"a*": "w8a8"}, calibration_samples=7, seed=3, threads=1,
-        time_limit=9.0, cache="c", trust=True,
+        time_limit=9.0, cache="c", trust=True, epochs=2, label_loss=0.3, train_samples=900, budget="2m",
+        max_memory="3GB", labels=__file__,
     )  # fmt: skip
     [request] = asked
     assert isinstance(request, QuantizeRequest)
+    assert request.training == TrainingWish(2, 0.3, 120.0, 3 * 10**9)
+    assert (request.training_samples, request.labels) == (900, Path(__file__))
     options = {"rounding": "nearest", "range": "mse", "symmetric": False, "group_size": 32, "ends": 4}
     assert {key: request.options[key] for key in options} == options
     assert request.options["overrides"] == [{"pattern": "a*", "weight_bits": 8, "activation_bits": 8}]

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from lowbit.core.adapter import RuntimeInfo, ToolchainInfo
@@ -81,6 +83,20 @@ def test_a_recipe_that_trains_is_made_when_it_is_named_or_epochs_are_given_and_a
         assert [(recipe.name, recipe.epochs) for recipe in found] == made
     with pytest.raises(BadInput, match="--epochs 2: expected a toolchain that trains, but none of maker does"):
         plan_cells([MAKER], [NATIVE], epochs=2)
+
+
+def test_what_goes_on_from_another_recipe_is_trained_where_that_one_is_made() -> None:
+    widths = [Recipe(name, 4, 4, "integer", on_request=name != "w8a8") for name in ("w8a8", "w4a4", "w2a2")]
+    trained = [replace(each, name=f"{each.name}-qat", on_request=True, epochs=3, control=each.name) for each in widths]
+    trainer = ToolchainInfo("trainer", (), None, "onnx", ("native",), (*widths, *trained))
+    for recipes, epochs, made in (
+        ((), None, ["w8a8"]),
+        ((), 2, ["w8a8", "w8a8-qat"]),
+        (("w4a4",), 2, ["w4a4", "w4a4-qat"]),
+        (("w2a2-qat",), None, ["w2a2", "w2a2-qat"]),
+    ):
+        plan = plan_cells([trainer], [NATIVE], recipes, epochs=epochs)
+        assert [build.recipe.name for build in plan.builds] == made
 
 
 def test_nothing_left_to_measure_is_bad_input() -> None:

@@ -53,7 +53,9 @@ def add_to(commands: Any) -> None:
         add(f"--{name}", type=names, metavar="A,B", help=f"only these {name}")
     add("--bits", type=widths, metavar="N,N", help="a sweep: besides these, lowbit's own wNa8 for each N from 2 to 8")
     add("--epochs", type=whole, metavar="N",
-        help="make recipes that train (int8-qat) too: N passes over the labelled calibration images")  # fmt: skip
+        help="make recipes that train too: lowbit's own wNaM-qat (N passes over the training images, no labels) and "
+        "TensorFlow's int8-qat (over the labelled calibration images)")  # fmt: skip
+    add("--train-samples", type=whole, metavar="N", help="images that wNaM-qat trains on (all there are, up to 50,000)")
     add("--given", metavar="FILE", action="append",
         help="a version of others, measured too: .onnx, .xml (OpenVINO IR) or .tflite; may be repeated")  # fmt: skip
     add("--time-limit", type=number, metavar="S", help="seconds that one build or measurement may take (3600)")

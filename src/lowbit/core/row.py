@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from lowbit.core.outcome import Status
 from lowbit.core.recipe import Claim
 from lowbit.core.sweep import Swept, full_name
+from lowbit.core.training import Training
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +49,7 @@ class Row:
     - load_s, import_s: seconds to open the file, and to import the runtime
     - build_s: seconds to make the file, without imports and calibration
     - calibration_s: seconds spent on calibration; None where the recipe needs none
+    - training: how our own engine's training went; None where it did not train
     - int8_share: share of multiply-accumulates that ran as integers
     - host_id: the machine's digest
     - artifact: path of the main file within the study
@@ -103,6 +105,7 @@ class Row:
     import_s: float | None = None
     build_s: float | None = None
     calibration_s: float | None = None
+    training: Training | None = None
     int8_share: float | None = None
     host_id: str
     artifact: str | None = None
@@ -124,4 +127,5 @@ class Row:
         return self.claim == "float" and self.weight_bits == self.activation_bits == 32
 
 
-COLUMNS: tuple[str, ...] = tuple(field.name for field in fields(Row))
+COLUMNS: tuple[str, ...] = tuple(field.name for field in fields(Row) if field.name != "training")
+"""The fields that are one value each, or a list of words: what a table can hold."""

@@ -28,6 +28,7 @@ class Options:
     recipes: tuple[str, ...] | None = None
     bits: tuple[int, ...] | None = None
     epochs: int | None = None
+    train_samples: int | None = None
     given: tuple[str, ...] | None = None
     runtimes: tuple[str, ...] | None = None
     scenario: tuple[Scenario, ...] | None = None

@@ -5,6 +5,7 @@ from math import inf
 
 from lowbit.core.errors import BadInput
 
+MOST_TRAINED = 50_000  # pictures to train on, unless more are asked for: they are decoded to disk
 FEWEST_PICTURES = 20  # to train on, the held-out ones included
 
 

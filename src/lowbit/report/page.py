@@ -19,6 +19,7 @@ from lowbit.report.sweep_plot import sweep_section
 from lowbit.report.swept_plot import swept_section
 from lowbit.report.time_section import time_section
 from lowbit.report.tips import tips
+from lowbit.report.training_section import training_section
 
 
 def page(report: Report) -> str:
@@ -39,6 +40,7 @@ def page(report: Report) -> str:
         pareto=pareto(report, marks),
         speed=speed(report, marks),
         losses=losses(report, marks),
+        training=training_section(report, marks),
         time=time_section(report),
         swept=swept_section(report, marks),
         sweep=sweep_section(report, marks),

@@ -162,7 +162,7 @@ def _points(
             role="img",
             aria_label=spoken(row, report),
         )
-        drawn.append(_at(f"{plane.x(value):.2f}%", plane.y(number), shape))
+        drawn.append(at(f"{plane.x(value):.2f}%", plane.y(number), shape))
     return drawn
 
 
@@ -176,14 +176,14 @@ def _names(
             last = max(of_line, key=plane.values.index)
             ends.append((plane.y(of_line[last]), plane.x(last), line))
     ends.sort(key=lambda end: end[0])
-    heights = _apart([y for y, _, _ in ends])
+    heights = apart([y for y, _, _ in ends])
     return [
-        _at(f"{x:.2f}%", y, el("text", line.recipe, class_=f"end {marks.colour(line.runtime)}", x=9, y=4))
+        at(f"{x:.2f}%", y, el("text", line.recipe, class_=f"end {marks.colour(line.runtime)}", x=9, y=4))
         for y, (_, x, line) in zip(heights, ends, strict=True)
     ]
 
 
-def _apart(heights: Sequence[float]) -> list[float]:
+def apart(heights: Sequence[float]) -> list[float]:
     """Rising `heights`, moved down where two are too close, and then up again from the bottom of the plot."""
     moved: list[float] = []
     for height in heights:
@@ -194,6 +194,6 @@ def _apart(heights: Sequence[float]) -> list[float]:
     return moved
 
 
-def _at(x: str, y: float, drawing: Markup) -> Markup:
+def at(x: str, y: float, drawing: Markup) -> Markup:
     """`drawing`, made around (0, 0), at its place: a nested svg, since a transform cannot move by percent."""
     return el("svg", drawing, x=x, y=y, width=1, height=1, overflow="visible")

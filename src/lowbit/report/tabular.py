@@ -1,16 +1,19 @@
-"""Rows for programs: CSV text and plain dicts, with exactly the columns of `core.row.COLUMNS`."""
+"""Rows for programs: CSV text with exactly the columns of `core.row.COLUMNS`, and plain dicts, with `training` too."""
 
 import csv
 import io
 from collections.abc import Sequence
 from typing import Any
 
+from lowbit.core.codec import to_plain
 from lowbit.core.row import COLUMNS, Row
 
 
 def to_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """One dict a row, in column order; absent values are None, notes a list."""
-    return [{name: _listed(getattr(row, name)) for name in COLUMNS} for row in rows]
+    """One dict a row, in column order, and the curve of its training; absent values are None, notes a list."""
+    return [
+        {**{name: _listed(getattr(row, name)) for name in COLUMNS}, "training": to_plain(row.training)} for row in rows
+    ]
 
 
 def to_csv(rows: Sequence[Row]) -> str:

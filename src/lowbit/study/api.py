@@ -37,6 +37,7 @@ def compare(
     recipes: Sequence[str] = (),
     bits: Sequence[int] = (),
     epochs: int | None = None,
+    train_samples: int | None = None,
     given: str | Path | Sequence[str | Path] = (),
     runtimes: Sequence[str] = (),
     scenario: Scenario | Sequence[Scenario] = "single-stream",
@@ -82,8 +83,9 @@ def compare(
     - toolchains, runtimes: names; empty: all that are installed
     - recipes: names; empty: all of these toolchains that are not made on request only
     - bits: widths N of weights for which lowbit's own recipe wNa8 is added
-    - epochs: how often recipes that train (int8-qat) see the labelled calibration images; they are then made without
-      being named. None: as often as each says itself, where it is named
+    - epochs: make recipes that train too, each beside its control: our own engine's (w4a4-qat …) pass so often over the
+      training images, without labels, TensorFlow's (int8-qat) over the labelled calibration images
+    - train_samples: how many images our own engine trains on, the held-out ones included; None: all, up to 50,000
     - given: files that somebody else made of the model, .onnx, .xml (OpenVINO IR) or .tflite, quantized or float; each
       is measured in every runtime that reads it, in rows named given/STEM
     - scenario: MLPerf LoadGen's scenario. This and the next three take one value or a list: a sweep, whose rows are
@@ -128,6 +130,7 @@ def compare(
         recipes=recipes,
         bits=bits,
         epochs=epochs,
+        train_samples=train_samples,
         given=given,
         runtimes=runtimes,
         scenario=scenario,

@@ -9,6 +9,7 @@ from lowbit.core.errors import BadInput
 from lowbit.core.figures import Optimize
 from lowbit.core.preprocess import Preprocess
 from lowbit.core.settings import MULTI_STREAM_SAMPLES, Among, Round, Scenario, Settings
+from lowbit.core.training import FEWEST_PICTURES, MOST_TRAINED
 from lowbit.measure.rules import ROUNDS
 
 _MOST_CALIBRATION = 1_000_000
@@ -77,6 +78,7 @@ class StudyRequest:
     - profile: whether every cell that is timed is profiled too
     - epochs: how often recipes that train do so, which are then made without being named; None: as each says itself
     - trust: whether code that a model file brings along may run
+    - train_samples: how many images our own engine trains on at most, the held-out ones included
     """
 
     model: str
@@ -107,6 +109,7 @@ class StudyRequest:
     profile: bool = False
     epochs: int | None = None
     trust: bool = False
+    train_samples: int = MOST_TRAINED
 
     def __post_init__(self) -> None:
         settings = self.settings
@@ -132,6 +135,10 @@ class StudyRequest:
             "widths of weights from 2 to 8, each of them once",
         )
         _check(self.epochs is None or self.epochs >= 1, "--epochs", self.epochs, "1 or more, or leave it out")
+        _check(
+            self.train_samples >= FEWEST_PICTURES, "--train-samples", self.train_samples,
+            f"at least {FEWEST_PICTURES}, or leave it out",
+        )  # fmt: skip
         _check(settings.seed >= 0, "--seed", settings.seed, "0 or more")
         _check(settings.rounds >= 0, "--rounds", settings.rounds, "1 or more, or 0 where nothing is timed")
         _check(0 < settings.min_duration_s < inf, "--min-duration", settings.min_duration_s, "seconds above 0")

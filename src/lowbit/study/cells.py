@@ -62,8 +62,8 @@ def plan_cells(
     - recipes: only these are planned, in the toolchains' own order; empty: all that are not made on request only
     - swept: recipes of our own engine that are planned in addition
     - given: recipe of the toolchain `given` → the user's file. All of them are planned, whatever `recipes` says.
-    - epochs: how often recipes that train do so; they are planned then, whatever `recipes` says. None: as often as
-      each says itself, and only where it is named.
+    - epochs: how often recipes that train do so; they are planned then, whatever `recipes` says, but for those that go
+      on from a recipe that is not planned itself. None: as often as each says itself, and only where it is named.
 
     A recipe's control is planned with it. Raises BadInput for an unknown recipe, for a given file that no runtime
     reads, and where no runtime reads anything that would be made.
@@ -99,8 +99,11 @@ def plan_cells(
             or not (recipes or recipe.on_request)
             or (info.name == OWN and recipe.name in swept)
             or info.name == GIVEN
-            or (epochs is not None and recipe.epochs is not None)
         ]
+        if epochs is not None:
+            wanted += [
+                recipe for recipe in info.recipes if recipe.epochs is not None and _follows(recipe, info, wanted)
+            ]
         controls = {recipe.control for recipe in wanted}
         wanted = [recipe for recipe in info.recipes if recipe in wanted or recipe.name in controls]
         for recipe in wanted:
@@ -123,6 +126,12 @@ def plan_cells(
         )
     kept = tuple(build for build in builds if build.runtimes)
     return CellsPlan(kept, present, missing, tuple(impossible), {info.name: info for info in runtimes})
+
+
+def _follows(recipe: Recipe, info: ToolchainInfo, wanted: Sequence[Recipe]) -> bool:
+    """Whether a recipe that trains is made because others are: its control trains too, or is among the `wanted`."""
+    controls = [each for each in info.recipes if each.name == recipe.control]
+    return all(each.epochs is not None or each in wanted for each in controls)
 
 
 def _trained(info: ToolchainInfo, epochs: int | None) -> ToolchainInfo:

@@ -64,7 +64,9 @@ def measured(store: Store, request: StudyRequest, plan: CellsPlan, listener: Lis
     """The result of all stages, in a locked study. It is not saved as a whole yet."""
     begun = time.monotonic()
     executor = LocalExecutor(store.folder, request.time_limit_s, request.settings.threads, listener)
-    work = Work(request.inputs, store, executor)
+    trains = any(build.toolchain.name == OWN and build.recipe.epochs is not None for build in plan.builds)
+    asked = replace(request.inputs, training_samples=request.train_samples) if trains else request.inputs
+    work = Work(asked, store, executor)
     inputs = prepare(work, request)
     cells = stages.make(work, inputs, plan, request.all_settings)
     if not inputs.model.random_weights:  # with random weights no prediction is right or wrong

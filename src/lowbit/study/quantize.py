@@ -22,7 +22,7 @@ from lowbit.core.preprocess import Preprocess
 from lowbit.core.progress import BuildProgress
 from lowbit.core.recipe import Recipe
 from lowbit.core.samples import Samples
-from lowbit.core.training import FEWEST_PICTURES, TrainingProgress, TrainingWish
+from lowbit.core.training import FEWEST_PICTURES, MOST_TRAINED, TrainingProgress, TrainingWish
 from lowbit.core.verified import Verified
 from lowbit.data.cache import open_samples
 from lowbit.data.datasets import open_dataset
@@ -45,7 +45,6 @@ MANIFEST_ENDING, PLAN_ENDING = (
     ".plan.json",
 )  # appended to the full name of the file that they describe
 _TARGET_OF = {target.format.main_suffix: target for target in TARGETS}  # ending of the output file → target
-MOST_TRAINED = 50_000  # pictures, unless more are asked for: they are decoded to disk
 _FEWEST = 2  # pictures: a range needs more than one
 _FOR_A_PLAN = 2  # pictures to decode where only their shape is needed
 

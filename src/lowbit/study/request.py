@@ -10,7 +10,7 @@ from lowbit.core.errors import BadInput
 from lowbit.core.figures import Optimize
 from lowbit.core.preprocess import Preprocess
 from lowbit.core.settings import Among, Round, Scenario, Settings
-from lowbit.core.training import TrainingWish
+from lowbit.core.training import MOST_TRAINED, TrainingWish
 from lowbit.data.declare import PRESETS
 from lowbit.data.preprocess import parse
 from lowbit.measure.host import facts
@@ -20,7 +20,7 @@ from lowbit.study.about_model import fetch, own_preprocess
 from lowbit.study.ask import StudyRequest
 from lowbit.study.execute.local import Listener
 from lowbit.study.pace import seconds_of
-from lowbit.study.quantize import MOST_TRAINED, QuantizeRequest
+from lowbit.study.quantize import QuantizeRequest
 from lowbit.study.sweep import listed, one_or_all, sweep
 
 
@@ -43,6 +43,7 @@ def compare_request(
     recipes: Sequence[str] = (),
     bits: Sequence[int] = (),
     epochs: int | None = None,
+    train_samples: int | None = None,
     given: str | Path | Sequence[str | Path] = (),
     runtimes: Sequence[str] = (),
     scenario: Scenario | Sequence[Scenario] = "single-stream",
@@ -93,6 +94,7 @@ def compare_request(
         "recipes": recipes,
         "bits": bits,
         "epochs": epochs,
+        "train_samples": train_samples,
         "given": files,
         "runtimes": runtimes,
         "scenario": one_or_all(scenarios),
@@ -141,6 +143,7 @@ def compare_request(
         recipes=recipes,
         bits=bits,
         epochs=epochs,
+        train_samples=MOST_TRAINED if train_samples is None else train_samples,
         given=tuple(map(Path, files)),
         runtimes=runtimes,
         settings=settings[0],

@@ -9,7 +9,7 @@ import numpy as np
 
 from lowbit.core.artifact import Manifest
 from lowbit.core.cell import Build, Cell, Failure, Outcome
-from lowbit.core.codec import from_plain, load_json
+from lowbit.core.codec import from_plain, load_json, to_plain
 from lowbit.core.figures import rate
 from lowbit.core.outcome import Accuracy, Executed, Timing
 from lowbit.core.row import Row
@@ -259,6 +259,7 @@ def _of_manifest(manifest: Manifest) -> dict[str, object]:
         "size_bytes": manifest.size_bytes,
         "build_s": manifest.build_s,
         "calibration_s": manifest.calibration_s,
+        "training": to_plain(manifest.training),
     }
 
 

@@ -1,7 +1,7 @@
 """Our own engine: any width from 8 to 2 bits, as ONNX, OpenVINO IR or LiteRT files.
 
 Recipes are named wNaM for weights of N bits and activations of M bits; `-ir` or `-tflite` is appended for the other
-formats.
+formats, `-qat` where training follows the closed form.
 """
 
 import fnmatch
@@ -38,6 +38,7 @@ _ACTIVATIONS = (8, 7, 6, 5, 4, 3, 2, 16)
 _SAFE = 64  # of code − zero_point: 2 · 255 · 64 < 2¹⁵
 _WHY = "this CPU has no int8 dot product, and its sums of u8 × s8 products saturate in 16 bits"
 _USUAL = ("w8a8", "w4a8", "w4a4", "w8a8-tflite")
+_EPOCHS = 3  # of `-qat` recipes, where --epochs does not say otherwise
 _TRAINING = tuple(field.name for field in fields(TrainingWish) if field.name != "epochs")
 
 
@@ -85,14 +86,28 @@ def _recipe(weights: int, activations: int, target: Target) -> Recipe:
     )  # fmt: skip
 
 
+def _trained_recipe(recipe: Recipe) -> Recipe:
+    """The same widths, trained on from the closed form."""
+    return replace(
+        recipe,
+        name=f"{recipe.name}-qat",
+        on_request=True,
+        series=f"{recipe.series}-qat",
+        epochs=_EPOCHS,
+        control=recipe.name,
+    )
+
+
+_CLOSED_FORM = tuple(_recipe(w, a, target) for target in TARGETS for w in _WEIGHTS for a in _ACTIVATIONS)
+
 INFO = ToolchainInfo(
     name="lowbit",
     packages=("torch", "numpy", "onnx", "onnx-ir"),
     extra="torch",
     makes="onnx",
     made_for=("onnxruntime", "openvino"),
-    recipes=tuple(_recipe(w, a, target) for target in TARGETS for w in _WEIGHTS for a in _ACTIVATIONS),
-    families=tuple(f"wNaM{target.ending}" for target in TARGETS),
+    recipes=tuple(each for recipe in _CLOSED_FORM for each in (recipe, _trained_recipe(recipe))),
+    families=tuple(f"wNaM{target.ending}{qat}" for target in TARGETS for qat in ("", "-qat")),
 )
 
 
@@ -132,12 +147,19 @@ def build(request: BuildRequest) -> Built:
 
 
 def _closed_form(
-    graph: "ir.Model", plan: "QuantPlan", request: BuildRequest, targets: dict[str, Floats] | None = None
+    graph: "ir.Model",
+    plan: "QuantPlan",
+    request: BuildRequest,
+    targets: dict[str, Floats] | None = None,
+    most: int | None = None,
 ) -> "QuantizedModel":
+    """`most`: how many calibration images may be used, the first ones; None: all."""
     from lowbit.quant import engine
     from lowbit.quant.ranges.observe import Images
 
-    images = Images(len(request.calibration), lambda size: batches(request.calibration, request.preprocess, size))
+    every = request.calibration
+    some = replace(every, images=every.images[:most], labels=every.labels[:most])
+    images = Images(len(some), lambda size: batches(some, request.preprocess, size))
     return engine.quantize(
         graph, plan, images, seed=request.seed, scratch=request.cache, progress=request.progress, targets=targets
     )
@@ -163,7 +185,8 @@ def _trained(
         begun = folder / "closed-form"
         if not begun.exists():
             targets: dict[str, Floats] = {}
-            begin = _closed_form(graph, plan, request, targets)
+            # Pictures that the closed form was fitted to would praise it, and no training.
+            begin = _closed_form(graph, plan, request, targets, most=pictures.count)
             with aside(folder / "targets.npz") as path:
                 np.savez(path, allow_pickle=False, **targets)
             save_quantized(begin, begun)

@@ -26,7 +26,8 @@ from lowbit.training.pictures import Batch, Pictures
 from lowbit.training.rates import optimizer, rate
 from lowbit.training.student import Student, Targets
 
-BATCH = 64
+_BATCHES = (64, 32, 16, 8)  # the largest with which there are steps enough
+_STEPS = 300
 _POINTS = 16  # looks at the held-out pictures, the end among them
 _HELD_AT_A_TIME = 100
 _ATTEMPTS = 3  # at a smaller rate, after a loss that is no number
@@ -99,7 +100,7 @@ class _Trainer:
             pictures.look(self._teacher.scores)
             self._values = watched(self._teacher, next(pictures.held(2)).images)
             self._power = self._mean_power()
-        self._batch = min(BATCH, pictures.count)
+        self._batch = min(_batch(wish.epochs * pictures.count), pictures.count)
         self._cost: Cost = cost_of(self._student, self._teacher, pictures.batch(0, self._batch), self._loss, allowed)
         self._optimizer = optimizer(self._student, self._teacher, next(pictures.held(_HELD_AT_A_TIME)).images)
         self._state = _State(self._steps())
@@ -272,3 +273,8 @@ class _Trainer:
                 scores, _ = self._said(self._teacher, batch.images)
                 right += int((answers_of(scores) == batch.answers).sum())
         return right / self._pictures.held_out if labelled else None
+
+
+def _batch(images: int) -> int:
+    """Pictures a step: few where there are few, since a step moves codes only so far; as many gain as much."""
+    return next((size for size in _BATCHES if images // size >= _STEPS), _BATCHES[-1])
