@@ -132,8 +132,8 @@ def test_the_held_out_loss_falls_and_the_file_is_its_best_moment(case: Case, tmp
     assert found.gained
     losses = [point.loss for point in found.points]
     assert losses[found.best] == min(losses) < 0.9 * losses[0]
-    assert (found.images, found.held_out, found.batch, found.at_a_time) == (1213, 134, 8, 8)
-    assert (found.points[0].images, found.points[-1].images) == (0, 3 * 151 * 8)
+    assert (found.images, found.held_out, found.batch, found.at_a_time) == (1213, 134, 16, 16)
+    assert (found.points[0].images, found.points[-1].images) == (0, 3 * 75 * 16)
     held = torch.from_numpy(to_input(case.samples.images[1213:], PREPROCESS))
     with torch.no_grad():
         answers, wanted = (runner.scores(held).argmax(1) for runner in (simulator(model), float_runner(model.graph)))
@@ -150,8 +150,7 @@ def test_the_held_out_loss_falls_and_the_file_is_its_best_moment(case: Case, tmp
 def test_a_training_that_gains_nothing_leaves_the_closed_form(
     case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rates, "_OF_WEIGHTS", 40.0)
-    monkeypatch.setattr(rates, "_OF_SCALES", 1.0)
+    monkeypatch.setattr(rates, "_OF_WEIGHTS", 1e9)
     model, found = case.train(tmp_path)
     assert not found.gained
     assert_equal(model, case.model)
@@ -159,6 +158,16 @@ def test_a_training_that_gains_nothing_leaves_the_closed_form(
 
 def test_equal_seeds_give_equal_files(case: Case, tmp_path: Path) -> None:
     assert_equal(case.train(tmp_path / "a")[0], case.train(tmp_path / "b")[0])
+
+
+def test_a_rate_that_is_too_high_is_halved_until_it_gains(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rates, "_OF_WEIGHTS", 1.0)
+    _, found = case.train(tmp_path)
+    losses = [point.loss for point in found.points]
+    assert max(losses) > 1.05 * losses[0]
+    assert found.gained
 
 
 class KilledError(Exception):
@@ -195,8 +204,8 @@ def test_gradients_are_added_up_where_memory_is_short(case: Case, tmp_path: Path
     )
     few = int(cost._BESIDE * parameters * 1.2 + 3 * cost._PASSING * bytes_a_picture)
     parts, after = case.train(tmp_path / "parts", 1, allowed=few)
-    assert after.batch == 8
-    assert 1 <= after.at_a_time < 8
+    assert after.batch == found.batch == found.at_a_time
+    assert 1 <= after.at_a_time < found.at_a_time
     np.testing.assert_allclose([p.loss for p in after.points], [p.loss for p in found.points], 0.02)
     same = [np.mean(a == arrays_of(parts)[name]) for name, a in arrays_of(whole).items() if name.endswith("codes")]
     assert np.mean(same) > 0.98
@@ -221,7 +230,7 @@ def test_a_loss_that_is_no_number(case: Case, tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(training._Trainer, "_loss", loss)
     if times > 3:
-        with pytest.raises(UnsupportedError, match="after 232 images the loss is no number, at an eighth of the rate"):
+        with pytest.raises(UnsupportedError, match="after 464 images the loss is no number, at an eighth of the rate"):
             case.train(tmp_path)
         assert (tmp_path / "state.pt").exists(), "what there was is kept"
         return

@@ -27,7 +27,8 @@ from lowbit.training.rates import optimizer, rate
 from lowbit.training.student import Student, Targets
 
 _BATCHES = (64, 32, 16, 8)  # the largest with which there are steps enough
-_STEPS = 300
+_STEPS = 150
+_WORSE = 1.05  # times the best held-out loss: from there training goes back to the best moment, at half the rate
 _POINTS = 16  # looks at the held-out pictures, the end among them
 _HELD_AT_A_TIME = 100
 _ATTEMPTS = 3  # at a smaller rate, after a loss that is no number
@@ -44,6 +45,7 @@ class _State:
     - step: how many are done
     - points, best: as in `Training`
     - attempts: how often the loss was no number
+    - halved: how often training went back to its best moment, at half the rate
     - seconds: of earlier processes, and of this one until the last point
     - step_s: seconds of the steps since the latest point
     """
@@ -53,6 +55,7 @@ class _State:
     points: list[TrainingPoint] = field(default_factory=list)
     best: int = 0
     attempts: int = 0
+    halved: int = 0
     seconds: float = 0.0
     step_s: list[float] = field(default_factory=list)
 
@@ -172,7 +175,7 @@ class _Trainer:
             if not math.isfinite(total):
                 return total
             loss.backward()  # type: ignore[no-untyped-call]
-        factor = rate(step, self._state.steps) / 2**self._state.attempts
+        factor = rate(step, self._state.steps) / 2 ** (self._state.attempts + self._state.halved)
         for group in self._optimizer.param_groups:
             group["lr"] = group["base"] * factor
         self._optimizer.step()
@@ -219,10 +222,14 @@ class _Trainer:
         seen = state.step * self._batch
         point = TrainingPoint(state.seconds, seen, loss / count, same / count, right / count if labelled else None)
         state.points.append(point)
-        if loss / count < state.points[state.best].loss:
+        best = state.points[state.best].loss
+        if loss / count < best or len(state.points) == 1:
             state.best = len(state.points) - 1
             with aside(self._folder / _BEST) as file:
                 torch.save([parameter.detach() for parameter in self._student.parameters()], file)
+        elif loss / count > _WORSE * best:
+            state.halved += 1
+            self._set(torch.load(self._folder / _BEST))
         with aside(self._folder / _STATE) as file:
             torch.save(
                 {
