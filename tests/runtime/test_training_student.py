@@ -13,7 +13,7 @@ from lowbit.quant.engine import quantize, simulator
 from lowbit.quant.formats import Floats
 from lowbit.quant.model import QuantizedModel
 from lowbit.quant.plan.files import plan_for
-from lowbit.training.fake import fixed, learned
+from lowbit.training.fake import fine, fixed, learned
 from lowbit.training.student import Student
 from tests.quantized import REDUCED
 from tests.runtime.networks import Network, conv, exported, head, images, node, pictures, residual, small
@@ -149,3 +149,10 @@ def test_gradients_are_those_of_the_definition(scale: float, low: int, high: int
     (z * weights).sum().backward()  # type: ignore[no-untyped-call]
     torch.testing.assert_close(z, y.detach())
     torch.testing.assert_close(other.grad, ours[0].grad)
+    last = x.clone().requires_grad_()
+    many = fine(last, float(logarithm.exp()), low, high)
+    (many * weights).sum().backward()  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(many, z)
+    between = (codes > low) & (codes < high)
+    assert last.grad is not None
+    torch.testing.assert_close(last.grad, torch.where(between, weights, 0.0))

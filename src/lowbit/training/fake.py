@@ -23,6 +23,19 @@ class _Fixed(torch.autograd.Function):
         return _within(grads[0], ctx.saved_tensors[0], *ctx.limits), None, None, None
 
 
+class _Fine(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, scale: float, low: float, high: float) -> torch.Tensor:
+        y = (x / scale).round_().clamp_(low, high).mul_(scale)
+        ctx.save_for_backward(y)
+        ctx.limits = low * scale, high * scale
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        return _within(grads[0], ctx.saved_tensors[0], *ctx.limits), None, None, None
+
+
 class _Learned(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, log_scale: torch.Tensor, low: float, high: float) -> torch.Tensor:
@@ -45,6 +58,14 @@ def fixed(x: torch.Tensor, scale: float, low: float, high: float) -> torch.Tenso
     The gradient passes unchanged where x is within the limits (Bengio et al. 2013, the straight-through estimator).
     """
     return _Fixed.apply(x, scale, low, high)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def fine(x: torch.Tensor, scale: float, low: float, high: float) -> torch.Tensor:
+    """The same where there are many codes: no gradient passes at the lowest and the highest code either.
+
+    So nothing but the result is kept for the backward pass, which what reads it keeps anyway.
+    """
+    return _Fine.apply(x, scale, low, high)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def learned(x: torch.Tensor, log_scale: torch.Tensor, low: float, high: float) -> torch.Tensor:

@@ -20,7 +20,7 @@ from lowbit.quant.model import QTensor, QuantizedModel
 from lowbit.quant.plan.plan import Role, TensorPlan
 from lowbit.quant.simulate import Env, Simulator, channels_last
 from lowbit.quant.walk import layer_calls
-from lowbit.training.fake import fixed, learned
+from lowbit.training.fake import fine, fixed, learned
 
 _NARROW = 8  # bits: below, scales of activations learn; from there on they stay as calibration found them
 _SLACK = 0.3  # steps: how far from its code a weight begins at most
@@ -162,7 +162,8 @@ class Student(Simulator):
         low, high = qparams.format.lowest - zero_point, qparams.format.highest - zero_point
         group = self._groups.get((role, name))
         if group is None:
-            return fixed(x, float(qparams.scale), low, high)
+            of_codes = fixed if qparams.format.bits < _NARROW else fine
+            return of_codes(x, float(qparams.scale), low, high)
         return learned(x, self.scales[group], low, high)
 
     def _call(self, node: fx.Node, env: Env) -> Any:
