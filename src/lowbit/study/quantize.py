@@ -325,7 +325,7 @@ def _working(
 @contextmanager
 def _place(request: QuantizeRequest, structure_only: bool) -> Iterator[Path]:
     """The folder to work in. A training that is killed goes on, so that its folder, beside the file, outlives the
-    command until the file is written; unless it is the input that is bad.
+    command until the file is written; unless the input turns out to be bad before training has begun.
     """
     if request.cache is not None or request.training is None or structure_only or request.out is None:
         with working_folder(request.cache) as folder:
@@ -336,7 +336,7 @@ def _place(request: QuantizeRequest, structure_only: bool) -> Iterator[Path]:
     try:
         yield folder
     except BadInput:
-        if is_new:
+        if is_new and not any(folder.glob("cache/builds/*-training")):
             shutil.rmtree(folder, ignore_errors=True)
         raise
     shutil.rmtree(folder)

@@ -12,7 +12,7 @@ from lowbit.core.errors import BadInput, DamagedFile
 from lowbit.core.figure import Claim, Source
 from lowbit.core.files import write_text
 from lowbit.core.outcome import Executed
-from lowbit.core.row import Row
+from lowbit.core.row import COLUMNS, Row
 from lowbit.core.study import Report, RunReport, SectionReport
 from lowbit.report.notebook import notebook_html
 from lowbit.report.page import page
@@ -56,7 +56,7 @@ class StudyResult:
             import pandas
         except ImportError as error:
             raise BadInput("to_frame() needs pandas, which is not installed: pip install 'lowbit[all]'") from error
-        return pandas.DataFrame(to_json(self.rows))
+        return pandas.DataFrame(to_json(self.rows), columns=list(COLUMNS))
 
     def _repr_html_(self) -> str:
         return notebook_html(self.report)
