@@ -52,7 +52,7 @@ def test_from_python(tmp_path: Path) -> None:
     assert training is not None
     assert training.gained
     assert training.images + training.held_out == 80
-    assert training.wish.max_memory == 2 * 10**9
+    assert training.options.max_memory == 2 * 10**9
     assert abs(made.manifest.size_bytes - plain.manifest.size_bytes) < 0.01 * plain.manifest.size_bytes
 
 

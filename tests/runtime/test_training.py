@@ -14,17 +14,16 @@ from torch import nn
 
 from lowbit.core.errors import BadInput, UnsupportedError
 from lowbit.core.samples import Samples
-from lowbit.core.training import Training, TrainingWish
+from lowbit.core.training import Training, TrainingOptions
 from lowbit.data.preprocess import to_input
 from lowbit.quant.engine import float_runner, quantize, simulator
 from lowbit.quant.formats import Floats
 from lowbit.quant.model import QuantizedModel
 from lowbit.quant.plan.files import plan_for
 from lowbit.training import cost, rates
-from lowbit.training import train as training
-from lowbit.training.loss import watched
+from lowbit.training.loss import feature_maps
 from lowbit.training.pictures import Pictures
-from lowbit.training.train import train
+from lowbit.training.train import Trainer
 from tests.quantized import REDUCED
 from tests.runtime.digits import PREPROCESS, digits
 from tests.runtime.networks import Network, conv, images, node, residual
@@ -95,14 +94,17 @@ class Case:
     def pictures(self, *, labels: bool = False) -> Pictures:
         return Pictures(self.samples, PREPROCESS, self.answers if labels else None, 0)
 
-    def train(
-        self, folder: Path, epochs: int = 3, *, labels: bool = False, allowed: int = MUCH
-    ) -> tuple[QuantizedModel, Training]:
-        wish = TrainingWish(epochs, label_loss=0.2 if labels else 0.0)
-        pictures = self.pictures(labels=labels)
-        return train(
-            self.model, self.targets, pictures, wish, folder=folder, allowed=allowed, probabilities=self.probabilities
-        )
+    def trainer(
+        self, folder: Path, epochs: int = 3, *, labels: bool = False, allowed: int = MUCH, kind: type[Trainer] = Trainer
+    ) -> Trainer:
+        options, pictures = TrainingOptions(epochs, label_loss=0.2 if labels else 0.0), self.pictures(labels=labels)
+        return kind(
+            self.model, self.targets, pictures, options, folder=folder, allowed=allowed,
+            probabilities=self.probabilities,
+        )  # fmt: skip
+
+    def train(self, folder: Path, epochs: int = 3, **others: Any) -> tuple[QuantizedModel, Training]:
+        return self.trainer(folder, epochs, **others).run()
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +182,7 @@ def test_a_training_that_was_cut_off_ends_as_one_that_was_not(case: Case, tmp_pa
     whole, found = case.train(tmp_path / "whole")
     steps = 0
 
-    class Cut(training._Trainer):
+    class Cut(Trainer):
         def _take_step(self, step: int) -> float:
             nonlocal steps
             if steps == at:
@@ -188,9 +190,8 @@ def test_a_training_that_was_cut_off_ends_as_one_that_was_not(case: Case, tmp_pa
             steps += 1
             return super()._take_step(step)
 
-    wish = TrainingWish(3)
     with pytest.raises(KilledError):
-        Cut(case.model, case.targets, case.pictures(), wish, tmp_path / "cut", MUCH, False, lambda _: None).run()
+        case.trainer(tmp_path / "cut", kind=Cut).run()
     again, after = case.train(tmp_path / "cut")
     assert_equal(again, whole)
     assert [point.loss for point in after.points] == [point.loss for point in found.points]
@@ -217,9 +218,9 @@ def test_gradients_are_added_up_where_memory_is_short(case: Case, tmp_path: Path
 
 @pytest.mark.parametrize("times", [1, 3, 4])
 def test_a_loss_that_is_no_number(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
-    left, real = times, training._Trainer._loss
+    left, real = times, Trainer._loss
 
-    def loss(self: training._Trainer, batch: Any) -> torch.Tensor:
+    def loss(self: Trainer, batch: Any) -> torch.Tensor:
         nonlocal left
         found = real(self, batch)
         state = getattr(self, "_state", None)  # not there yet while the cost of a step is found out
@@ -228,7 +229,7 @@ def test_a_loss_that_is_no_number(case: Case, tmp_path: Path, monkeypatch: pytes
             return found * math.nan
         return found
 
-    monkeypatch.setattr(training._Trainer, "_loss", loss)
+    monkeypatch.setattr(Trainer, "_loss", loss)
     if times > 3:
         with pytest.raises(UnsupportedError, match="after 464 images the loss is no number, at an eighth of the rate"):
             case.train(tmp_path)
@@ -240,10 +241,11 @@ def test_a_loss_that_is_no_number(case: Case, tmp_path: Path, monkeypatch: pytes
 
 
 def test_a_budget_makes_it_shorter(case: Case, tmp_path: Path) -> None:
-    wish = TrainingWish(1000, budget_s=3.0)
-    _, found = train(case.model, case.targets, case.pictures(), wish, folder=tmp_path, allowed=MUCH)
-    assert 0 < found.points[-1].images < 1000 * 1152
-    assert found.points[-1].seconds < 12
+    options = TrainingOptions(1000, budget_s=3.0)
+    trainer = Trainer(case.model, case.targets, case.pictures(), options, folder=tmp_path, allowed=MUCH)
+    assert trainer._state.steps * trainer._cost.step_s <= 3.0
+    _, found = trainer.run()
+    assert found.points[-1].images == trainer._state.steps * found.batch < 1000 * 1152
 
 
 def test_held_out_pictures_are_never_trained_on(case: Case) -> None:
@@ -260,8 +262,13 @@ def test_pictures_are_mirrored_only_where_that_leaves_the_answers_alone(case: Ca
     """A network that asks which half has more ink answers otherwise in a mirror; one that adds up does not."""
     pictures, columns = case.pictures(), torch.linspace(-1, 1, 8) if leaning else torch.ones(8)
     middle = 0.0 if leaning else 18.0
-    pictures.look(lambda x: torch.stack([ink := (x * columns).sum((1, 2, 3)) - middle, -ink], 1))
+    pictures.look(lambda x: (x * columns).sum((1, 2, 3)) > middle)
     assert pictures.mirrored == (not leaning)
+
+
+def test_a_network_of_one_output_says_by_its_threshold_whether_pictures_are_mirrored(tmp_path: Path) -> None:
+    """Many digits from 5 on are no such digits in a mirror, and the other way round."""
+    assert not Case(tmp_path, "one-output").trainer(tmp_path / "t")._pictures.mirrored
 
 
 def test_pictures_that_may_not_be_changed_are_not(case: Case) -> None:
@@ -288,4 +295,4 @@ def test_other_ends_than_logits(tmp_path: Path, ending: Ending, labels: bool) ->
 def test_where_feature_maps_are_compared(tmp_path: Path) -> None:
     """The last ones of each size, at which nothing runs beside them."""
     model = residual().prepared(tmp_path)
-    assert watched(float_runner(model), torch.zeros(2, 3, 10, 10)) == ("ra", "r5")
+    assert feature_maps(float_runner(model), torch.zeros(2, 3, 10, 10)) == ("ra", "r5")

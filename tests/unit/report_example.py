@@ -11,7 +11,7 @@ from lowbit.core.row import Row
 from lowbit.core.settings import MULTI_STREAM_SAMPLES, Scenario, Settings
 from lowbit.core.study import Choice, Reference, Report
 from lowbit.core.sweep import swept_in
-from lowbit.core.training import Training, TrainingPoint, TrainingWish
+from lowbit.core.training import Training, TrainingOptions, TrainingPoint
 
 N_SAMPLES = 10_000
 FLOAT_CORRECT = 9173
@@ -248,7 +248,7 @@ def trained() -> Report:
         TrainingPoint(30.0, 640, 0.25, 0.902, 0.88),
         TrainingPoint(60.0, 1280, 0.3, 0.9, 0.87),
     )
-    training = Training(TrainingWish(2, label_loss=0.2), 640, 64, 32, 32, points, 1, 0.9, 0.3, 0.2, 3000, 1000)
+    training = Training(TrainingOptions(2, label_loss=0.2), 640, 64, 32, 32, points, 1, 0.9, 0.3, 0.2, 3000, 1000)
     whole = report()
     found = (replace(row, training=training) if row.recipe == "int8-static" else row for row in whole.rows)
     return replace(whole, rows=tuple(found))

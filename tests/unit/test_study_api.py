@@ -10,7 +10,7 @@ import pytest
 
 from lowbit.cli.main import parser
 from lowbit.core.study_file import Options
-from lowbit.core.training import TrainingWish
+from lowbit.core.training import TrainingOptions
 from lowbit.data.preprocess import parse
 from lowbit.study import api
 from lowbit.study.ask import StudyRequest
@@ -114,7 +114,7 @@ def test_every_argument_of_quantize_arrives(asked: list[Any]) -> None:
     )  # fmt: skip
     [request] = asked
     assert isinstance(request, QuantizeRequest)
-    assert request.training == TrainingWish(2, 0.3, 120.0, 3 * 10**9)
+    assert request.training == TrainingOptions(2, 0.3, 120.0, 3 * 10**9)
     assert (request.training_samples, request.labels) == (900, Path(__file__))
     options = {"rounding": "nearest", "range": "mse", "symmetric": False, "group_size": 32, "ends": 4}
     assert {key: request.options[key] for key in options} == options

@@ -10,7 +10,7 @@ FEWEST_PICTURES = 20  # to train on, the held-out ones included
 
 
 @dataclass(frozen=True, slots=True)
-class TrainingWish:
+class TrainingOptions:
     """How to train a quantized network on from its closed form.
 
     - epochs: passes over the training images
@@ -34,7 +34,7 @@ class TrainingWish:
         if self.max_memory is not None and self.max_memory < 1:
             raise BadInput(f"--max-memory {self.max_memory}: expected bytes above 0, as in 4GB")
 
-    def options(self) -> dict[str, float | int]:
+    def for_recipe(self) -> dict[str, float | int]:
         """Everything but the epochs that differs from the defaults, as a recipe's options."""
         others = {each.name: (getattr(self, each.name), each.default) for each in fields(self) if each.name != "epochs"}
         return {name: value for name, (value, default) in others.items() if value != default}
@@ -62,7 +62,7 @@ class TrainingPoint:
 class Training:
     """How a training went.
 
-    - wish: what was asked for
+    - options: what was asked for
     - images, held_out: how many there were to train on, and to choose the best moment by
     - batch: images a step
     - at_a_time: images in memory at a time; fewer than `batch` where memory would not do
@@ -73,7 +73,7 @@ class Training:
     - kept_bytes, float_kept_bytes: what a step keeps for its backward pass, and a float step
     """
 
-    wish: TrainingWish
+    options: TrainingOptions
     images: int
     held_out: int
     batch: int

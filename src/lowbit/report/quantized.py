@@ -109,7 +109,7 @@ def training_lines(training: Training | None) -> Iterator[str]:
     if training is None:
         return
     first, last, best = training.points[0], training.points[-1], training.points[training.best]
-    labels = " and their labels" if training.wish.label_loss else ", no labels"
+    labels = " and their labels" if training.options.label_loss else ", no labels"
     yield (
         f"{last.images:,} pictures seen of {training.images:,}{labels}, {last.seconds:.0f} s; a step of "
         f"{training.batch} took {training.step_s / training.float_step_s:.2f} times a float one, and kept "

@@ -22,7 +22,7 @@ from lowbit.core.preprocess import Preprocess
 from lowbit.core.progress import BuildProgress
 from lowbit.core.recipe import Recipe
 from lowbit.core.samples import Samples
-from lowbit.core.training import FEWEST_PICTURES, MOST_TRAINED, TrainingProgress, TrainingWish
+from lowbit.core.training import FEWEST_PICTURES, MOST_TRAINED, TrainingOptions, TrainingProgress
 from lowbit.core.verified import Verified
 from lowbit.data.cache import open_samples
 from lowbit.data.datasets import open_dataset
@@ -86,7 +86,7 @@ class QuantizeRequest:
     cache: Path | None = None
     input_size: tuple[int, int] | None = None
     trust: bool = False
-    training: TrainingWish | None = None
+    training: TrainingOptions | None = None
     training_samples: int = MOST_TRAINED
     labels: Path | None = None
 
@@ -281,7 +281,7 @@ def _recipe(request: QuantizeRequest, target: Target) -> Recipe:
     training: dict[str, Any] = {}
     if request.training is not None:
         found = replace(found, epochs=request.training.epochs)
-        training = request.training.options()
+        training = request.training.for_recipe()
     if request.plan is None:
         return replace(found, options={**request.options, **training})
     contents = digest.of_files([request.plan])  # so that an edited plan is another recipe

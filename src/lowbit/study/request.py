@@ -10,7 +10,7 @@ from lowbit.core.errors import BadInput
 from lowbit.core.figures import Optimize
 from lowbit.core.preprocess import Preprocess
 from lowbit.core.settings import Among, Round, Scenario, Settings
-from lowbit.core.training import MOST_TRAINED, TrainingWish
+from lowbit.core.training import MOST_TRAINED, TrainingOptions
 from lowbit.data.declare import PRESETS
 from lowbit.data.preprocess import parse
 from lowbit.measure.host import facts
@@ -221,7 +221,7 @@ def _training(
     budget: str | float | None,
     max_memory: str | int | None,
     labels: str | Path | None,
-) -> TrainingWish | None:
+) -> TrainingOptions | None:
     """What these arguments say of training; BadInput where they say how, but not that there is to be any."""
     others = {
         "--label-loss": label_loss, "--train-samples": train_samples, "--budget": budget, "--max-memory": max_memory,
@@ -232,7 +232,7 @@ def _training(
         if given:
             raise BadInput(f"{given}: without --epochs nothing is trained; add --epochs 1 or more")
         return None
-    return TrainingWish(
+    return TrainingOptions(
         epochs=epochs,
         label_loss=0.0 if label_loss is None else label_loss,
         budget_s=None if budget is None else seconds_of(budget),

@@ -20,7 +20,7 @@ from lowbit.core.files import aside
 from lowbit.core.format import ONNX, OPENVINO_IR, TFLITE, FileFormat
 from lowbit.core.model import FloatModel
 from lowbit.core.recipe import Recipe
-from lowbit.core.training import Training, TrainingWish
+from lowbit.core.training import Training, TrainingOptions
 from lowbit.data.cache import batches
 from lowbit.measure.host import facts, int8_sums_saturate
 from lowbit.measure.imports import ImportTimer
@@ -39,7 +39,7 @@ _SAFE = 64  # of code − zero_point: 2 · 255 · 64 < 2¹⁵
 _WHY = "this CPU has no int8 dot product, and its sums of u8 × s8 products saturate in 16 bits"
 _USUAL = ("w8a8", "w4a8", "w4a4", "w8a8-tflite")
 _EPOCHS = 3  # of `-qat` recipes, where --epochs does not say otherwise
-_TRAINING = tuple(field.name for field in fields(TrainingWish) if field.name != "epochs")
+_TRAINING = tuple(field.name for field in fields(TrainingOptions) if field.name != "epochs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ def build(request: BuildRequest) -> Built:
     """Write `model.onnx`, `model.xml` and `.bin`, or `model.tflite`; and beside it the plan that was carried out.
 
     Recipe options: `plan`, a plan's file; or fields of `quant.scheme.Scheme` that differ from its defaults. Where the
-    recipe has epochs, the fields of `core.training.TrainingWish` too.
+    recipe has epochs, the fields of `core.training.TrainingOptions` too.
     """
     graph, plan = plan_of(request.model, request.recipe)  # before torch is: what does not fit is told at once
     import torch
@@ -173,10 +173,10 @@ def _trained(
 
     from lowbit.quant.stored import load_quantized, save_quantized
     from lowbit.training.pictures import Pictures
-    from lowbit.training.train import train
+    from lowbit.training.train import Trainer
 
-    options = {name: value for name, value in request.recipe.options.items() if name in _TRAINING}
-    wish = TrainingWish(epochs, **options)
+    given = {name: value for name, value in request.recipe.options.items() if name in _TRAINING}
+    options = TrainingOptions(epochs, **given)
     samples = request.calibration if request.training is None else request.training
     answers = right_outputs(samples, request.classes, request.model.outputs) if request.classes else None
     pictures = Pictures(samples, request.preprocess, answers, request.seed)
@@ -192,17 +192,18 @@ def _trained(
             save_quantized(begin, begun)
         with np.load(folder / "targets.npz") as arrays:
             targets = dict(arrays)
-        found, training = train(
+        trainer = Trainer(
             load_quantized(begun),
             targets,
             pictures,
-            wish,
+            options,
             folder=folder,
-            allowed=(wish.max_memory or available_bytes() + resident_bytes()) - resident_bytes(),
+            allowed=(options.max_memory or available_bytes() + resident_bytes()) - resident_bytes(),
             probabilities=request.model.probabilities,
             progress=request.training_progress,
         )
-    return replace(found, plan=replace(found.plan, notes=(*found.plan.notes, *training_notes(training)))), training
+        found, training = trainer.run()
+    return replace(found, plan=replace(found.plan, notes=(*found.plan.notes, *_training_notes(training)))), training
 
 
 def plan_of(model: FloatModel, recipe: Recipe) -> tuple["ir.Model", "QuantPlan"]:
@@ -265,7 +266,7 @@ def _export(model: "QuantizedModel", request: BuildRequest) -> tuple[Path, tuple
     return request.out / "model.onnx", ()
 
 
-def training_notes(training: Training) -> tuple[str, ...]:
+def _training_notes(training: Training) -> tuple[str, ...]:
     """What the user should know of a training."""
     notes = [
         f"{training.images:,} pictures trained on and {training.held_out:,} held out: the file is the best moment by "

@@ -13,10 +13,10 @@ from lowbit.torchgraph.importer import VALUES
 _MAPS = 2  # of features, the last ones of their sizes
 _LEAST = 1e-12  # of a probability whose logarithm is taken
 
-Said = tuple[torch.Tensor, ...]  # centred scores [N, outputs], then feature maps [N, …]
+Outputs = tuple[torch.Tensor, ...]  # centred logits [N, outputs], then feature maps [N, …]
 
 
-def watched(runner: Simulator, images: torch.Tensor) -> tuple[str, ...]:
+def feature_maps(runner: Simulator, images: torch.Tensor) -> tuple[str, ...]:
     """Names of the feature maps to compare: all that the network knows of an image lies in one tensor there.
 
     Of each size that such maps have, the last map; of these the last two. Where all have one size, the middle one and
@@ -39,10 +39,10 @@ def watched(runner: Simulator, images: torch.Tensor) -> tuple[str, ...]:
     return tuple(ends[-_MAPS:])
 
 
-def said(
+def logits_and_outputs(
     runner: Simulator, images: torch.Tensor, values: tuple[str, ...], probabilities: bool
-) -> tuple[torch.Tensor, Said]:
-    """Scores [N, outputs] of images as logits, and what is compared of the run.
+) -> tuple[torch.Tensor, Outputs]:
+    """Logits [N, outputs] of images, and what is compared: the centred ones, and the feature maps `values`.
 
     probabilities: whether the network ends in probabilities; of several outputs their logarithms are logits, but for
     a number that all outputs share.
@@ -76,12 +76,12 @@ def label_loss(scores: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
     return functional.binary_cross_entropy_with_logits(scores[:, 0], answers.float(), reduction="sum")
 
 
-def power(target: Said) -> list[torch.Tensor]:
+def power(target: Outputs) -> list[torch.Tensor]:
     """Sum over the images of each square norm."""
     return [x.square().sum(dtype=torch.float64) for x in target]
 
 
-def distance(student: Said, target: Said, mean_power: tuple[float, ...]) -> torch.Tensor:
+def distance(student: Outputs, target: Outputs, mean_power: tuple[float, ...]) -> torch.Tensor:
     """Sum over the images of |s − t|² / E|t|², added over scores and feature maps."""
     parts = [
         functional.mse_loss(s, t, reduction="sum") / max(p, 1e-12)

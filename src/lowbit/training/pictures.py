@@ -21,7 +21,6 @@ _LOOKED_AT = 256
 _SAME = 0.9  # of the float network's answers must stay, or pictures are not changed in that way
 
 Answers = npt.NDArray[np.int64]
-Scores = Callable[[torch.Tensor], torch.Tensor]
 _Bytes = npt.NDArray[np.uint8]
 
 
@@ -58,15 +57,21 @@ class Pictures:
         self.held_out = min(_HELD_OUT, len(samples) // _SHARE)
         self.count = len(samples) - self.held_out
         self.mirrored = self.shifted = False
+        self._order: tuple[int, Answers] | None = None  # an epoch, and the order of its pictures
 
-    def look(self, scores: Scores) -> None:
-        """Find out which changes of a picture leave the float network's answers alone."""
+    @property
+    def labelled(self) -> bool:
+        """Whether the right output of each picture is known."""
+        return self._answers is not None
+
+    def look(self, answers_of: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        """Find out which changes of a picture leave the float network's answers, `answers_of(images)` [N], alone."""
         numbers = np.arange(self.count, len(self._samples))[:_LOOKED_AT]
         plain = self._taken(numbers)
-        answers = scores(self._input(plain)).argmax(1)
+        answers = answers_of(self._input(plain))
 
         def same(changed: _Bytes) -> bool:
-            return float((scores(self._input(changed)).argmax(1) == answers).float().mean()) >= _SAME
+            return float((answers_of(self._input(changed)) == answers).float().mean()) >= _SAME
 
         rng = np.random.default_rng((self._seed, 2))
         self.mirrored = same(plain[:, :, ::-1])
@@ -75,8 +80,9 @@ class Pictures:
     def batch(self, step: int, size: int) -> Batch:
         """The pictures of a step: those of an epoch in its own order, without the last ones that fill no batch."""
         epoch, place = divmod(step, max(1, self.count // size))
-        order = np.random.default_rng((self._seed, 0, epoch)).permutation(self.count)
-        numbers = np.sort(order[place * size : (place + 1) * size])
+        if self._order is None or self._order[0] != epoch:
+            self._order = epoch, np.random.default_rng((self._seed, 0, epoch)).permutation(self.count)
+        numbers = np.sort(self._order[1][place * size : (place + 1) * size])
         rng, pixels = np.random.default_rng((self._seed, 1, step)), self._taken(numbers)
         if self.mirrored:
             turned = rng.random(len(pixels)) < 0.5

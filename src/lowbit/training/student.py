@@ -14,7 +14,7 @@ import torch
 from torch import fx, nn
 
 from lowbit.quant.engine import quantizers_of, runner_of
-from lowbit.quant.finish import absorbed_nodes, widened, with_bias
+from lowbit.quant.finish import absorbed_nodes, constants_of, widened, with_bias
 from lowbit.quant.formats import Floats, QParams, spread
 from lowbit.quant.model import QTensor, QuantizedModel
 from lowbit.quant.plan.plan import Role, TensorPlan
@@ -43,8 +43,8 @@ class Weight:
         self._zero = torch.from_numpy(spread(start.qparams.zero_point, shape).astype(np.float32))
         codes = start.codes.astype(np.float32)
         if target is not None:
-            wish = target / spread(start.qparams.scale, shape) + self._zero.numpy()
-            codes += np.clip(wish - codes, -_SLACK, _SLACK)
+            real = target / spread(start.qparams.scale, shape) + self._zero.numpy()
+            codes += np.clip(real - codes, -_SLACK, _SLACK)
         self.latent = nn.Parameter(torch.from_numpy(codes))
         self.log_scale = nn.Parameter(torch.from_numpy(np.log(start.qparams.scale)))
 
@@ -84,11 +84,9 @@ class Student(Simulator):
         self._model = model
         self._nodes = {str(node.name): node for node in model.graph.graph}
         self._relus = {name for name in model.absorbed if self._nodes[name].op_type == "Relu"}
-        called = {call: name for name, call in layer_calls(self).items() if name in model.layers}
-        self.layers = {name: call for call, name in called.items()}
-        self._called = called
+        self._called = {call: name for name, call in layer_calls(self).items() if name in model.layers}
         self.weights, self._weight_of = self._make_weights(targets)
-        self.biases = {name: _bias(model, name) for name in self.layers}
+        self.biases = {name: _bias(model, name) for name in self._called.values()}
         self._groups = self._learning()
         self.scales = {group: _log_scale(self._qparams(key)) for key, group in self._groups.items()}
         self._now: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
@@ -98,7 +96,7 @@ class Student(Simulator):
         plans = {layer.node: layer for layer in self._model.plan.layers}
         weights: dict[str, Weight] = {}
         weight_of: dict[str, str] = {}
-        for layer in self.layers:
+        for layer in self._called.values():
             start, shared = self._model.layers[layer].weight, str(plans[layer].weight)
             first = weights.get(shared)
             same = first is not None and first.start.qparams.equals(start.qparams)
@@ -109,13 +107,21 @@ class Student(Simulator):
         return weights, weight_of
 
     def _learning(self) -> dict[tuple[Role, str], str]:
-        """Quantizers whose scale learns, by role and tensor: the group of tensors that share it."""
-        kept = {str(qparams.scale) for qparams in (each.qparams for each in self._model.constants.values())}
+        """Quantizers whose scale learns, by role and tensor: the group of tensors that share it.
+
+        Not those that a constant of a Concat shares, whose codes would no longer mean the same.
+        """
+        tensors = [tensor for tensor in self._model.plan.tensors if tensor.limits is not None]
+        joined = {
+            str(node.outputs[0].name)
+            for node, _ in constants_of(self._model.graph, self._model.plan)
+            if node.op_type == "Concat"
+        }
+        kept = {tensor.group for tensor in tensors if tensor.tensor in joined}
         return {
             (tensor.role, tensor.tensor): tensor.group
-            for tensor in self._model.plan.tensors
-            if tensor.format.bits < _NARROW and tensor.range != "fixed" and tensor.limits is not None
-            if str(self._qparams((tensor.role, tensor.tensor)).scale) not in kept
+            for tensor in tensors
+            if tensor.format.bits < _NARROW and tensor.range != "fixed" and tensor.group not in kept
         }
 
     def _qparams(self, key: tuple[Role, str]) -> QParams:

@@ -16,12 +16,12 @@ import torch
 
 from lowbit.core.errors import UnsupportedError
 from lowbit.core.files import aside
-from lowbit.core.training import Training, TrainingPoint, TrainingProgress, TrainingWish
+from lowbit.core.training import Training, TrainingOptions, TrainingPoint, TrainingProgress
 from lowbit.quant.engine import float_runner
 from lowbit.quant.model import QuantizedModel
 from lowbit.quant.simulate import Simulator
 from lowbit.training.cost import Cost, cost_of
-from lowbit.training.loss import Said, answers_of, distance, label_loss, power, said, watched
+from lowbit.training.loss import Outputs, answers_of, distance, feature_maps, label_loss, logits_and_outputs, power
 from lowbit.training.pictures import Batch, Pictures
 from lowbit.training.rates import optimizer, rate
 from lowbit.training.student import Student, Targets
@@ -29,7 +29,7 @@ from lowbit.training.student import Student, Targets
 _BATCHES = (64, 32, 16, 8)  # the largest with which there are steps enough
 _STEPS = 150
 _WORSE = 1.05  # times the best held-out loss: from there training goes back to the best moment, at half the rate
-_POINTS = 16  # looks at the held-out pictures, the end among them
+_POINTS = 16  # evaluations on the held-out pictures, the end among them
 _HELD_AT_A_TIME = 100
 _ATTEMPTS = 3  # at a smaller rate, after a loss that is no number
 _STATE, _BEST = "state.pt", "best.pt"
@@ -47,7 +47,7 @@ class _State:
     - attempts: how often the loss was no number
     - halved: how often training went back to its best moment, at half the rate
     - seconds: of earlier processes, and of this one until the last point
-    - step_s: seconds of the steps since the latest point
+    - step_s: of each step, in seconds
     """
 
     steps: int
@@ -60,61 +60,53 @@ class _State:
     step_s: list[float] = field(default_factory=list)
 
 
-def train(
-    model: QuantizedModel,
-    targets: Targets,
-    pictures: Pictures,
-    wish: TrainingWish,
-    *,
-    folder: Path,
-    allowed: int,
-    probabilities: bool = False,
-    progress: Listener = lambda _: None,
-) -> tuple[QuantizedModel, Training]:
-    """The model after training, and how that went.
+class Trainer:
+    """Trains one model.
 
-    - targets: what the codes of `model` were rounded from
+    - model: what training begins with
+    - targets: what its codes were rounded from
     - folder: holds the checkpoints; a training that was killed goes on from them, to the same result
     - allowed: bytes of memory that training may take beside what the process has already
     - probabilities: whether the network's scores are probabilities
 
-    Raises UnsupportedError where memory does not suffice for one picture, and where the loss is no number whatever the
-    rate.
+    Raises UnsupportedError where memory does not suffice for one picture.
     """
-    return _Trainer(model, targets, pictures, wish, folder, allowed, probabilities, progress).run()
 
-
-class _Trainer:
     def __init__(
         self,
         model: QuantizedModel,
         targets: Targets,
         pictures: Pictures,
-        wish: TrainingWish,
+        options: TrainingOptions,
+        *,
         folder: Path,
         allowed: int,
-        probabilities: bool,
-        progress: Listener,
+        probabilities: bool = False,
+        progress: Listener = lambda _: None,
     ) -> None:
-        self._model, self._pictures, self._wish, self._folder = model, pictures, wish, folder
+        self._model, self._pictures, self._options, self._folder = model, pictures, options, folder
         self._probabilities, self._progress = probabilities, progress
         self._teacher, self._student = float_runner(model.graph), Student(model, targets)
         with torch.no_grad():
-            pictures.look(self._teacher.scores)
-            self._values = watched(self._teacher, next(pictures.held(2)).images)
-            self._power = self._mean_power()
-        self._batch = min(_batch(wish.epochs * pictures.count), pictures.count)
+            self._values = feature_maps(self._teacher, next(pictures.held(2)).images)
+            pictures.look(lambda images: answers_of(self._outputs(self._teacher, images)[0]))
+            self._power, self._float_accuracy = self._of_teacher()
+        self._batch = min(_batch(options.epochs * pictures.count), pictures.count)
         self._cost: Cost = cost_of(self._student, self._teacher, pictures.batch(0, self._batch), self._loss, allowed)
         self._optimizer = optimizer(self._student, self._teacher, next(pictures.held(_HELD_AT_A_TIME)).images)
         self._state = _State(self._steps())
 
     def run(self) -> tuple[QuantizedModel, Training]:
+        """The model after training, and how that went.
+
+        Raises UnsupportedError where the loss is no number whatever the rate.
+        """
         state = self._state
         self._folder.mkdir(parents=True, exist_ok=True)
         if (self._folder / _STATE).exists():
             state = self._state = self._restored(self._folder / _STATE)
         else:
-            self._look()
+            self._evaluate()
         begun, points = time.perf_counter() - state.seconds, max(1, state.steps // _POINTS)
         shown = running = 0.0
         while state.step < state.steps:
@@ -129,7 +121,7 @@ class _Trainer:
             state.seconds = now - begun
             running = 0.95 * running + 0.05 * loss if running else loss
             if state.step == state.steps or (state.step % points == 0 and state.step + points <= state.steps):
-                self._look()
+                self._evaluate()
             if now > shown + 1 or state.step == state.steps:
                 shown = now
                 self._show(running)
@@ -142,14 +134,14 @@ class _Trainer:
             self._set(torch.load(self._folder / _BEST))
             model = self._student.result()
         training = Training(
-            wish=self._wish,
+            options=self._options,
             images=self._pictures.count,
             held_out=self._pictures.held_out,
             batch=self._batch,
             at_a_time=self._cost.at_a_time,
             points=tuple(state.points),
             best=state.best,
-            float_accuracy=self._float_accuracy(),
+            float_accuracy=self._float_accuracy,
             step_s=statistics.median(state.step_s),
             float_step_s=self._cost.float_step_s,
             kept_bytes=self._cost.kept * self._cost.at_a_time,
@@ -159,11 +151,11 @@ class _Trainer:
 
     def _steps(self) -> int:
         """Steps of all epochs, or as many as the budget allows: a step takes what the first one took."""
-        steps = self._wish.epochs * (self._pictures.count // self._batch)
-        if self._wish.budget_s is None:
+        steps = self._options.epochs * (self._pictures.count // self._batch)
+        if self._options.budget_s is None:
             return steps
         looks = self._cost.step_s * (_POINTS + 2) * self._pictures.held_out / self._batch
-        return max(1, min(steps, int((self._wish.budget_s - looks) / self._cost.step_s)))
+        return max(1, min(steps, int((self._options.budget_s - looks) / self._cost.step_s)))
 
     def _take_step(self, step: int) -> float:
         """One step of the optimizer; its loss an image. Nothing is changed where that is no number."""
@@ -184,50 +176,56 @@ class _Trainer:
     def _loss(self, batch: Batch) -> torch.Tensor:
         """Sum of the images' losses."""
         with torch.no_grad():
-            _, target = self._said(self._teacher, batch.images)
+            _, target = self._outputs(self._teacher, batch.images)
         self._student.begin()
-        scores, found = self._said(self._student, batch.images)
+        logits, found = self._outputs(self._student, batch.images)
+        return self._distance(logits, found, target, batch)
+
+    def _distance(self, logits: torch.Tensor, found: Outputs, target: Outputs, batch: Batch) -> torch.Tensor:
+        """Sum of the images' distances to the float network, and to their labels where these are to be read."""
         loss = distance(found, target, self._power)
-        if batch.answers is not None and self._wish.label_loss:
-            loss = loss + self._wish.label_loss * label_loss(scores, batch.answers)
+        if batch.answers is not None and self._options.label_loss:
+            loss = loss + self._options.label_loss * label_loss(logits, batch.answers)
         return loss
 
-    def _said(self, runner: Simulator, images: torch.Tensor) -> tuple[torch.Tensor, Said]:
-        return said(runner, images, self._values, self._probabilities)
+    def _outputs(self, runner: Simulator, images: torch.Tensor) -> tuple[torch.Tensor, Outputs]:
+        return logits_and_outputs(runner, images, self._values, self._probabilities)
+
+    def _of_teacher(self) -> tuple[tuple[float, ...], float | None]:
+        """The mean square norm of each of its outputs on the held-out pictures, and the share that it has right."""
+        sums, right = [], 0
+        for batch in self._pictures.held(_HELD_AT_A_TIME):
+            logits, outputs = self._outputs(self._teacher, batch.images)
+            sums.append(power(outputs))
+            if batch.answers is not None:
+                right += int((answers_of(logits) == batch.answers).sum())
+        count = self._pictures.held_out
+        mean = tuple(float(sum(parts)) / count for parts in zip(*sums, strict=True))
+        return mean, right / count if self._pictures.labelled else None
 
     @torch.no_grad()
-    def _mean_power(self) -> tuple[float, ...]:
-        sums = [power(self._said(self._teacher, batch.images)[1]) for batch in self._pictures.held(_HELD_AT_A_TIME)]
-        return tuple(float(sum(parts)) / self._pictures.held_out for parts in zip(*sums, strict=True))
-
-    @torch.no_grad()
-    def _look(self) -> None:
+    def _evaluate(self) -> None:
         """A point of the curve; the best one so far is kept, and a checkpoint is written."""
         state, count = self._state, self._pictures.held_out
-        loss, same, right, labelled = 0.0, 0, 0, False
+        loss, same, right = 0.0, 0, 0
         self._student.begin()
         for batch in self._pictures.held(min(_HELD_AT_A_TIME, self._cost.at_a_time)):
-            wanted, target = self._said(self._teacher, batch.images)
-            scores, found = self._said(self._student, batch.images)
-            loss += float(distance(found, target, self._power))
-            answers = answers_of(scores)
+            wanted, target = self._outputs(self._teacher, batch.images)
+            logits, found = self._outputs(self._student, batch.images)
+            loss += float(self._distance(logits, found, target, batch))
+            answers = answers_of(logits)
             same += int((answers == answers_of(wanted)).sum())
             if batch.answers is not None:
-                labelled = True
                 right += int((answers == batch.answers).sum())
-                if self._wish.label_loss:
-                    loss += self._wish.label_loss * float(label_loss(scores, batch.answers))
-        if not math.isfinite(loss):
-            loss = math.inf
-        seen = state.step * self._batch
-        point = TrainingPoint(state.seconds, seen, loss / count, same / count, right / count if labelled else None)
-        state.points.append(point)
+        loss = loss / count if math.isfinite(loss) else math.inf
+        accuracy = right / count if self._pictures.labelled else None
+        state.points.append(TrainingPoint(state.seconds, state.step * self._batch, loss, same / count, accuracy))
         best = state.points[state.best].loss
-        if loss / count < best or len(state.points) == 1:
+        if loss < best or len(state.points) == 1:
             state.best = len(state.points) - 1
             with aside(self._folder / _BEST) as file:
                 torch.save([parameter.detach() for parameter in self._student.parameters()], file)
-        elif loss / count > _WORSE * best:
+        elif loss > _WORSE * best:
             state.halved += 1
             self._set(torch.load(self._folder / _BEST))
         with aside(self._folder / _STATE) as file:
@@ -270,16 +268,6 @@ class _Trainer:
         left = statistics.median(state.step_s[-50:]) * (state.steps - state.step)
         seen, total = state.step * self._batch, state.steps * self._batch
         self._progress(TrainingProgress(seen, total, loss, left, state.points[-1]))
-
-    @torch.no_grad()
-    def _float_accuracy(self) -> float | None:
-        right, labelled = 0, False
-        for batch in self._pictures.held(_HELD_AT_A_TIME):
-            if batch.answers is not None:
-                labelled = True
-                scores, _ = self._said(self._teacher, batch.images)
-                right += int((answers_of(scores) == batch.answers).sum())
-        return right / self._pictures.held_out if labelled else None
 
 
 def _batch(images: int) -> int:
