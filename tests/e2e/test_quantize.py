@@ -17,7 +17,7 @@ from lowbit.core.progress import BuildProgress, LayerProgress
 from lowbit.core.training import TrainingPoint, TrainingProgress
 from lowbit.measure.host import facts, int8_sums_saturate
 from lowbit.study.execute.placed import PlacedJob
-from lowbit.study.quantize import LayerWatch
+from lowbit.study.watch import BuildWatch
 from lowbit.worker.jobs import BuildJob
 from lowbit.worker.stored_jobs import load_job
 from tests import models
@@ -222,7 +222,7 @@ def test_an_operator_that_nobody_knows_is_named(project: Path) -> None:
 
 
 def test_the_terminal_shows_the_layer_at_work(quantized_project: Path) -> None:
-    watch = LayerWatch()
+    watch = BuildWatch()
     given = (quantized_project / "cache" / "logs").rglob("*.job.json")
     path = next(path for path in given if '"kind": "build"' in path.read_text())
     job = load_job(path, quantized_project / "cache")

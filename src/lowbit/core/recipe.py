@@ -29,7 +29,7 @@ class Recipe:
     - slow_in: runtimes without fast kernels for it, in which an accuracy pass ends as soon as its difference to the
       float model's is known well
     - series: common name of recipes that differ only in the width of weights, for plots over that width; empty: none
-    - epochs: how often it trains on the labelled calibration images; None: it does not train
+    - epochs: how often it passes over the images that it trains on; None: it does not train
     - control: name of a recipe of the same toolchain that is made whenever this one is: what is left of the gain
       without what this one does; empty: none
     """

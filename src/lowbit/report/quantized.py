@@ -115,14 +115,14 @@ def training_lines(training: Training | None) -> Iterator[str]:
         f"{training.batch} took {training.step_s / training.float_step_s:.2f} times a float one, and kept "
         f"{training.kept_bytes / training.float_kept_bytes:.1f} times as much"
     )
-    float_too = "" if training.float_accuracy is None else f" (float {100 * training.float_accuracy:.1f} %)"
-    right = [] if best.accuracy is None else [f"right {_change(first.accuracy, best.accuracy)}{float_too}"]
-    said = [f"loss {first.loss:.3f} → {best.loss:.3f}", f"as float {_change(first.agreement, best.agreement)}", *right]
+    said = [f"loss {first.loss:.3f} → {best.loss:.3f}", f"as float {_change(first.agreement, best.agreement)}"]
+    if first.accuracy is not None and best.accuracy is not None and training.float_accuracy is not None:
+        said.append(f"right {_change(first.accuracy, best.accuracy)} (float {100 * training.float_accuracy:.1f} %)")
     yield f"on {training.held_out:,} held-out pictures: {', '.join(said)}"
 
 
-def _change(before: float | None, after: float) -> str:
-    return f"{100 * (before or 0):.1f} → {100 * after:.1f} %"
+def _change(before: float, after: float) -> str:
+    return f"{100 * before:.1f} → {100 * after:.1f} %"
 
 
 def verified_text(found: Verified) -> str:

@@ -19,10 +19,7 @@ _COLOURS = ("c0", "c1", "c2", "c3", "c4", "c5")
 
 def training_section(report: Report, marks: Marks) -> Markup:
     """The page's section; nothing where nothing was trained."""
-    trained: dict[str, Row] = {}
-    for row in report.rows:
-        if row.training is not None:
-            trained.setdefault(f"{row.toolchain}/{row.recipe}", row)
+    trained = _trained(report)
     if not trained:
         return Markup("")
     lead = (
@@ -42,13 +39,17 @@ def training_section(report: Report, marks: Marks) -> Markup:
     )
 
 
-def _trainings(trained: dict[str, Row]) -> list[tuple[str, Row, Training]]:
-    return [(name, row, row.training) for name, row in trained.items() if row.training is not None]
+def _trained(report: Report) -> list[tuple[Row, Training]]:
+    """The first row of each version that was trained."""
+    found: dict[tuple[str, str], tuple[Row, Training]] = {}
+    for row in report.rows:
+        if row.training is not None:
+            found.setdefault((row.toolchain, row.recipe), (row, row.training))
+    return list(found.values())
 
 
-def _plot(trained: dict[str, Row], marks: Marks, title: str) -> Markup:
-    found = _trainings(trained)
-    points = [point for _, _, training in found for point in training.points]
+def _plot(trained: list[tuple[Row, Training]], marks: Marks, title: str) -> Markup:
+    points = [point for _, training in trained for point in training.points]
     across = scale.linear(0, max(point.seconds for point in points), 5)
     upwards = scale.linear(100 * min(point.agreement for point in points), 100, 4)
 
@@ -66,7 +67,7 @@ def _plot(trained: dict[str, Row], marks: Marks, title: str) -> Markup:
     for tick in across.ticks:
         drawn.append(el("text", f"{tick:g}", class_="tick", x=x(tick), y=_HEIGHT + 18, text_anchor="middle"))
     drawn.append(el("text", "seconds of training →", class_="axis", x="100%", y=_HEIGHT + 38, text_anchor="end"))
-    for place, (name, row, training) in enumerate(found):
+    for place, (row, training) in enumerate(trained):
         colour = _COLOURS[place % len(_COLOURS)]
         drawn += [
             el("line", class_=f"trace {colour}", x1=x(a.seconds), y1=y(a.agreement), x2=x(b.seconds), y2=y(b.agreement))
@@ -75,7 +76,7 @@ def _plot(trained: dict[str, Row], marks: Marks, title: str) -> Markup:
         best, last = training.points[training.best], training.points[-1]
         mark = el(
             "g", marks.shape(row.toolchain, _RADIUS), class_=f"mark {colour} best", role="img",
-            aria_label=f"{name}: {100 * best.agreement:.1f} % after {best.seconds:.0f} s",
+            aria_label=f"{row.recipe}: {100 * best.agreement:.1f} % after {best.seconds:.0f} s",
         )  # fmt: skip
         drawn.append(at(x(best.seconds), y(best.agreement), mark))
         ends.append((y(last.agreement), x(last.seconds), el("text", row.recipe, class_=f"end {colour}", x=9, y=4)))
@@ -85,7 +86,7 @@ def _plot(trained: dict[str, Row], marks: Marks, title: str) -> Markup:
     return el("svg", join(drawn), class_="pareto sweep", width="100%", height=_HEIGHT, role="group", aria_label=title)
 
 
-def _table(trained: dict[str, Row]) -> Markup:
+def _table(trained: list[tuple[Row, Training]]) -> Markup:
     headings = (
         "version",
         "pictures seen",
@@ -96,7 +97,7 @@ def _table(trained: dict[str, Row]) -> Markup:
         "a step, float 1×",
         "kept, float 1×",
     )
-    rows = [_line("td", _cells(name, training)) for name, _, training in _trainings(trained)]
+    rows = [_line("td", _cells(row, training)) for row, training in trained]
     head = _line("th", headings)
     return el("div", el("table", el("thead", head), el("tbody", *rows), class_="trained"), class_="scroll")
 
@@ -105,13 +106,13 @@ def _line(kind: str, cells: Sequence[str]) -> Markup:
     return el("tr", *(el(kind, cell) for cell in cells))
 
 
-def _cells(name: str, training: Training) -> Sequence[str]:
+def _cells(row: Row, training: Training) -> Sequence[str]:
     first, last, best = training.points[0], training.points[-1], training.points[training.best]
     right = words.ABSENT
     if best.accuracy is not None and first.accuracy is not None:
         right = f"{100 * first.accuracy:.1f} → {100 * best.accuracy:.1f} %"
     return (
-        name,
+        f"{row.toolchain}/{row.recipe}",
         f"{last.images:,} of {training.images:,}",
         f"{last.seconds:.0f}",
         f"{words.significant(first.loss)} → {words.significant(best.loss)}",

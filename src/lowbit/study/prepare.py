@@ -101,18 +101,24 @@ def images_a_call(input_shape: tuple[int, int, int]) -> int:
 
 
 def _outputs(request: StudyRequest, model: FloatModel, names: tuple[str, ...]) -> tuple[tuple[int, ...], FloatModel]:
-    """For each class of the data the model's output that stands for it, and the model with a note of how it was found.
-
-    By the user's file; by the names that both give their classes; else by place.
-    """
+    """The model's output for each class of the data, and the model with a note of how that was found."""
     if model.random_weights and request.labels is None and len(names) <= model.outputs:
         return tuple(range(len(names))), model  # no accuracy is printed, so that any output will do
-    if request.labels is None and model.class_names:
+    found, note = outputs_of(model, names, request.labels)
+    return found, replace(model, notes=(*model.notes, note)) if note else model
+
+
+def outputs_of(model: FloatModel, names: tuple[str, ...], labels: Path | None) -> tuple[tuple[int, ...], str]:
+    """For each class of the data the model's output that stands for it, and a note where names decided.
+
+    By the user's file `labels`; by the names that both give their classes; else by place. Raises BadInput where none
+    of these fits.
+    """
+    if labels is None and model.class_names:
         found = index_by_name(names, model.class_names)
         if found is not None:
-            note = "the data's classes are matched with the model's outputs by name"
-            return found, replace(model, notes=(*model.notes, note))
-    return output_index(names, model.outputs, request.labels), model
+            return found, "the data's classes are matched with the model's outputs by name"
+    return output_index(names, model.outputs, labels), ""
 
 
 def _threshold(request: StudyRequest, model: FloatModel) -> float | None:

@@ -19,26 +19,25 @@ from lowbit.core.errors import BadInput, DamagedFile, MissingPackage, WrongField
 from lowbit.core.files import aside
 from lowbit.core.model import FloatModel
 from lowbit.core.preprocess import Preprocess
-from lowbit.core.progress import BuildProgress
 from lowbit.core.recipe import Recipe
 from lowbit.core.samples import Samples
-from lowbit.core.training import FEWEST_PICTURES, MOST_TRAINED, TrainingOptions, TrainingProgress
+from lowbit.core.training import FEWEST_PICTURES, MOST_TRAINED, TrainingOptions
 from lowbit.core.verified import Verified
 from lowbit.data.cache import open_samples
 from lowbit.data.datasets import open_dataset
-from lowbit.data.labels import index_by_name, output_index
 from lowbit.quant.plan.plan import QuantPlan, not_a_plan
 from lowbit.quant.plan.scheme import Scheme, widths
 from lowbit.runtimes.find import runtimes
 from lowbit.study.ask import InputsAsk
 from lowbit.study.execute.local import Listener, LocalExecutor
 from lowbit.study.execute.placed import PlacedJob
-from lowbit.study.prepare import Work, must, samples_and_model
+from lowbit.study.prepare import Work, must, outputs_of, samples_and_model
 from lowbit.study.stages import artifact_of, build_job
 from lowbit.study.store import locked, working_folder
 from lowbit.study.verification import failure_of, verify_job, with_outcomes
+from lowbit.study.watch import BuildWatch
 from lowbit.toolchains.lowbit import INFO, TARGETS, Target, recipe_name
-from lowbit.worker.jobs import BuildJob, PlanJob
+from lowbit.worker.jobs import PlanJob
 
 MANIFEST_ENDING, PLAN_ENDING = (
     ".manifest.json",
@@ -155,7 +154,7 @@ def quantize(request: QuantizeRequest, listener: Listener = lambda _: None) -> Q
         samples, model = samples_and_model(work)
         calibration = open_samples(samples, "calibration")
         build = Build(INFO, recipe, packages, ())
-        classes = _classes(request, model, calibration)
+        classes, _ = outputs_of(model, calibration.class_names, request.labels) if _labelled(request) else ((), "")
         folder_name = _folder_name(build, request)
         placed = build_job(work, model, calibration, build, batch_size=1, folder=folder_name, classes=classes)
         manifest = must(work, "quantize", placed)
@@ -165,17 +164,6 @@ def quantize(request: QuantizeRequest, listener: Listener = lambda _: None) -> Q
         manifest = replace(with_outcomes(manifest, outcomes), notes=(*model.notes, *manifest.notes))
         manifest = _deliver(folder, manifest, plan, out, request.plan)
     return Quantized(out, manifest, plan, time.monotonic() - begun, tuple(_shortcomings(outcomes)))
-
-
-def _classes(request: QuantizeRequest, model: FloatModel, calibration: Samples) -> tuple[int, ...]:
-    """The model's output for each class of the data, where training reads labels."""
-    if not _labelled(request):
-        return ()
-    if request.labels is None and model.class_names:
-        found = index_by_name(calibration.class_names, model.class_names)
-        if found is not None:
-            return found
-    return output_index(calibration.class_names, model.outputs, request.labels)
 
 
 def _labelled(request: QuantizeRequest) -> bool:
@@ -318,7 +306,7 @@ def _working(
         training_samples=0 if request.training is None or structure_only else request.training_samples,
     )
     with _place(request, structure_only) as folder, locked(folder.resolve(), "--cache") as store:
-        executor = LocalExecutor(store.folder, request.time_limit_s, request.threads, listener, LayerWatch())
+        executor = LocalExecutor(store.folder, request.time_limit_s, request.threads, listener, BuildWatch())
         yield Work(asked, store, executor)
 
 
@@ -354,47 +342,6 @@ def _calibration(request: QuantizeRequest) -> int:
     if there < _FEWEST:
         raise BadInput(f"--data {request.data}: {there} pictures; at least {_FEWEST} are needed to calibrate with")
     return min(request.calibration_samples, there)
-
-
-class LayerWatch:
-    """Turns the progress of a build into text such as "layer 7/20 Conv_12, 5 s left", or of its training into
-    "6,400 of 45,000 pictures, loss 0.52, held out: 0.49, answers as float 91.2 %, 240 s left".
-
-    The remaining time is estimated from the mean time per layer since the first layer that was observed.
-    """
-
-    def __init__(self) -> None:
-        self._first: tuple[int, float] | None = None
-
-    def __call__(self, placed: PlacedJob[Any]) -> str:
-        """Text for the build's current layer; empty for other jobs, and before the first layer."""
-        if not isinstance(placed.job, BuildJob):
-            return ""
-        try:
-            progress = load_json(BuildProgress, placed.job.progress)
-        except (FileNotFoundError, DamagedFile):
-            return ""
-        if progress.training is not None:
-            return training_text(progress.training)
-        at = progress.layers
-        if at is None:
-            return ""
-        if not at.layer:
-            return f"{at.total} layers rounded, writing"
-        now, number = time.monotonic(), at.done + 1
-        first, start = self._first = self._first or (number, now)
-        left = f", {(now - start) / (number - first) * (at.total - number + 1):.0f} s left" if number > first else ""
-        return f"layer {number}/{at.total} {at.layer}{left}"
-
-
-def training_text(at: TrainingProgress) -> str:
-    """How far a training is, for a line of progress."""
-    held = at.latest
-    accuracy = "" if held.accuracy is None else f", right {100 * held.accuracy:.1f} %"
-    return (
-        f"{at.images:,} of {at.total:,} pictures, loss {at.loss:.3f}; held out: {held.loss:.3f}, "
-        f"as float {100 * held.agreement:.1f} %{accuracy}; {at.seconds_left:.0f} s left"
-    )
 
 
 def _deliver(folder: Path, manifest: Manifest, plan: QuantPlan, out: Path, given: Path | None) -> Manifest:
