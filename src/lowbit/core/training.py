@@ -69,7 +69,8 @@ class Training:
     - points: at the beginning, on the way and at the end
     - best: which of them the file is
     - float_accuracy: share of the held-out images that the float network has right; None without labels
-    - step_s, float_step_s: seconds of a step, and of a float training step of the same images
+    - step_s, float_step_s: seconds that the forward and the backward pass of a step take, the teacher's included, and
+      those of a float training step of the same images
     - kept_bytes, float_kept_bytes: what a step keeps for its backward pass, and a float step
     """
 

@@ -5,7 +5,6 @@ by the held-out pictures' loss: the closed form itself where nothing was better.
 """
 
 import math
-import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -47,7 +46,6 @@ class _State:
     - attempts: how often the loss was no number
     - halved: how often training went back to its best moment, at half the rate
     - seconds: of earlier processes, and of this one until the last point
-    - step_s: of each step, in seconds
     """
 
     steps: int
@@ -57,7 +55,6 @@ class _State:
     attempts: int = 0
     halved: int = 0
     seconds: float = 0.0
-    step_s: list[float] = field(default_factory=list)
 
 
 class Trainer:
@@ -110,14 +107,12 @@ class Trainer:
         begun, points = time.perf_counter() - state.seconds, max(1, state.steps // _POINTS)
         shown = running = 0.0
         while state.step < state.steps:
-            start = time.perf_counter()
             loss = self._take_step(state.step)
             if not math.isfinite(loss):
                 state = self._state = self._back()
                 continue
             state.step += 1
             now = time.perf_counter()
-            state.step_s.append(now - start)
             state.seconds = now - begun
             running = 0.95 * running + 0.05 * loss if running else loss
             if state.step == state.steps or (state.step % points == 0 and state.step + points <= state.steps):
@@ -142,7 +137,7 @@ class Trainer:
             points=tuple(state.points),
             best=state.best,
             float_accuracy=self._float_accuracy,
-            step_s=statistics.median(state.step_s),
+            step_s=self._cost.step_s,
             float_step_s=self._cost.float_step_s,
             kept_bytes=self._cost.kept * self._cost.at_a_time,
             float_kept_bytes=self._cost.float_kept * self._cost.at_a_time,
@@ -265,7 +260,7 @@ class Trainer:
 
     def _show(self, loss: float) -> None:
         state = self._state
-        left = statistics.median(state.step_s[-50:]) * (state.steps - state.step)
+        left = state.seconds / state.step * (state.steps - state.step)
         seen, total = state.step * self._batch, state.steps * self._batch
         self._progress(TrainingProgress(seen, total, loss, left, state.points[-1]))
 
